@@ -1,0 +1,121 @@
+"""Hyperparameter search for PyTorch on Optuna that looks at the dynamics of training.
+
+Names are imported when they are first used, so that `import lyapopt` costs next to nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from lyapopt.dynamics import Map, Training, TrainingMap
+    from lyapopt.errors import UserError
+    from lyapopt.exponents import Exponent, Spectrum, from_neighbours, from_tangents, spectrum
+    from lyapopt.exponents.convenience import training_exponent, training_spectrum
+    from lyapopt.probe import Measurement, Probe, Verdict
+    from lyapopt.search import (
+        EdgeOfChaosSampler,
+        ForecastPruner,
+        GatedPercentilePruner,
+        LyapunovPruner,
+        Objective,
+        ScreeningSampler,
+        SearchSpace,
+        SeededSampler,
+        steer,
+        watch,
+    )
+    from lyapopt.store import TrajectoryStore
+    from lyapopt.study.data import StudyData, compare, load
+    from lyapopt.study.file import load_study_file
+    from lyapopt.study.runner import run_study
+
+__all__ = [
+    "EdgeOfChaosSampler",
+    "Exponent",
+    "ForecastPruner",
+    "GatedPercentilePruner",
+    "LyapunovPruner",
+    "Map",
+    "Measurement",
+    "Objective",
+    "Probe",
+    "ScreeningSampler",
+    "SearchSpace",
+    "SeededSampler",
+    "Spectrum",
+    "StudyData",
+    "Training",
+    "TrainingMap",
+    "TrajectoryStore",
+    "UserError",
+    "Verdict",
+    "__version__",
+    "compare",
+    "from_neighbours",
+    "from_tangents",
+    "load",
+    "load_study_file",
+    "run_study",
+    "spectrum",
+    "steer",
+    "training_exponent",
+    "training_spectrum",
+    "watch",
+]
+
+_HOMES = {
+    "EdgeOfChaosSampler": "lyapopt.search",
+    "ForecastPruner": "lyapopt.search",
+    "GatedPercentilePruner": "lyapopt.search",
+    "ScreeningSampler": "lyapopt.search",
+    "steer": "lyapopt.search.steering.now",
+    "Exponent": "lyapopt.exponents",
+    "LyapunovPruner": "lyapopt.search",
+    "Map": "lyapopt.dynamics",
+    "Measurement": "lyapopt.probe",
+    "Objective": "lyapopt.search",
+    "Probe": "lyapopt.probe",
+    "SearchSpace": "lyapopt.search",
+    "SeededSampler": "lyapopt.search",
+    "StudyData": "lyapopt.study.data",
+    "Spectrum": "lyapopt.exponents",
+    "Training": "lyapopt.dynamics",
+    "TrainingMap": "lyapopt.dynamics",
+    "TrajectoryStore": "lyapopt.store",
+    "UserError": "lyapopt.errors",
+    "Verdict": "lyapopt.probe",
+    "from_neighbours": "lyapopt.exponents",
+    "from_tangents": "lyapopt.exponents",
+    "compare": "lyapopt.study.data",
+    "load": "lyapopt.study.data",
+    "load_study_file": "lyapopt.study.file",
+    "run_study": "lyapopt.study.runner",
+    "spectrum": "lyapopt.exponents",
+    "training_exponent": "lyapopt.exponents.convenience",
+    "training_spectrum": "lyapopt.exponents.convenience",
+    "watch": "lyapopt.search.monitor",
+}
+
+# Each needs a library that may not be installed, so that `from lyapopt import *` leaves them out.
+_CALLBACKS = {
+    "LightningWatch": "lyapopt.search.callbacks.lightning",
+    "SkorchWatch": "lyapopt.search.callbacks.skorch",
+    "TransformersWatch": "lyapopt.search.callbacks.transformers",
+}
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name) or _CALLBACKS.get(name)
+    if home is None:
+        raise AttributeError(f"module 'lyapopt' has no attribute {name!r}")
+    value = getattr(importlib.import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

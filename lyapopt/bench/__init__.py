@@ -1,0 +1,1 @@
+"""Rivals, placebos and the protocol that measures them."""

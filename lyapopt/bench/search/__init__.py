@@ -1,0 +1,1 @@
+"""Methods of search at equal counted compute, replayed on tables through Optuna."""

@@ -1,0 +1,81 @@
+"""A few configurations really trained: whether the table is right, and what snapping hides."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from lyapopt.bench.tables.table import Table
+from lyapopt.dynamics import Training, stack
+from lyapopt.dynamics.randomness import derive_seed
+from lyapopt.search.building import build_training
+
+_RESOLVED = 1e-6
+
+
+def live_check(table: Table, cells: int = 4, seed: int = 0) -> pd.DataFrame:
+    """Train configurations one by one, at the rate of the grid and at one that is snapped to it.
+
+    Columns: `case`, `cell`, `lr`; `recorded` and `trained`, final validation losses (those of an
+    untrained network where a training diverged); `error`, their relative difference; `off_lr`, a
+    random rate that is snapped to `lr`, `off_trained` and `snapping`, by how much its regret is
+    above the recorded one.
+
+    Args:
+        table: Of a case whose networks can be built.
+        cells: How many.
+        seed: Of the choice.
+    """
+    rng = np.random.default_rng(derive_seed(seed, "live check", table.case.name))
+    chosen = rng.choice(_trainable(table), size=cells, replace=False)
+    rates = np.log(table.case.rates)
+    half = 0.5 * (rates[1] - rates[0])
+    low, high = table.case.rates[0], table.case.rates[-1]
+    rows = []
+    for cell in chosen.tolist():
+        params = table.case.cells[cell]
+        off = float(np.clip(params["lr"] * np.exp(rng.uniform(-half, half)), low, high))
+        build = table.case.make_build()
+        own = _train(table, build_training(build, params, 0, 0))
+        other = _train(table, build_training(build, {**params, "lr": off}, 0, 0))
+        recorded = float(table.final[cell])
+        rows.append(
+            {
+                "case": table.case.name,
+                "cell": cell,
+                "lr": params["lr"],
+                "recorded": recorded,
+                "trained": own,
+                "error": abs(own - recorded) / recorded,
+                "off_lr": off,
+                "off_trained": other,
+                "snapping": float(table.regret(other)) - float(table.regret(recorded)),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def agrees(checked: pd.DataFrame) -> bool:
+    """Whether all trainings ended where the table says, to rounding."""
+    return bool((checked["error"] <= _RESOLVED).all())
+
+
+def _trainable(table: Table) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
+    """Configurations in which rounding errors do not grow: the others repeat in kind only."""
+    from lyapopt.bench.tables.measures import exponents
+
+    values = exponents(table, "weights", 1, 20)
+    calm = np.flatnonzero((values < 1e-3) & np.isfinite(table.validation[:, -1]))
+    return calm if len(calm) >= 4 else np.arange(len(table.final))
+
+
+def _train(table: Table, training: Training) -> float:
+    """Final validation loss of a training by itself."""
+    [(_, step)] = stack([training], compile="off")
+    z = step.initial_state()
+    for t in range(table.facts.steps):
+        z, _ = step.step_with_losses(z, t)
+    if not bool(np.isfinite(z.cpu().numpy()).all()):
+        return table.untrained
+    loss = step.evaluate(z).losses[0]
+    return min(loss, table.untrained) if np.isfinite(loss) else table.untrained

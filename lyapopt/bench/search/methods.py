@@ -1,0 +1,266 @@
+"""Who takes part: rivals, ours, placebos and controls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, SuccessiveHalvingPruner
+from optuna.samplers import BaseSampler, RandomSampler, TPESampler
+
+from lyapopt.bench.search.controls import KnowingSampler
+from lyapopt.bench.search.frozen import (
+    FORECAST_ALPHA,
+    FORECAST_K,
+    HOT,
+    RANKED,
+    SCREENED,
+    STEERED,
+    Ranked,
+    Steered,
+)
+from lyapopt.bench.search.line_search import LineSampler, range_test, ternary_search
+from lyapopt.bench.search.replay import FIRST_REPORT, Replay, Watch, run_ranked, run_trials
+from lyapopt.bench.search.table_probe import (
+    AnotherNet,
+    LogRate,
+    Placebo,
+    Shuffled,
+    TableProbe,
+    never_build,
+)
+from lyapopt.search.pruners import ForecastPruner, GatedPercentilePruner, LyapunovPruner
+from lyapopt.search.screening import ScreeningSampler
+from lyapopt.search.steering import EdgeOfChaosSampler
+
+MakePlacebo = Callable[[int, int], Placebo]
+"""From horizon and neighbours to a placebo."""
+
+Family = Literal["rival", "ours", "placebo", "control"]
+
+
+@dataclass(frozen=True)
+class Method:
+    """One way to search.
+
+    Attributes:
+        name: In tables.
+        family: What it is here for.
+        run: Searches a replay's table until the budget is spent.
+        is_anytime: Whether it does the same under every budget, so that one run shows all.
+    """
+
+    name: str
+    family: Family
+    run: Callable[[Replay], None]
+    is_anytime: bool = True
+
+
+def _steps(replay: Replay, wanted: int | str) -> int:
+    """Steps of a name: a number, or epochs as in `1 epoch`."""
+    if isinstance(wanted, int):
+        return wanted
+    return int(wanted.split()[0]) * replay.table.facts.steps_per_epoch
+
+
+def _part(replay: Replay, part: float) -> int:
+    """The checkpoint nearest to a part of a full training."""
+    checkpoints = replay.table.checkpoints
+    return int(checkpoints[abs(checkpoints - part * replay.table.facts.steps).argmin()])
+
+
+def _tpe() -> BaseSampler:
+    return TPESampler(n_startup_trials=10)
+
+
+_SAMPLERS: Mapping[str, Callable[[], BaseSampler]] = {"random": RandomSampler, "TPE": _tpe}
+
+
+def _pruner(name: str, replay: Replay) -> BasePruner | None:
+    steps = replay.table.facts.steps
+    pruners: dict[str, Callable[[], BasePruner | None]] = {
+        "": lambda: None,
+        "Median": lambda: MedianPruner(n_startup_trials=5),
+        "SHA": lambda: SuccessiveHalvingPruner(min_resource=FIRST_REPORT, reduction_factor=3),
+        "Hyperband": lambda: HyperbandPruner(
+            min_resource=FIRST_REPORT, max_resource=steps, reduction_factor=3
+        ),
+    }
+    return pruners[name]()
+
+
+def _plain(sampler: str, pruner: str) -> Method:
+    def run(replay: Replay) -> None:
+        run_trials(replay, _SAMPLERS[sampler](), _pruner(pruner, replay))
+
+    return Method(" + ".join(filter(None, (sampler, pruner))), "rival", run)
+
+
+def _i_epoch(steps: int | str, keep: int) -> Method:
+    def run(replay: Replay) -> None:
+        run_ranked(replay, RandomSampler(), _steps(replay, steps), keep)
+
+    length = f"{steps} steps" if isinstance(steps, int) else steps
+    return Method(f"i-Epoch {length}, top {keep}", "rival", run, is_anytime=False)
+
+
+def _ranked_alike(name: str, make: Callable[[Replay], BaseSampler], paid: int = 0) -> Method:
+    """Ranked as ours, with rates from elsewhere: what ranking alone is worth."""
+
+    def run(replay: Replay) -> None:
+        keep = max(1, round(RANKED.share * replay.budget))
+        run_ranked(replay, make(replay), _part(replay, RANKED.part), keep, paid=paid)
+
+    return Method(f"{name}, ranked as ours", "rival", run, is_anytime=False)
+
+
+def _training_losses(replay: Replay) -> None:
+    run_ranked(replay, RandomSampler(), _steps(replay, "1 epoch"), 1, by="training")
+
+
+def _range_test(replay: Replay) -> None:
+    run_ranked(replay, LineSampler(replay, range_test), _steps(replay, "1 epoch"))
+
+
+def _ternary(replay: Replay) -> None:
+    steps = _steps(replay, "1 epoch")
+    run_ranked(replay, LineSampler(replay, ternary_search), steps, paid=min(10, steps))
+
+
+def steering_sampler(
+    replay: Replay, how: Steered, base: BaseSampler, placebo: MakePlacebo | None = None
+) -> EdgeOfChaosSampler:
+    """`EdgeOfChaosSampler` as it is, on a probe that answers from the table."""
+    told = None if placebo is None else placebo(how.horizon, how.neighbours)
+    return EdgeOfChaosSampler(
+        base,
+        build=never_build,
+        probe=TableProbe(
+            horizon=how.horizon, neighbours=how.neighbours, replay=replay, placebo=told
+        ),
+        search_space=replay.space,
+        target=how.target,
+        rates_at_once=how.rates_at_once,
+        rounds=how.rounds,
+        seed=replay.seed,
+    )
+
+
+def steered_and_ranked(
+    replay: Replay, how: Ranked = RANKED, placebo: MakePlacebo | None = None
+) -> None:
+    """Candidates at the edge of chaos, ranked after a little training."""
+    sampler = steering_sampler(replay, how.steered, RandomSampler(), placebo)
+    steps = max(_part(replay, how.part), how.steered.horizon)
+    keep = max(1, round(how.share * replay.budget))
+    run_ranked(replay, sampler, steps, keep, paid=how.steered.horizon)
+
+
+def _steered_trials(base: str, pruner: str) -> Method:
+    def run(replay: Replay) -> None:
+        sampler = steering_sampler(replay, STEERED, _SAMPLERS[base]())
+        run_trials(replay, sampler, _pruner(pruner, replay), paid=STEERED.horizon)
+
+    return Method(" + ".join(filter(None, (f"edge of chaos ({base})", pruner))), "ours", run)
+
+
+def _screening(rule: Literal["forecast", "paper"]) -> Method:
+    def run(replay: Replay) -> None:
+        sampler = ScreeningSampler(
+            RandomSampler(),
+            build=never_build,
+            probe=TableProbe(
+                horizon=SCREENED.horizon, neighbours=SCREENED.neighbours, replay=replay
+            ),
+            candidates=SCREENED.candidates,
+            rule=rule,
+            search_space=replay.space,
+            seed=replay.seed,
+        )
+        run_trials(replay, sampler, paid=SCREENED.horizon)
+
+    return Method(f"screening ({rule})", "ours", run)
+
+
+def _watched(name: str, make: Callable[[], BasePruner], base: str = "TPE") -> Method:
+    def run(replay: Replay) -> None:
+        run_trials(replay, _SAMPLERS[base](), make(), Watch(FIRST_REPORT, 1))
+
+    return Method(f"{base} + {name}", "ours", run)
+
+
+def _lyapunov() -> BasePruner:
+    return LyapunovPruner(hot=HOT, wrapped=MedianPruner(n_startup_trials=5))
+
+
+def _forecast() -> BasePruner:
+    return ForecastPruner(k=FORECAST_K, alpha=FORECAST_ALPHA)
+
+
+def _placebo(name: str, placebo: MakePlacebo) -> Method:
+    def run(replay: Replay) -> None:
+        steered_and_ranked(replay, placebo=placebo)
+
+    return Method(f"placebo: {name}", "placebo", run, is_anytime=False)
+
+
+OURS = "edge of chaos + ranking"
+"""The method that the targets are about."""
+
+METHODS: Mapping[str, Method] = {
+    method.name: method
+    for method in (
+        *(_plain(s, p) for s in _SAMPLERS for p in ("", "Median", "SHA", "Hyperband")),
+        *(
+            _i_epoch(steps, keep)
+            for steps in (10, 20, 40, "1 epoch", "2 epochs")
+            for keep in (1, 3)
+        ),
+        _ranked_alike("random", lambda replay: RandomSampler()),
+        _ranked_alike("rate range test", lambda replay: LineSampler(replay, range_test)),
+        _ranked_alike("ternary loss search", lambda r: LineSampler(r, ternary_search), paid=10),
+        Method("sum of training losses", "rival", _training_losses, is_anytime=False),
+        Method("rate range test", "rival", _range_test, is_anytime=False),
+        Method("ternary loss search", "rival", _ternary, is_anytime=False),
+        Method(OURS, "ours", steered_and_ranked, is_anytime=False),
+        _steered_trials("random", ""),
+        _steered_trials("TPE", ""),
+        _steered_trials("TPE", "SHA"),
+        _screening("forecast"),
+        _screening("paper"),
+        _watched("LyapunovPruner", _lyapunov),
+        _watched("ForecastPruner", _forecast),
+        _watched("GatedPercentilePruner", GatedPercentilePruner),
+        _placebo("shuffled exponent", Shuffled),
+        _placebo("log lr", LogRate),
+        _placebo("exponent of another net", AnotherNet),
+        Method("oracle", "control", lambda r: run_trials(r, KnowingSampler(r, 0))),
+        Method("useless", "control", lambda r: run_trials(r, KnowingSampler(r, -1))),
+    )
+}
+
+CORE = (
+    "random",
+    "TPE",
+    "TPE + Median",
+    "TPE + Hyperband",
+    "random + SHA",
+    "i-Epoch 20 steps, top 1",
+    "i-Epoch 1 epoch, top 1",
+    "i-Epoch 1 epoch, top 3",
+    "random, ranked as ours",
+    "rate range test",
+    "rate range test, ranked as ours",
+    "ternary loss search",
+    OURS,
+    "screening (forecast)",
+    "screening (paper)",
+    "TPE + LyapunovPruner",
+    "placebo: shuffled exponent",
+    "placebo: log lr",
+    "placebo: exponent of another net",
+    "oracle",
+    "useless",
+)
+"""The methods of a quick run."""

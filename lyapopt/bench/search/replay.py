@@ -1,0 +1,246 @@
+"""One method on one table: what it does is charged, what it finds is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.distributions import CategoricalDistribution, FloatDistribution
+from optuna.pruners import BasePruner, NopPruner
+from optuna.samplers import BaseSampler
+from optuna.trial import TrialState
+
+from lyapopt.bench.tables.measures import measurements
+from lyapopt.bench.tables.table import Table
+from lyapopt.search import attributes
+from lyapopt.search.seeding import SeededSampler
+from lyapopt.search.space import SearchSpace, SeedParameter
+
+FIRST_REPORT = 20
+
+
+class DrawsSeeds:
+    """A sampler that is given the seed parameters too."""
+
+
+@dataclass
+class Replay:
+    """A search on a table, with a budget.
+
+    Args:
+        table: What was recorded.
+        budget: In full trainings.
+        seed: Of this replay: all methods with one seed see one stream of candidates.
+
+    Attributes:
+        spent: Gradient evaluations so far.
+        found: Completed trainings: what had been spent by then, and the final validation loss.
+    """
+
+    table: Table
+    budget: float
+    seed: int
+    spent: float = 0.0
+    found: list[tuple[float, float]] = field(default_factory=list)
+
+    @property
+    def limit(self) -> float:
+        """The budget in gradient evaluations."""
+        return self.budget * self.table.facts.steps
+
+    @property
+    def is_spent(self) -> bool:
+        """Whether the budget is used up."""
+        return self.spent >= self.limit
+
+    def charge(self, gradient_evaluations: float) -> None:
+        """Count a cost."""
+        self.spent += gradient_evaluations
+
+    def evaluate(self, cell: int, step: int) -> float:
+        """Validation loss of a configuration after some steps; costs its forward passes."""
+        self.charge(self.table.facts.evaluation_cost)
+        place = int(np.searchsorted(self.table.checkpoints, step))
+        return float(self.table.validation[cell, place])
+
+    def complete(self, cell: int) -> float:
+        """Evaluate a training that has come to its end; NaN if it diverged."""
+        loss = self.evaluate(cell, self.table.facts.steps)
+        self.found.append((self.spent, float(self.table.final[cell])))
+        return loss
+
+    def best_at(self, budget: float) -> float:
+        """Lowest final loss of the trainings completed within a budget of full trainings; that of
+        an untrained network where there are none.
+        """
+        limit = budget * self.table.facts.steps
+        losses = [loss for spent, loss in self.found if spent <= limit]
+        return min(losses, default=self.table.untrained)
+
+    # Optuna's side
+
+    @property
+    def space(self) -> SearchSpace:
+        """What is searched: the axes of the grid, the rate continuous."""
+        case = self.table.case
+        entries: dict[str, Any] = {
+            name: CategoricalDistribution(values) for name, values in case.others.items()
+        }
+        entries["init_seed"] = SeedParameter(0, len(case.axes["init_seed"]) - 1)
+        entries["lr"] = FloatDistribution(case.rates[0], case.rates[-1], log=True)
+        return SearchSpace(entries)
+
+    def study(self, sampler: BaseSampler, pruner: BasePruner | None = None) -> optuna.Study:
+        """A study in memory whose draws follow from the seed and the trial's number."""
+        seeds = {} if isinstance(sampler, DrawsSeeds) else self.space.seeds
+        seeded = SeededSampler(sampler, self.seed, seeds)
+        # Hyperband takes a trial's bracket from a hash of the study's name.
+        name = f"replay {self.seed}"
+        return optuna.create_study(sampler=seeded, pruner=pruner or NopPruner(), study_name=name)
+
+    def ask(self, study: optuna.Study) -> tuple[optuna.Trial, int]:
+        """The next trial and its configuration."""
+        trial = study.ask()
+        return trial, self.cell_of(self.space.suggest(trial))
+
+    def cell_of(self, params: Mapping[str, Any]) -> int:
+        """The configuration that a trial's parameters are snapped to."""
+        seeds = self.table.case.axes["init_seed"]
+        own = {**params, "init_seed": seeds[int(params["init_seed"])]}
+        return self.table.case.cell_of(own)
+
+
+@dataclass(frozen=True)
+class Watch:
+    """The first steps of every trial are a probe whose result the pruner reads.
+
+    Args:
+        horizon, neighbours: Of the probe.
+    """
+
+    horizon: int = 20
+    neighbours: int = 1
+
+
+def run_trials(
+    replay: Replay,
+    sampler: BaseSampler,
+    pruner: BasePruner | None = None,
+    watch: Watch | None = None,
+    paid: int = 0,
+) -> None:
+    """One trial after the other until the budget is spent, as `Study.optimize` does.
+
+    Args:
+        replay: The table and the budget.
+        sampler: Of trials.
+        pruner: Asked at `report_steps`; without one a trial is evaluated at its end only.
+        watch: How every trial is probed, for pruners that read exponents.
+        paid: Steps of every trial that its sampler's probe has made already.
+    """
+    study = replay.study(sampler, pruner)
+    reports = [replay.table.facts.steps] if pruner is None else report_steps(replay.table)
+    while not replay.is_spent:
+        trial, cell = replay.ask(study)
+        if watch is not None:
+            replay.charge(watch.neighbours * watch.horizon)
+            _show(trial, replay, cell, watch)
+        _train(replay, study, trial, cell, paid, reports)
+
+
+def _train(
+    replay: Replay,
+    study: optuna.Study,
+    trial: optuna.Trial,
+    cell: int,
+    done: int,
+    reports: Sequence[int],
+) -> None:
+    steps = replay.table.facts.steps
+    for step in reports:
+        replay.charge(max(0, step - done))
+        done = max(done, step)
+        if replay.is_spent:
+            study.tell(trial, state=TrialState.FAIL)
+            return
+        value = replay.complete(cell) if step == steps else replay.evaluate(cell, step)
+        if not np.isfinite(value):
+            study.tell(trial, state=TrialState.PRUNED)
+            return
+        trial.report(value, step)
+        if trial.should_prune() and step < steps:
+            study.tell(trial, state=TrialState.PRUNED)
+            return
+    study.tell(trial, value)
+
+
+def report_steps(table: Table) -> list[int]:
+    """Where trials under a pruner are evaluated: at most ten times."""
+    even = {round(table.facts.steps * k / 8) for k in range(1, 9)}
+    known = {int(step) for step in table.checkpoints}
+    return sorted((even | {FIRST_REPORT, 40, 80}) & known)
+
+
+def _show(trial: optuna.Trial, replay: Replay, cell: int, watch: Watch) -> None:
+    """Put a measurement where pruners look for it."""
+    found = measurements(replay.table, watch.neighbours, watch.horizon)[cell]
+    for name, value in attributes.of_measurement(found).items():
+        trial.set_user_attr(name, value)
+    if np.isfinite(found.losses[0]):
+        trial.set_user_attr(attributes.INITIAL_LOSS, float(found.losses[0]))
+
+
+def run_ranked(
+    replay: Replay,
+    sampler: BaseSampler,
+    steps: int,
+    keep: int = 1,
+    by: str = "validation",
+    paid: int = 0,
+) -> None:
+    """Train many a little, rank them, and train the best to the end (Egele et al.).
+
+    As many candidates are begun as leave enough to train the best `keep` to the end. With by =
+    "training" they are ranked by the sum of training losses, which needs no evaluation.
+
+    Args:
+        replay: The table and the budget.
+        sampler: Of candidates.
+        steps: For which every candidate is trained.
+        keep: How many are trained to the end; fewer where the budget is too small.
+        by: `validation` or `training`.
+        paid: Steps of every candidate that its sampler's probe has made already.
+
+    Source: R. Egele et al., arXiv:2307.15422 and 2404.04111.
+    """
+    facts = replay.table.facts
+    study = replay.study(sampler)
+    look = facts.evaluation_cost if by == "validation" else 0.0
+    rest = facts.steps - steps + facts.evaluation_cost
+    keep = max(1, min(keep, int(replay.limit / (rest + steps + look))))
+    begun: list[tuple[float, int, optuna.Trial, int]] = []
+    dearest = 0.0
+    while not begun or replay.spent + dearest + keep * rest <= replay.limit:
+        before = replay.spent
+        trial, cell = replay.ask(study)
+        replay.charge(max(0, steps - paid))
+        if by == "validation":
+            score = replay.evaluate(cell, steps)
+        else:
+            score = float(replay.table.losses[cell, :steps].sum())
+        begun.append((score if np.isfinite(score) else np.inf, trial.number, trial, cell))
+        dearest = max(dearest, replay.spent - before)
+    begun.sort(key=lambda one: one[:2])
+    for place, (score, _, trial, cell) in enumerate(begun):
+        if np.isfinite(score):
+            trial.report(score, steps)
+        if place < keep and not replay.is_spent:
+            replay.charge(facts.steps - steps)
+            value = replay.complete(cell)
+            is_known = np.isfinite(value)
+            study.tell(trial, value if is_known else None, None if is_known else TrialState.PRUNED)
+        else:
+            study.tell(trial, state=TrialState.PRUNED)

@@ -1,0 +1,105 @@
+"""What a comparison of methods says: tables, targets, and a page."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import pandas as pd
+
+from lyapopt.bench.page import Section, page
+from lyapopt.bench.plain import records
+from lyapopt.bench.search.methods import OURS
+from lyapopt.bench.search.statistics import areas, compute_to_reach, differences, summary
+from lyapopt.bench.search.targets import Target, targets
+from lyapopt.figures import mean_rank, number_table, regret_against_compute
+
+_SHOWN = 12
+
+
+@dataclass(frozen=True)
+class SearchReport:
+    """The numbers of a comparison.
+
+    Attributes:
+        results: Every run.
+        summary: One row a method.
+        against: Ours less every other method, all budgets; empty where ours did not take part.
+        reach: The budget at which ours reaches what others do with the largest.
+        by_case: Mean area of every method on every case.
+        targets: Statements with intervals.
+        live: A few configurations really trained, see `live_check`.
+    """
+
+    results: pd.DataFrame
+    summary: pd.DataFrame
+    against: pd.DataFrame
+    reach: pd.DataFrame
+    by_case: pd.DataFrame
+    targets: list[Target]
+    live: pd.DataFrame = field(default_factory=pd.DataFrame)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        tables = ("summary", "against", "reach", "by_case", "live")
+        plain = {name: records(getattr(self, name)) for name in tables}
+        return {**plain, "targets": [asdict(target) for target in self.targets]}
+
+    def as_page(self, command: str) -> str:
+        """A page of figures."""
+        top = self.summary["method"].head(_SHOWN).tolist()
+        chosen = [name for name in self.summary["method"] if name in {*top, OURS, "random"}]
+        statements = pd.DataFrame([asdict(target) for target in self.targets])
+        sections = [
+            Section(
+                "Regret against compute",
+                [
+                    "Regret is the final validation loss of the best training that a method has "
+                    "completed, on a scale from 0 (the best of the table) to 1 (an untrained "
+                    "network). The budget counts every gradient evaluation: trainings, abandoned "
+                    "ones, probes with their neighbours, and evaluations."
+                ],
+                [regret_against_compute(self.results, chosen)],
+            ),
+            Section("Mean rank", ["Ranks by area under regret."], [mean_rank(self.summary)]),
+            Section(
+                "Area under regret",
+                ["Over the logarithm of the budget, with 95 % intervals."],
+                [mean_rank(self.summary, "area", "area under regret"), number_table(self.summary)],
+            ),
+            Section("By case", ["Mean area under regret."], [number_table(self.by_case)]),
+        ]
+        if len(self.against):
+            text = "Ours less theirs, paired by case and seed; Wilcoxon with Holm's correction."
+            sections.append(Section(f"{OURS} against each", [text], [number_table(self.against)]))
+            sections.append(Section("Compute to reach", [_REACH], [number_table(self.reach)]))
+        if self.targets:
+            sections.append(Section("Targets", [], [number_table(statements)]))
+        if len(self.live):
+            sections.append(Section("Trained live", [_LIVE], [number_table(self.live)]))
+        return page("lyapopt bench search", command, sections)
+
+
+_LIVE = (
+    "A few configurations trained by themselves, and at a random rate that is snapped to theirs: "
+    "what snapping hides is the difference in regret."
+)
+_REACH = "The budget, in full trainings, at which ours has the regret of others at the largest one."
+
+
+def report_of(
+    results: pd.DataFrame, ours: str = OURS, live: pd.DataFrame | None = None
+) -> SearchReport:
+    """All numbers of a comparison."""
+    takes_part = ours in set(results["method"]) and results["method"].nunique() > 1
+    by_case = areas(results).pivot_table(index="method", columns="case", values="area")
+    table = summary(results)
+    return SearchReport(
+        results=results,
+        summary=table,
+        against=differences(results, ours) if takes_part else pd.DataFrame(),
+        reach=compute_to_reach(results, ours) if takes_part else pd.DataFrame(),
+        by_case=by_case.loc[table["method"]].reset_index(),
+        targets=targets(results) if takes_part else [],
+        live=pd.DataFrame() if live is None else live,
+    )

@@ -1,0 +1,68 @@
+"""How settings were chosen: variants of our ranked search on the held-in cases, nothing else.
+
+`python -m lyapopt.bench.search.tuning` prints a line a variant; the winner is in `frozen`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import optuna
+from numpy.typing import NDArray
+
+from lyapopt.bench.search.frozen import RANKED, Ranked
+from lyapopt.bench.search.methods import steered_and_ranked
+from lyapopt.bench.search.replay import Replay
+from lyapopt.bench.search.statistics import BUDGETS, SMALL, area
+from lyapopt.bench.tables.cache import table_of
+from lyapopt.bench.tables.cases import HELD_IN, cases_of
+from lyapopt.bench.tables.table import Table
+
+SEEDS = 6
+
+
+def variants() -> Iterator[Ranked]:
+    """What is tried: one setting changed at a time, and rounds with parts together."""
+    yield RANKED
+    for horizon in (5, 15, 20):
+        yield _steered(horizon=horizon)
+    for target in (0.003, 0.01, 0.03):
+        yield _steered(target=target)
+    for rounds, part in itertools.product((2, 3, 4), (1 / 16, 1 / 8, 1 / 5, 1 / 4)):
+        yield dataclasses.replace(_steered(rounds=rounds), part=part)
+    for share in (0.05, 0.2, 0.33):
+        yield dataclasses.replace(RANKED, share=share)
+
+
+def _steered(**changed: Any) -> Ranked:
+    return dataclasses.replace(RANKED, steered=dataclasses.replace(RANKED.steered, **changed))
+
+
+def regrets(how: Ranked, tables: list[Table], seeds: int = SEEDS) -> NDArray[np.float64]:
+    """Regrets of a variant, `(tables, seeds, budgets)`."""
+    found = np.zeros((len(tables), seeds, len(BUDGETS)))
+    for i, j, k in np.ndindex(*found.shape):
+        replay = Replay(tables[i], BUDGETS[k], j)
+        steered_and_ranked(replay, how)
+        found[i, j, k] = tables[i].regret(replay.best_at(BUDGETS[k]))
+    return found
+
+
+def main() -> None:
+    """Print the areas of all variants."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    tables = [table_of(case, progress=print) for case in cases_of(HELD_IN)]
+    few = [budget for budget in BUDGETS if budget <= SMALL]
+    print("area   small  variant")
+    for how in variants():
+        mean = regrets(how, tables).mean((0, 1))
+        small = area(mean[: len(few)], few)
+        print(f"{float(area(mean, BUDGETS)):.4f} {float(small):.4f} {how}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""What early numbers say of the final loss, against their cost."""

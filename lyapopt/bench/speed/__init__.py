@@ -1,0 +1,1 @@
+"""Times beside rivals, interleaved in one run."""

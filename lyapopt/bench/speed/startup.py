@@ -1,0 +1,43 @@
+"""What a command costs before it does anything."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from lyapopt.bench.report import Row
+from lyapopt.bench.timing import Spread
+
+_STUDY = """\
+version: 1
+study_name: startup
+storage: sqlite:///startup.db
+task: {name: xor}
+search_space: {lr: {type: float, low: 0.01, high: 1.0, log: true}}
+n_trials: 1
+"""
+
+
+def startup_rows(rounds: int) -> Iterator[Row]:
+    """Seconds of whole processes by the clock on the wall; torch must not be imported."""
+    with tempfile.TemporaryDirectory() as folder:
+        study = Path(folder, "study.yaml")
+        study.write_text(_STUDY)
+        commands = {
+            "lyapopt --help": (["-m", "lyapopt", "--help"], 0.3),
+            "lyapopt validate": (["-m", "lyapopt", "validate", str(study)], 0.3),
+            "import lyapopt": (["-c", "import lyapopt"], 0.2),
+        }
+        for name, (arguments, target) in commands.items():
+            times = [_seconds(arguments) for _ in range(rounds)]
+            yield Row("startup", name, Spread.of(times), target, "at most", "s")
+
+
+def _seconds(arguments: list[str]) -> float:
+    start = time.perf_counter()
+    subprocess.run([sys.executable, *arguments], check=True, capture_output=True)
+    return time.perf_counter() - start

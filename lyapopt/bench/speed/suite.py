@@ -1,0 +1,83 @@
+"""`lyapopt bench speed`: every ratio side by side in one run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import chain
+
+import torch
+
+from lyapopt.bench.report import Report, Row
+from lyapopt.bench.speed.asks import ask_rows
+from lyapopt.bench.speed.exponents import exponent_rows
+from lyapopt.bench.speed.startup import startup_rows
+from lyapopt.bench.speed.steps import step_rows
+from lyapopt.bench.speed.studies import RunFile, study_rows
+from lyapopt.bench.speed.trials import emptied_rows, trial_rows
+
+Progress = Callable[[str], None]
+"""Told what is being measured."""
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How long to measure.
+
+    Args:
+        rounds: Turns of every rival.
+        seconds: Least time of a turn.
+        compiles: Whether compiled steps are measured too; compiling takes about a minute.
+    """
+
+    rounds: int = 15
+    seconds: float = 0.1
+    compiles: bool = True
+
+
+PARTS = ("steps", "exponents", "trials", "asks", "studies", "startup")
+QUICK = Effort(rounds=5, seconds=0.03, compiles=False)
+
+
+def measure_speed(
+    effort: Effort,
+    run_file: RunFile,
+    progress: Progress = lambda what: None,
+    parts: Sequence[str] | None = None,
+) -> Report:
+    """Measure all of it, or some parts.
+
+    Args:
+        effort: How long.
+        run_file: Runs a study file.
+        progress: Told of every part before it starts.
+        parts: Of `PARTS`; all by default.
+    """
+    measures: dict[str, Callable[[Effort, list[str]], Iterator[Row]]] = {
+        "steps": lambda e, notes: step_rows(e.rounds, e.seconds, e.compiles),
+        "exponents": lambda e, notes: exponent_rows(e.rounds, e.seconds, e.compiles, notes),
+        "trials": lambda e, notes: chain(
+            trial_rows(max(3, e.rounds // 3), e.compiles), emptied_rows(e.rounds)
+        ),
+        "asks": lambda e, notes: ask_rows(e.rounds),
+        "studies": lambda e, notes: study_rows(run_file),
+        "startup": lambda e, notes: startup_rows(e.rounds),
+    }
+    rows: list[Row] = []
+    notes: list[str] = []
+    with _one_thread():
+        for name in parts or PARTS:
+            progress(name)
+            rows += measures[name](effort, notes)
+    return Report(rows, notes)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,1 @@
+"""Every configuration of a grid, trained once and kept: what comparisons replay."""

@@ -1,0 +1,153 @@
+"""Exponents and measurements of all configurations of a table, at any cost that it has."""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lyapopt.bench.tables.table import FORWARD_COST, HORIZONS, Numbers, Table
+from lyapopt.probe import Measurement, Verdict, VerdictRule
+
+Distance = Literal["weights", "outputs", "tangent"]
+
+_LEVEL = 0.95
+
+
+def log_separations(table: Table, neighbours: int, horizon: int) -> Numbers:
+    """Of the first neighbours, `(N, horizon + 1, neighbours)`.
+
+    Raises:
+        ValueError: If the table has no such neighbours over such a horizon.
+    """
+    for series in (table.separations, table.many):
+        if neighbours <= series.shape[2] and horizon < series.shape[1]:
+            return series[:, : horizon + 1, :neighbours]
+    raise ValueError(f"no {neighbours} neighbours over {horizon} steps were recorded")
+
+
+def increments(table: Table, distance: Distance, neighbours: int, horizon: int) -> Numbers:
+    """Log growth of the mean separation in every step, `(N, horizon)`; NaN from a divergence on."""
+    if distance == "tangent":
+        return np.diff(table.tangent[:, : horizon + 1], axis=1)
+    if distance == "outputs":
+        growth = _growth_in_outputs(table, neighbours, horizon)
+    else:
+        series = log_separations(table, neighbours, horizon)
+        with np.errstate(all="ignore"):
+            growth = np.log(np.exp(np.diff(series, axis=1)).mean(-1))
+    lost = np.cumsum(np.isnan(growth) | np.isposinf(growth), axis=1) > 0
+    return np.where(lost, np.nan, growth)
+
+
+def _growth_in_outputs(table: Table, neighbours: int, horizon: int) -> Numbers:
+    """Log growth of the mean distance in outputs, neighbours put back to the radius in weights."""
+    with np.errstate(all="ignore"):
+        rescaling = table.separations[:, :horizon, :neighbours]
+        start = np.exp(table.outputs[:, :horizon, :neighbours] - rescaling).mean(-1)
+        end = np.exp(table.outputs[:, 1 : horizon + 1, :neighbours] - rescaling).mean(-1)
+        growth: Numbers = np.log(end) - np.log(start)
+    return growth
+
+
+def exponents(table: Table, distance: Distance, neighbours: int, horizon: int) -> Numbers:
+    """Nats per step, `(N,)`: over the steps before a divergence, NaN without any."""
+    growth = increments(table, distance, neighbours, horizon)
+    count = (~np.isnan(growth)).sum(1)
+    with np.errstate(all="ignore"):
+        return np.where(count > 0, np.nansum(growth, axis=1) / count, np.nan)
+
+
+def settled_exponents(table: Table, neighbours: int, horizon: int) -> Numbers:
+    """As steering sees them: growth over the second half of the horizon, `(N,)`."""
+    from lyapopt.search.steering.growth import settled_exponent
+
+    found = measurements(table, neighbours, horizon)
+    return np.array([settled_exponent(one) for one in found])
+
+
+def cost_of(table: Table, distance: Distance, neighbours: int, horizon: int) -> float:
+    """Gradient evaluations of a measurement that trains from the start."""
+    if distance == "tangent":
+        return 3.0 * horizon  # a tangent step counts as 2, and the reference as 1
+    forward = FORWARD_COST * (neighbours + 1) * (2 * horizon + 1) if distance == "outputs" else 0.0
+    return (neighbours + 1) * horizon + forward
+
+
+@lru_cache(maxsize=32)
+def _measured(key: int, neighbours: int, horizon: int) -> list[Measurement]:
+    table = _TABLES[key]
+    values = exponents(table, "weights", neighbours, horizon)
+    series = log_separations(table, neighbours, horizon)
+    low, high = _intervals(table, values, neighbours, horizon)
+    at = _nearest_horizon(horizon)
+    rule = VerdictRule()
+    cost = cost_of(table, "weights", neighbours, horizon)
+    found = []
+    for row, value in enumerate(values):
+        losses = table.losses[row, :horizon]
+        verdict: Verdict = rule.judge(
+            float(value),
+            None if math.isnan(low[row]) else float(low[row]),
+            losses,
+            is_finite=bool(table.is_finite[row, at]),
+            stands_still=bool(table.is_still[row, at]),
+        )
+        found.append(
+            Measurement(
+                exponent=float(value),
+                low=None if math.isnan(low[row]) else float(low[row]),
+                high=None if math.isnan(high[row]) else float(high[row]),
+                level=_LEVEL,
+                estimand="this run's finite-time exponent",
+                verdict=verdict,
+                flags=(),
+                losses=losses,
+                log_separations=series[row],
+                gradient_evaluations=cost,
+                examples=int(cost) * table.facts.batch_size,
+            )
+        )
+    return found
+
+
+_TABLES: dict[int, Table] = {}
+
+
+def measurements(table: Table, neighbours: int, horizon: int) -> list[Measurement]:
+    """What `Probe(horizon, neighbours)` measures of every configuration, `N` of them."""
+    _TABLES[id(table)] = table
+    return _measured(id(table), neighbours, horizon)
+
+
+def _intervals(
+    table: Table, values: Numbers, neighbours: int, horizon: int
+) -> tuple[Numbers, Numbers]:
+    """As the probe has them: over neighbours if there are a few, else over time."""
+    import torch
+
+    from lyapopt.exponents.intervals import mean_interval_over_replicas, mean_interval_over_time
+
+    growth = increments(table, "weights", neighbours, horizon)
+    if neighbours >= 4 or (neighbours > 1 and horizon < 20):
+        with np.errstate(all="ignore"):
+            factors = np.exp(np.diff(log_separations(table, neighbours, horizon), axis=1))
+            relative = factors / factors.mean(-1, keepdims=True)
+        used = ~np.isnan(growth)
+        excess = np.where(used[..., None], relative - 1, 0.0).sum(1)
+        excess = excess / np.maximum(used.sum(1), 1)[:, None]
+        sample = torch.as_tensor(values[:, None] + excess)
+        low, high = mean_interval_over_replicas(sample, _LEVEL)
+    else:
+        steps = torch.ones(horizon, dtype=torch.float64)
+        low, high = mean_interval_over_time(torch.as_tensor(growth.T.copy()), steps, _LEVEL)
+    is_known = np.isfinite(values)
+    return np.where(is_known, low.numpy(), np.nan), np.where(is_known, high.numpy(), np.nan)
+
+
+def _nearest_horizon(horizon: int) -> int:
+    distances: NDArray[np.int64] = np.abs(np.array(HORIZONS) - horizon)
+    return int(distances.argmin())

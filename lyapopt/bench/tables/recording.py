@@ -1,0 +1,279 @@
+"""Recording a case: every configuration is trained to the end and measured in every way."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lyapopt.bench.tables.cases import Case, spaced
+from lyapopt.bench.tables.curvature import Gradients
+from lyapopt.bench.tables.table import HORIZONS, Facts, Table
+from lyapopt.dynamics import AnyTrainingMap, Training, stack
+from lyapopt.dynamics.randomness import derive_seed
+from lyapopt.errors import UserError
+from lyapopt.exponents import Exponent, from_neighbours, spectrum
+from lyapopt.probe.run import ProbeRun
+from lyapopt.probe.verdicts import tail_length
+from lyapopt.search.building import build_training
+from lyapopt.search.steering.target import optimizer_kind
+
+Progress = Callable[[str], None]
+
+RADIUS = 1e-6
+FEW, MANY, MANY_HORIZON = 2, 16, 20
+LOOKS = (0, 10, 20)  # steps before which gradients and curvature are taken
+RANGE_STEPS = 100
+_STACK_NUMBERS = 4_000_000  # of one stacked state: larger ones leave the cache
+
+_Arrays = dict[str, np.ndarray[Any, Any]]
+
+
+def record(case: Case, progress: Progress = lambda what: None) -> Table:
+    """Train and measure every configuration of a case.
+
+    Raises:
+        UserError: If a training says not for how many steps, or for fewer than the horizon.
+    """
+    begun = time.perf_counter()
+    build = case.make_build()
+    trainings = [build_training(build, params, 0, 0) for params in case.cells]
+    steps = _steps_of(trainings)
+    parts: dict[int, Mapping[str, np.ndarray[Any, Any]]] = {}
+    probe_map = stack(trainings[:1])[0][1]
+    checkpoints = checkpoints_of(steps, probe_map.steps_per_epoch)
+    size = probe_map.weights(probe_map.initial_state()).numel()
+    for rows in _chunks(trainings, size):
+        for positions, step in stack([trainings[row] for row in rows], compile="off"):
+            found = _record_stack(step, steps, checkpoints)
+            for place, position in enumerate(positions):
+                parts[rows[position]] = {name: a[place] for name, a in found.items()}
+        progress(f"{case.name}: {len(parts)} of {len(trainings)} trained")
+    arrays = {name: np.stack([parts[i][name] for i in range(len(parts))]) for name in parts[0]}
+    rates = np.array(spaced(case.rates[0], case.rates[-1], RANGE_STEPS))
+    arrays["range_losses"] = _range_test(case, trainings, rates)
+    facts = Facts(
+        steps=steps,
+        steps_per_epoch=probe_map.steps_per_epoch,
+        batch_size=probe_map.batch_size,
+        validation_examples=probe_map.evaluate(probe_map.initial_state()).examples,
+        weights=size,
+        optimizer=optimizer_kind(trainings[0].optimizer),
+        radius=RADIUS,
+        fingerprint=fingerprint(case),
+        seconds=time.perf_counter() - begun,
+    )
+    return Table(case, facts, checkpoints=checkpoints, range_rates=rates, **arrays)
+
+
+def checkpoints_of(steps: int, steps_per_epoch: int) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """After 5, 10, 20, 40, 80 steps, one and two epochs, and then evenly up to the end.
+
+    Example:
+        >>> checkpoints_of(400, 22).tolist()
+        [5, 10, 20, 22, 40, 44, 50, 80, 100, 150, 200, 250, 300, 350, 400]
+    """
+    early = {5, 10, 20, 40, 80, steps_per_epoch, 2 * steps_per_epoch}
+    even = {round(steps * k / 8) for k in range(1, 9)}
+    return np.array(sorted(step for step in early | even if step <= steps), dtype=np.int64)
+
+
+def fingerprint(case: Case) -> str:
+    """A digest of the first steps of a few configurations: it changes where the code computes
+    something else.
+    """
+    build = case.make_build()
+    chosen = case.cells[:: max(1, len(case.cells) // 3)]
+    digest = hashlib.blake2b(digest_size=8)
+    for _, step in stack([build_training(build, params, 0, 0) for params in chosen], compile="off"):
+        found = from_neighbours(step, step.initial_state(), 3, neighbours=1, radius=RADIUS)
+        assert found.losses is not None
+        for number in [*found.losses.flatten().tolist(), *found.value.tolist()]:
+            digest.update(f"{number:.6g};".encode())
+    return digest.hexdigest()
+
+
+def _steps_of(trainings: Sequence[Training]) -> int:
+    steps = {training.steps for training in trainings}
+    if len(steps) != 1 or None in steps:
+        raise UserError("bench: every Training must have the same number of steps")
+    [count] = steps
+    assert count is not None
+    if count <= max(HORIZONS):
+        raise UserError(f"bench: {count} steps are too few; more than {max(HORIZONS)} are needed")
+    return count
+
+
+def _chunks(trainings: Sequence[Training], size: int) -> list[list[int]]:
+    """Trainings in parts whose stacks, neighbours included, are not too large."""
+    count = max(1, _STACK_NUMBERS // (size * (1 + MANY)))
+    rows = range(len(trainings))
+    return [list(rows[i : i + count]) for i in range(0, len(trainings), count)]
+
+
+def _record_stack(
+    step: AnyTrainingMap, steps: int, checkpoints: np.ndarray[Any, np.dtype[np.int64]]
+) -> _Arrays:
+    z0 = step.initial_state()
+    found = _train(step, z0, steps, checkpoints)
+    found |= _few_neighbours(step, z0)
+    many = _neighbours(step, z0, MANY_HORIZON, MANY)
+    found["many"] = _rows_first(many.log_separations)
+    tangents = spectrum(step, z0, MANY_HORIZON, k=1, seed=0).weight_increments.double()
+    found["tangent"] = np.concatenate(
+        [np.zeros((len(z0), 1)), tangents.cumsum(0).T.cpu().numpy()], 1
+    )
+    return found
+
+
+def _train(
+    step: AnyTrainingMap,
+    z0: Tensor,
+    steps: int,
+    checkpoints: np.ndarray[Any, np.dtype[np.int64]],
+) -> _Arrays:
+    """Losses of full trainings, evaluations, and gradients on the way."""
+    gradients = Gradients(step.trainings)
+    losses = np.full((len(z0), steps), np.nan)
+    validation = np.full((len(z0), len(checkpoints)), np.nan)
+    norms, sharpness = [], []
+    initial = _evaluated(step, z0)
+    z, place = z0, 0
+    for t in range(steps):
+        if t in LOOKS:
+            norm, sharp = gradients.norm_and_sharpness(step.weights(z[:, 0]), t)
+            norms.append(norm.cpu().numpy())
+            sharpness.append(sharp.cpu().numpy())
+        z, loss = step.step_with_losses(z, t)
+        losses[:, t] = loss[:, 0].cpu().numpy()
+        if t + 1 == checkpoints[place]:
+            validation[:, place] = _evaluated(step, z)
+            place += 1
+    return {
+        "losses": losses,
+        "validation": validation,
+        "initial": initial,
+        "gradient_norms": np.stack(norms, 1),
+        "sharpness": np.stack(sharpness, 1),
+    }
+
+
+def _evaluated(step: AnyTrainingMap, z: Tensor) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Validation losses, NaN where the state is not finite."""
+    alive = torch.isfinite(z).all(-1)[:, 0].nonzero()[:, 0].tolist()
+    values = np.full(len(z), np.nan)
+    if alive:
+        values[alive] = step.evaluate(z, alive).losses
+    return np.where(np.isfinite(values), values, np.nan)
+
+
+def _neighbours(
+    step: AnyTrainingMap,
+    z0: Tensor,
+    horizon: int,
+    neighbours: int,
+    observe: Callable[[int, Tensor, Tensor | None], None] | None = None,
+) -> Exponent:
+    """As `Probe` measures them."""
+    return from_neighbours(
+        step,
+        z0,
+        horizon,
+        neighbours=neighbours,
+        radius=RADIUS,
+        seed=[derive_seed(training.seed, "perturbation") for training in step.trainings],
+        observe=observe,
+    )
+
+
+def _few_neighbours(step: AnyTrainingMap, z0: Tensor) -> _Arrays:
+    """Two neighbours over the longest horizon: separations in weights and in outputs, and whether
+    anything moves at the shorter horizons.
+    """
+    longest = max(HORIZONS)
+    kept: dict[int, Tensor] = {}
+    finite: dict[int, Tensor] = {}
+    away: list[Tensor] = []
+    needed = set(HORIZONS) | {h - tail_length(h) for h in HORIZONS}
+
+    def observe(t: int, z: Tensor, losses: Tensor | None) -> None:
+        if t in needed:
+            kept[t] = step.weights(z[:, 0]).clone()
+            finite[t] = torch.isfinite(z).all(-1)[:, 0]
+        away.append(_output_distances(step, z))
+
+    run = _neighbours(step, z0, longest, FEW, observe)
+    kept[longest] = step.weights(run.final_state[:, 0])
+    finite[longest] = torch.isfinite(run.final_state).all(-1)[:, 0]
+    still = []
+    for h in HORIZONS:
+        assert run.losses is not None
+        part = dataclasses.replace(
+            run, log_separations=run.log_separations[: h + 1], losses=run.losses[:h], horizon=h
+        )
+        still.append(ProbeRun(part, kept[h - tail_length(h)], kept[h]).stands_still(RADIUS))
+    return {
+        "separations": _rows_first(run.log_separations),
+        "outputs": _outputs_as_if_never_rescaled(run, away),
+        "is_still": np.array(still).T,
+        "is_finite": torch.stack([finite[h] for h in HORIZONS], 1).cpu().numpy(),
+    }
+
+
+def _output_distances(step: AnyTrainingMap, z: Tensor) -> Tensor:
+    with torch.no_grad():
+        outputs = step.outputs(z)
+    distances: Tensor = torch.linalg.vector_norm(outputs[:, 1:] - outputs[:, :1], dim=-1)
+    return distances
+
+
+def _outputs_as_if_never_rescaled(
+    run: Exponent, away: Sequence[Tensor]
+) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Log separations in outputs, `(M, steps, K)`.
+
+    They are seen after each rescaling, and scale with the separations in the weights.
+    """
+    rescaled = run.log_separations[: len(away)] - math.log(RADIUS)
+    found = torch.stack(list(away)).double().log() + rescaled
+    return _rows_first(found)
+
+
+def _rows_first(series: Tensor) -> np.ndarray[Any, np.dtype[np.float64]]:
+    return series.double().movedim(1, 0).cpu().numpy()
+
+
+def _range_test(
+    case: Case, trainings: Sequence[Training], rates: np.ndarray[Any, np.dtype[np.float64]]
+) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Losses of every line under a rate that rises at each step (Smith, arXiv:1506.01186)."""
+    lowest = trainings[:: len(case.rates)]
+    factors = (rates / rates[0]).tolist()
+    rising = [
+        dataclasses.replace(t, scheduler=_Rising(tuple(factors)), steps=len(factors))
+        for t in lowest
+    ]
+    losses = np.full((len(rising), len(factors)), np.nan)
+    for rows, step in stack(rising, compile="off"):
+        z = step.initial_state()
+        for t in range(len(factors)):
+            z, loss = step.step_with_losses(z, t)
+            losses[rows, t] = loss[:, 0].cpu().numpy()
+    return losses
+
+
+@dataclasses.dataclass(frozen=True)
+class _Rising:
+    """A factor on the rate at every step."""
+
+    factors: tuple[float, ...]
+
+    def __call__(self, step: int) -> float:
+        return self.factors[min(step, len(self.factors) - 1)]

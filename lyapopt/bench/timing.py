@@ -1,0 +1,81 @@
+"""Rivals timed side by side, so that whatever else the machine does hits all alike."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median, quantiles
+
+Clock = Callable[[], float]
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A median and the quartiles around it."""
+
+    median: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Spread:
+        """Of at least one value."""
+        if len(values) == 1:
+            return cls(values[0], values[0], values[0])
+        low, _, high = quantiles(values, n=4, method="inclusive")
+        return cls(median(values), low, high)
+
+
+@dataclass(frozen=True)
+class Timings:
+    """Seconds of rivals in rounds.
+
+    Attributes:
+        seconds: For every rival its times in the order of rounds, per unit of its work.
+    """
+
+    seconds: Mapping[str, Sequence[float]]
+
+    def spread(self, name: str) -> Spread:
+        """Seconds per unit of one rival."""
+        return Spread.of(self.seconds[name])
+
+    def ratio(self, slow: str, fast: str) -> Spread:
+        """Time of one rival in that of another, round by round.
+
+        Example:
+            >>> Timings({"a": [4.0, 6.0], "b": [2.0, 2.0]}).ratio("a", "b").median
+            2.5
+        """
+        pairs = zip(self.seconds[slow], self.seconds[fast], strict=True)
+        return Spread.of([a / b for a, b in pairs])
+
+
+def interleave(
+    rivals: Mapping[str, Callable[[], float]],
+    rounds: int,
+    seconds: float,
+    clock: Clock = time.process_time,
+) -> Timings:
+    """Time rivals in turn.
+
+    Args:
+        rivals: Each does a piece of work and returns how many units it was.
+        rounds: How often each has its turn.
+        seconds: Least time of a turn; short pieces are repeated.
+        clock: Processor time of this process by default, which other processes disturb least.
+    """
+    for work in rivals.values():  # caches, compilers
+        work()
+    found: dict[str, list[float]] = {name: [] for name in rivals}
+    for _ in range(rounds):
+        for name, work in rivals.items():
+            start, units = clock(), 0.0
+            while True:
+                units += work()
+                elapsed = clock() - start
+                if elapsed >= seconds:
+                    break
+            found[name].append(elapsed / units)
+    return Timings(found)

@@ -1,0 +1,78 @@
+"""`lyapopt run --dry-run`: what a study would do, its storage untouched."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from lyapopt.cli import exit_codes, logs
+from lyapopt.cli.numbers import assignments, count, plural
+from lyapopt.cli.rows import print_rows
+from lyapopt.study.file import ClassSpec, StudyFile, load_study_file
+
+_SHOWN = 10
+
+
+def show(path: Path, overrides: Sequence[str], extra: int | None) -> int:
+    """Print the first configurations, sampler, pruner and estimated cost.
+
+    Args:
+        path: The study file.
+        overrides: From `--set`.
+        extra: From `--extra`.
+
+    Returns:
+        The exit code: 1 if no configuration could be built.
+    """
+    file = load_study_file(path, overrides)
+    logs.configure(file.output.log_level)
+    from lyapopt.study.preview import preview
+    from lyapopt.study.storage import masked
+
+    found = preview(file)
+    typer.echo(f"study {file.study_name} in {masked(file.storage)}: nothing was run\n")
+    print_rows(
+        [
+            ("sampler", class_in_words(file.sampler_spec)),
+            ("pruner", class_in_words(file.pruner_spec)),
+            ("seed", str(file.seed)),
+            ("groups", f"{plural(len(found.configurations), 'trial')} at once"),
+            ("cost", _cost(file, found.cost, extra)),
+        ]
+    )
+    shown = found.configurations[:_SHOWN]
+    typer.echo(f"\nthe first {plural(len(shown), 'trial')} of a new study:")
+    for number, params in enumerate(shown):
+        failure = found.failures[number]
+        typer.echo(f"{number:>5}  {assignments(params)}" + (f"  {failure}" if failure else ""))
+    return exit_codes.FAILED if all(found.failures) else exit_codes.DONE
+
+
+def class_in_words(spec: ClassSpec) -> str:
+    """A sampler or pruner as it would be called in Python.
+
+    Example:
+        >>> class_in_words(ClassSpec("optuna.samplers:TPESampler", {"n_startup_trials": 5}))
+        'optuna.samplers.TPESampler(n_startup_trials=5)'
+    """
+    arguments: dict[str, Any] = {name: repr(value) for name, value in spec.kwargs.items()}
+    arguments |= dict(spec.functions)
+    arguments |= {name: class_in_words(nested) for name, nested in spec.nested.items()}
+    called = ", ".join(f"{name}={text}" for name, text in arguments.items())
+    return f"{spec.import_path.replace(':', '.')}({called})"
+
+
+def _cost(file: StudyFile, of_one: float | None, extra: int | None) -> str:
+    if of_one is None:
+        return "unknown, since nothing could be built"
+    unit = "gradient evaluations"
+    text = f"about {count(of_one)} {unit} a trial"
+    number = extra if extra is not None else file.n_trials
+    if number is not None:
+        text += f", {count(of_one * number)} for {plural(number, 'trial')} if none is pruned"
+    if file.budget is not None:
+        text += f"; the budget is {count(file.budget.gradient_evaluations)}"
+    return text

@@ -1,0 +1,163 @@
+"""The live table: counts, the best trial, the newest trials, what is running."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, deque
+from types import TracebackType
+from typing import Self
+
+from optuna.trial import FrozenTrial
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from lyapopt.cli.numbers import assignments, count, counts, duration, short
+from lyapopt.cli.progress import ProgressListener, as_stored, numbers_in_words, seed_names
+from lyapopt.cli.trial_table import style_of, trial_table
+from lyapopt.store.trials import StoredTrial
+from lyapopt.study.events import StudyEvent
+from lyapopt.study.file import StudyFile
+from lyapopt.study.overview import best_trials, load_study
+
+_NEWEST = 10
+_REFRESHES_PER_SECOND = 4
+_LINES_ABOVE = 8
+_STATES = ("complete", "pruned", "failed", "interrupted")
+_VERDICTS = ("edge", "cool", "hot", "dead", "diverged")
+
+
+class LiveListener(ProgressListener):
+    """Draws the state of the study on a terminal, several times a second.
+
+    Args:
+        file: The study file.
+        console: A terminal.
+    """
+
+    def __init__(self, file: StudyFile, console: Console) -> None:
+        self._file = file
+        self._console = console
+        self._seeds = seed_names(file)
+        self._states: Counter[str] = Counter()
+        self._verdicts: Counter[str] = Counter()
+        self._best: list[StoredTrial] = []
+        self._newest: deque[StoredTrial] = deque(maxlen=_NEWEST)
+        self._running: list[int] = []
+        self._cost = 0.0
+        self._done = 0
+        self._total: int | None = None
+        self._began = self._group_began = time.monotonic()
+        self._live = Live(
+            console=console,
+            get_renderable=self._render,
+            refresh_per_second=_REFRESHES_PER_SECOND,
+            transient=True,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Clear the table away."""
+        self._live.stop()
+
+    def started(self, event: StudyEvent) -> None:
+        """Take in what the study has, and begin to draw."""
+        stored = load_study(self._file.storage, event.study_name)
+        for trial in stored.trials:
+            if trial.state in _STATES:
+                self._count(trial)
+        self._done, self._total = len(event.ledger.done), event.total
+        self._best = best_trials(stored.trials, self._file.all_directions)
+        self._began = time.monotonic()
+        self._live.start()
+
+    def note(self, text: str) -> None:
+        """Print it above the table."""
+        self._console.print(f"note: {text}", markup=False, highlight=False)
+
+    def group_started(self, numbers: list[int]) -> None:
+        """Show which trials are training."""
+        self._running = list(numbers)
+        self._group_began = time.monotonic()
+
+    def finished(self, trial: FrozenTrial, reason: str | None) -> None:
+        """Take in a trial that has ended."""
+        stored = as_stored(trial, reason)
+        self._done += 1
+        self._count(stored)
+        self._newest.append(stored)
+        self._best = best_trials([*self._best, stored], self._file.all_directions)
+
+    def _count(self, trial: StoredTrial) -> None:
+        self._states[trial.state] += 1
+        if trial.verdict is not None:
+            self._verdicts[trial.verdict] += 1
+        self._cost += trial.gradient_evaluations
+
+    # Drawing; called from the thread that refreshes.
+
+    def _render(self) -> RenderableType:
+        width = self._console.width
+        parts: list[RenderableType] = [self._heading(), *self._facts()]
+        room = max(1, min(_NEWEST, self._console.height - _LINES_ABOVE - 2))
+        newest = list(self._newest)[-room:]
+        if newest:
+            parts.append(Text())
+            parts.append(trial_table(newest, width, seeds=self._seeds, with_reason=False))
+        return Group(*parts)
+
+    def _heading(self) -> RenderableType:
+        grid = Table.grid(padding=(0, 1))
+        grid.add_column(no_wrap=True, overflow="ellipsis")
+        grid.add_column()
+        grid.add_column(no_wrap=True)
+        total = "" if self._total is None else f"/{self._total}"
+        bar: RenderableType = ""
+        if self._total is not None and self._console.width >= 60:
+            bar = ProgressBar(total=self._total, completed=self._done, width=20)
+        elapsed = duration(time.monotonic() - self._began)
+        name = Text(self._file.study_name, style="bold")
+        grid.add_row(name, bar, f"{self._done}{total} trials, {elapsed}")
+        return grid
+
+    def _facts(self) -> list[RenderableType]:
+        grid = Table.grid(padding=(0, 2))
+        grid.add_column(no_wrap=True, min_width=8)
+        grid.add_column(no_wrap=True, overflow="ellipsis")
+        grid.add_row("trials", counts({s: self._states[s] for s in _STATES}) or "none yet")
+        grid.add_row("verdicts", self._verdict_text())
+        grid.add_row("best", self._best_text())
+        grid.add_row("cost", f"{count(self._cost)} gradient evaluations")
+        grid.add_row("running", self._running_text())
+        return [grid]
+
+    def _verdict_text(self) -> Text:
+        named = [*_VERDICTS, *sorted(set(self._verdicts) - set(_VERDICTS))]
+        parts = [(f"{self._verdicts[v]} {v}", style_of(v)) for v in named if self._verdicts[v]]
+        if not parts:
+            return Text("none yet")
+        return Text(", ").join(Text(text, style=style) for text, style in parts)
+
+    def _best_text(self) -> str:
+        if not self._best:
+            return "no completed trial yet"
+        if len(self._best) > 1:
+            return f"{len(self._best)} trials on the Pareto front"
+        [best] = self._best
+        params = {name: value for name, value in best.params.items() if name not in self._seeds}
+        return f"trial {best.number}  value {short(best.value)}  {assignments(params)}"
+
+    def _running_text(self) -> str:
+        if not self._running:
+            return "-"
+        elapsed = duration(time.monotonic() - self._group_began)
+        return f"{numbers_in_words(self._running)}, for {elapsed}"

@@ -1,0 +1,63 @@
+"""Logs and warnings go to stderr, through the console that the live table is drawn on."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from typing import Final
+
+from rich.console import Console
+
+from lyapopt.redaction import redacted
+
+_QUIET: Final = logging.ERROR
+
+
+class _ConsoleHandler(logging.Handler):
+    """Prints above a live table instead of through it."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__()
+        self._console = console
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            text = redacted(self.format(record))
+            self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+        except Exception:
+            self.handleError(record)
+
+
+def configure(level: str, *, quiet: bool = False) -> Console:
+    """Send our log to a console on stderr, and of Optuna's only what is serious.
+
+    Optuna tells of every trial, which the progress does better, and of every experimental class.
+
+    Args:
+        level: Least severe message of ours that is shown: `debug`, `info`, `warning`, `error`.
+        quiet: Whether to show errors only.
+
+    Returns:
+        The console.
+    """
+    console = Console(stderr=True, highlight=False)
+    handler = _ConsoleHandler(console)
+    handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(_QUIET if quiet else logging.WARNING)
+    least = _QUIET if quiet else getattr(logging, level.upper())
+    logging.getLogger("lyapopt").setLevel(least)
+    logging.captureWarnings(True)
+    logging.getLogger("py.warnings").setLevel(least)
+    _quieten_optuna()
+    return console
+
+
+def _quieten_optuna() -> None:
+    import optuna
+
+    optuna.logging.disable_default_handler()
+    optuna.logging.enable_propagation()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)

@@ -1,0 +1,92 @@
+"""Numbers as people read them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+_SECONDS = ((86400, "d"), (3600, "h"), (60, "min"))
+
+
+def short(value: Any) -> str:
+    """A value in a table: numbers with fractions to four significant digits.
+
+    Example:
+        >>> short(0.0123456), short(12345678.9), short(7), short(True), short(None)
+        ('0.01235', '1.235e+07', '7', 'True', '')
+    """
+    if value is None:
+        return ""
+    if isinstance(value, float) and not isinstance(value, bool):
+        return f"{value:.4g}"
+    return str(value)
+
+
+def count(value: float) -> str:
+    """A number of things, rounded to a whole one.
+
+    Example:
+        >>> count(29282.984)
+        '29,283'
+    """
+    return f"{value:,.0f}" if math.isfinite(value) else str(value)
+
+
+def interval(bounds: tuple[float, float] | None) -> str:
+    """An interval.
+
+    Example:
+        >>> interval((-0.0123456, 0.2))
+        '[-0.01235, 0.2]'
+    """
+    return "" if bounds is None else f"[{short(bounds[0])}, {short(bounds[1])}]"
+
+
+def duration(seconds: float) -> str:
+    """A time span in its two largest units.
+
+    Example:
+        >>> duration(12.34), duration(75), duration(3700), duration(90000)
+        ('12.3 s', '1 min 15 s', '1 h 1 min', '1 d 1 h')
+    """
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    rest, parts = round(seconds), []
+    for size, unit in _SECONDS:
+        amount, rest = divmod(rest, size)
+        if amount:
+            parts.append(f"{amount} {unit}")
+    if rest:
+        parts.append(f"{rest} s")
+    return " ".join(parts[:2])
+
+
+def assignments(params: Mapping[str, Any]) -> str:
+    """Parameters in one line.
+
+    Example:
+        >>> assignments({"activation": "relu", "lr": 0.123456})
+        'activation=relu lr=0.1235'
+    """
+    return " ".join(f"{name}={short(value)}" for name, value in params.items())
+
+
+def counts(found: Mapping[str, int]) -> str:
+    """Counts by name, the names in the mapping's order.
+
+    Example:
+        >>> counts({"complete": 31, "pruned": 29})
+        '31 complete, 29 pruned'
+    """
+    return ", ".join(f"{count(number)} {name}" for name, number in found.items() if number)
+
+
+def plural(number: int, noun: str) -> str:
+    """A number with its noun.
+
+    Example:
+        >>> plural(1, "trial"), plural(2, "trial")
+        ('1 trial', '2 trials')
+    """
+    return f"{count(number)} {noun}" + ("" if number == 1 else "s")

@@ -1,0 +1,134 @@
+"""How a running study is shown: a live table, a line a trial, or nothing."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Self
+
+from optuna.trial import FrozenTrial
+from rich.console import Console
+
+from lyapopt.cli.numbers import assignments, interval, plural, short
+from lyapopt.store.trials import StoredTrial
+from lyapopt.study.events import StudyEvent, StudyListener
+from lyapopt.study.file import StudyFile
+from lyapopt.study.ledger import state_of
+
+__all__ = ["LineListener", "ProgressListener", "listener_for", "trial_line"]
+
+
+class ProgressListener(StudyListener):
+    """A listener that is shown inside a `with` block; this one shows nothing."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Stop showing."""
+
+
+def listener_for(file: StudyFile, console: Console, *, quiet: bool) -> ProgressListener:
+    """The listener that a file's `output` section, the terminal and `--quiet` ask for."""
+    wanted = file.output.progress
+    if quiet:
+        return ProgressListener()
+    if wanted == "none":
+        return _Notes(console)
+    is_screen = console.is_terminal and not console.is_dumb_terminal
+    if wanted == "lines" or (wanted == "auto" and not is_screen):
+        return LineListener(file, console)
+    from lyapopt.cli.live import LiveListener
+
+    return LiveListener(file, console)
+
+
+class _Notes(ProgressListener):
+    """Shows what the user should know, and no progress."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+
+    def note(self, text: str) -> None:
+        """Print it."""
+        self.print(f"note: {text}")
+
+    def print(self, text: str) -> None:
+        """Print a line as it is, however wide the terminal."""
+        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+class LineListener(_Notes):
+    """One plain line for each trial."""
+
+    def __init__(self, file: StudyFile, console: Console) -> None:
+        super().__init__(console)
+        self._seeds = seed_names(file)
+
+    def started(self, event: StudyEvent) -> None:
+        """Say where the study stands."""
+        done = len(event.ledger.done)
+        total = "" if event.total is None else f" of {event.total}"
+        self.print(f"study {event.study_name}: {done}{total} trials done")
+
+    def finished(self, trial: FrozenTrial, reason: str | None) -> None:
+        """Print the trial."""
+        self.print(trial_line(as_stored(trial, reason), self._seeds))
+
+
+def seed_names(file: StudyFile) -> frozenset[str]:
+    """Parameters that are seeds: long numbers that tell nobody anything."""
+    return frozenset(name for name, entry in file.variables.items() if entry.type == "seed")
+
+
+def as_stored(trial: FrozenTrial, reason: str | None) -> StoredTrial:
+    """A trial as the storage will give it."""
+    return StoredTrial(
+        trial.number,
+        state_of(trial),
+        tuple(trial.values or ()) if trial.state.name == "COMPLETE" else (),
+        dict(trial.params),
+        dict(trial.user_attrs),
+        trial.datetime_start,
+        trial.datetime_complete,
+        reason,
+    )
+
+
+def trial_line(trial: StoredTrial, seeds: frozenset[str] = frozenset()) -> str:
+    """A trial in one line.
+
+    Example:
+        >>> attributes = {"exponent": 0.0123456, "verdict": "edge"}
+        >>> trial_line(StoredTrial(7, "complete", (0.25,), {"lr": 0.1}, attributes))
+        'trial    7  complete  edge      lr=0.1  exponent 0.01235  value 0.25'
+    """
+    params = {name: value for name, value in trial.params.items() if name not in seeds}
+    parts = [f"trial {trial.number:>4}  {trial.state:<8}  {trial.verdict or '-':<8}"]
+    parts.append(assignments(params))
+    if trial.exponent is not None:
+        parts.append(f"exponent {short(trial.exponent)} {interval(trial.interval)}".rstrip())
+    if trial.values:
+        label = "value" if len(trial.values) == 1 else "values"
+        parts.append(f"{label} {' '.join(short(value) for value in trial.values)}")
+    if trial.reason:
+        parts.append(trial.reason)
+    return "  ".join(part for part in parts if part)
+
+
+def numbers_in_words(numbers: list[int]) -> str:
+    """Trial numbers, shortened to a range where there are no holes.
+
+    Example:
+        >>> numbers_in_words([4, 5, 6]), numbers_in_words([4]), numbers_in_words([4, 7])
+        ('trials 4 to 6', 'trial 4', '2 trials: 4, 7')
+    """
+    if len(numbers) == 1:
+        return f"trial {numbers[0]}"
+    if numbers and numbers == list(range(numbers[0], numbers[-1] + 1)):
+        return f"trials {numbers[0]} to {numbers[-1]}"
+    return f"{plural(len(numbers), 'trial')}: {', '.join(map(str, numbers))}"

@@ -1,0 +1,94 @@
+"""What a run came to, on stdout."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import typer
+
+from lyapopt.cli.numbers import assignments, count, counts, duration, interval, short
+from lyapopt.cli.rows import print_rows
+from lyapopt.study.overview import Overview, StoredStudy, StoredTrial
+
+__all__ = ["best_in_words", "cost_in_words", "facts", "print_best_line", "print_summary"]
+
+_SHOWN_OF_FRONT = 5
+
+
+def print_summary(
+    study: StoredStudy,
+    overview: Overview,
+    reason: str,
+    seconds: float | None,
+    commands: Sequence[str],
+) -> None:
+    """Print the best trial, the counts, the cost, and what to do next.
+
+    Args:
+        study: The study.
+        overview: Of the study.
+        reason: Why the run stopped.
+        seconds: How long it took; `None` if it ran nothing.
+        commands: What the user may want to run next.
+    """
+    typer.echo(f"study {study.name}: {reason}\n")
+    rows = facts(study, overview)
+    if seconds is not None:
+        rows.append(("time", duration(seconds)))
+    if overview.best:
+        rows += [("" if k else "next", command) for k, command in enumerate(commands)]
+    print_rows(rows)
+
+
+def facts(study: StoredStudy, overview: Overview) -> list[tuple[str, str]]:
+    """Labels and texts: the best trial, counts, cost; of failures the first reason."""
+    rows: list[tuple[str, str]] = []
+    for number, trial in enumerate(overview.best[:_SHOWN_OF_FRONT]):
+        rows.append(("" if number else "best", best_in_words(trial)))
+        rows.append(("", assignments(trial.params)))
+    if len(overview.best) > _SHOWN_OF_FRONT:
+        rows.append(("", f"and {len(overview.best) - _SHOWN_OF_FRONT} more on the Pareto front"))
+    if not overview.best:
+        rows.append(("best", "there is no completed trial"))
+    rows.append(("trials", counts(dict(overview.states.most_common())) or "none"))
+    if overview.verdicts:
+        rows.append(("verdicts", counts(dict(overview.verdicts.most_common()))))
+    rows.append(("cost", cost_in_words(overview)))
+    failed = next((trial for trial in study.trials if trial.state == "failed"), None)
+    if failed is not None and failed.reason:
+        rows.append(("failure", f"trial {failed.number}: {failed.reason}"))
+    return rows
+
+
+def best_in_words(trial: StoredTrial) -> str:
+    """Number, value, exponent and verdict of a trial.
+
+    Example:
+        >>> attributes = {"exponent": -0.0123456, "verdict": "edge"}
+        >>> best_in_words(StoredTrial(7, "complete", (0.25,), {}, attributes))
+        'trial 7, value 0.25, exponent -0.01235, edge'
+    """
+    parts = [f"trial {trial.number}"]
+    label = "value" if len(trial.values) == 1 else "values"
+    parts.append(f"{label} {', '.join(short(value) for value in trial.values)}")
+    if trial.exponent is not None:
+        parts.append(f"exponent {short(trial.exponent)} {interval(trial.interval)}".rstrip())
+    if trial.verdict is not None:
+        parts.append(trial.verdict)
+    return ", ".join(parts)
+
+
+def cost_in_words(overview: Overview) -> str:
+    """Gradient evaluations spent, and what pruning saved of them."""
+    if not overview.gradient_evaluations:
+        return "no gradient evaluations were counted"
+    text = f"{count(overview.gradient_evaluations)} gradient evaluations"
+    if overview.saved and overview.saved_share is not None:
+        text += f"; pruning saved about {count(overview.saved)} ({overview.saved_share:.0%})"
+    return text
+
+
+def print_best_line(overview: Overview) -> None:
+    """Print the best trial in one line each, or nothing."""
+    for trial in overview.best:
+        typer.echo(f"{best_in_words(trial)}, {assignments(trial.params)}")

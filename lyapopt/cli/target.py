@@ -1,0 +1,83 @@
+"""STORAGE on the command line: a URL, a database file, or a study file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from lyapopt.errors import UserError
+
+_SQLITE_BEGINS = b"SQLite format 3\0"
+_STUDY_FILES = (".yaml", ".yml")
+_SHOWN = 20
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where a study is.
+
+    Attributes:
+        storage: URL of Optuna's storage.
+        study_name: Of the study, if that is known.
+        store: URL of our own database, where it is another.
+        file: The study file that says so, if one was given.
+    """
+
+    storage: str
+    study_name: str | None = None
+    store: str | None = None
+    file: Path | None = None
+
+
+def target_of(text: str, study_name: str | None = None) -> Target:
+    """The target that an argument means.
+
+    Args:
+        text: A storage URL, the path of a SQLite file, or the path of a study file.
+        study_name: From `--study`; goes before the one of a study file.
+
+    Raises:
+        UserError: If it is none of these.
+    """
+    if "://" in text:
+        return Target(text, study_name)
+    path = Path(text)
+    if path.suffix.lower() in _STUDY_FILES:
+        from lyapopt.study.file import load_study_file
+
+        file = load_study_file(path)
+        return Target(file.storage, study_name or file.study_name, file.store, path)
+    if not path.exists():
+        raise UserError(
+            f"there is no file {text}; give a storage URL (sqlite:///runs/study.db), a database "
+            "file, or a study file"
+        )
+    if path.is_dir():
+        raise UserError(f"{text} is a folder; give a database file in it, or a study file")
+    with path.open("rb") as opened:
+        begin = opened.read(len(_SQLITE_BEGINS))
+    if begin and begin != _SQLITE_BEGINS:
+        raise UserError(f"{text} is neither a SQLite database nor a study file (.yaml)")
+    return Target(f"sqlite:///{path.as_posix()}", study_name)
+
+
+def with_study(target: Target) -> tuple[Target, str]:
+    """The target with the name of its study: the only one, if none was named.
+
+    Raises:
+        UserError: If there are several, or none.
+    """
+    if target.study_name is not None:
+        return target, target.study_name
+    from lyapopt.study.overview import names_of_studies
+
+    names = names_of_studies(target.storage)
+    if len(names) == 1:
+        return target, names[0]
+    if not names:
+        raise UserError("this storage holds no study yet")
+    shown = [f"  {name}" for name in names[:_SHOWN]]
+    if len(names) > _SHOWN:
+        shown.append(f"  ... and {len(names) - _SHOWN} more")
+    listed = "\n".join(shown)
+    raise UserError(f"this storage holds {len(names)} studies; say which, --study NAME:\n{listed}")

@@ -1,0 +1,148 @@
+"""Trials as a table that fits the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
+
+from rich.cells import cell_len
+from rich.table import Table
+from rich.text import Text
+
+from lyapopt.cli.numbers import count, interval, short
+from lyapopt.store.trials import StoredTrial
+
+__all__ = ["style_of", "trial_lines", "trial_table"]
+
+_STYLES = {
+    "edge": "green",
+    "cool": "cyan",
+    "hot": "yellow",
+    "dead": "blue",
+    "diverged": "red",
+    "failed": "red",
+    "running": "bold",
+}
+_PADDING = 2
+_LONGEST_REASON = 60
+
+
+@dataclass(frozen=True)
+class _Column:
+    title: str
+    text: Callable[[StoredTrial], str]
+    justify_right: bool = False
+    importance: int = 9  # the least important columns go first where the terminal is narrow
+
+    def width(self, trials: Sequence[StoredTrial]) -> int:
+        return max(cell_len(self.title), *(cell_len(self.text(trial)) for trial in trials))
+
+
+def style_of(word: str | None) -> str:
+    """Colour of a verdict or a state."""
+    return _STYLES.get(word or "", "")
+
+
+def trial_table(
+    trials: Sequence[StoredTrial],
+    width: int,
+    *,
+    seeds: Collection[str] = (),
+    with_reason: bool = True,
+) -> Table:
+    """A table of trials with as many columns as fit.
+
+    Args:
+        trials: At least one.
+        width: Of the terminal, in characters.
+        seeds: Parameters that are left out.
+        with_reason: Whether to show cost and reason too.
+    """
+    columns = _fitting(_columns(trials, seeds, with_reason), trials, width)
+    table = Table(box=None, padding=(0, _PADDING, 0, 0), pad_edge=False, header_style="dim")
+    for column in columns:
+        table.add_column(
+            column.title,
+            justify="right" if column.justify_right else "left",
+            no_wrap=True,
+            overflow="ellipsis",
+        )
+    for trial in trials:
+        table.add_row(*(_cell(column, trial) for column in columns))
+    return table
+
+
+def trial_lines(trials: Sequence[StoredTrial], width: int | None) -> Iterator[str]:
+    """The same table as plain lines, the header first: of ten thousand trials in a moment.
+
+    Args:
+        trials: At least one.
+        width: Of the terminal, in characters; `None` shows all columns.
+    """
+    columns = _columns(trials, (), with_reason=True)
+    if width is not None:
+        columns = _fitting(columns, trials, width)
+    texts = [[column.title, *(column.text(trial) for trial in trials)] for column in columns]
+    widths = [max(map(cell_len, column)) for column in texts]
+    for cells in zip(*texts, strict=True):
+        padded = (
+            text.rjust(room) if column.justify_right else text.ljust(room)
+            for text, column, room in zip(cells, columns, widths, strict=True)
+        )
+        yield (" " * _PADDING).join(padded).rstrip()
+
+
+def _cell(column: _Column, trial: StoredTrial) -> Text:
+    text = column.text(trial)
+    return Text(text, style=style_of(text) if column.title in ("verdict", "state") else "")
+
+
+def _columns(
+    trials: Sequence[StoredTrial], seeds: Collection[str], with_reason: bool
+) -> list[_Column]:
+    names = dict.fromkeys(name for trial in trials for name in trial.params if name not in seeds)
+    columns = [
+        _Column("trial", lambda t: str(t.number), True),
+        *(_param(name, 6 if position else 7) for position, name in enumerate(names)),
+        _Column("exponent", lambda t: short(t.exponent), True, 8),
+        _Column("interval", lambda t: interval(t.interval), False, 3),
+        _Column("verdict", lambda t: t.verdict or "", False, 9),
+    ]
+    objectives = max((len(trial.values) for trial in trials), default=1)
+    columns += [_value(index, objectives) for index in range(max(1, objectives))]
+    columns.append(_Column("state", lambda t: t.state, False, 5))
+    if with_reason:
+        columns.append(_Column("cost", lambda t: count(t.gradient_evaluations), True, 4))
+        columns.append(_Column("reason", lambda t: _cut(t.reason or ""), False, 2))
+    return [
+        column
+        for column in columns
+        if column.title not in ("interval", "reason") or any(column.text(t) for t in trials)
+    ]
+
+
+def _param(name: str, importance: int) -> _Column:
+    return _Column(name, lambda t: short(t.params.get(name)), False, importance)
+
+
+def _value(index: int, objectives: int) -> _Column:
+    title = "value" if objectives < 2 else f"value {index}"
+    return _Column(
+        title, lambda t: short(t.values[index]) if index < len(t.values) else "", True, 10
+    )
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _LONGEST_REASON else text[: _LONGEST_REASON - 3] + "..."
+
+
+def _fitting(columns: list[_Column], trials: Sequence[StoredTrial], width: int) -> list[_Column]:
+    """The columns without the least important ones, until the rest fits."""
+    widths = {column.title: column.width(trials) + _PADDING for column in columns}
+    kept = list(columns)
+    while sum(widths[column.title] for column in kept) - _PADDING > width and len(kept) > 1:
+        least = min(kept, key=lambda column: column.importance)
+        # Of equally important columns the last goes first.
+        last = max(i for i, column in enumerate(kept) if column.importance == least.importance)
+        del kept[last]
+    return kept

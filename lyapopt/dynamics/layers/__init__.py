@@ -1,0 +1,5 @@
+"""Layers as pure functions of (state, seed, step), which `vmap` and `jvp` can go through."""
+
+from lyapopt.dynamics.layers._mode import DeterministicLayers
+
+__all__ = ["DeterministicLayers"]

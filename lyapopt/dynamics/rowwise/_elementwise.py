@@ -1,0 +1,98 @@
+"""Functions that treat every number by itself, and their broadcasting."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F  # noqa: N812 (the name that all of PyTorch uses)
+from torch import Tensor
+
+from lyapopt.dynamics.rowwise._rows import Rows, add_rule, is_rows, is_tensor, named
+
+_UNARY_NAMES = """
+abs acos asin atan ceil clamp clamp_max clamp_min cos cosh digamma erf erfc exp exp2 expm1 floor
+frac log log10 log1p log2 logical_not neg negative positive reciprocal relu round rsqrt sigmoid sign
+sin sinc sinh sqrt square tan tanh trunc logit sgn isfinite isnan isinf lgamma
+celu elu gelu hardshrink hardsigmoid hardswish hardtanh leaky_relu logsigmoid mish relu6 selu silu
+softplus softshrink softsign tanhshrink threshold
+clone contiguous detach to float double half bfloat16 type_as long int bool
+zeros_like ones_like full_like empty_like
+relu_ tanh_ sigmoid_ exp_ clamp_ neg_ sqrt_ zero_ fill_ leaky_relu_ elu_ hardtanh_ celu_ selu_
+abs_ square_ rsqrt_ threshold_
+"""
+
+_BROADCAST_NAMES = """
+add sub subtract mul multiply div divide true_divide pow maximum minimum max min atan2 fmod
+remainder eq ne lt le gt ge logical_and logical_or logical_xor hypot lerp addcmul addcdiv where
+masked_fill
+rsub bitwise_and bitwise_or bitwise_xor bitwise_left_shift bitwise_right_shift floor_divide
+logaddexp copysign
+__add__ __radd__ __sub__ __rsub__ __mul__ __rmul__ __truediv__ __rtruediv__ __div__ __rdiv__ __pow__
+__rpow__ __mod__ __floordiv__ __eq__ __ne__ __lt__ __le__ __gt__ __ge__ __and__ __or__ __xor__
+__rand__ __ror__ __rxor__ __lshift__ __rshift__ __neg__ __abs__ __invert__
+add_ sub_ mul_ div_ copy_ pow_ addcmul_ addcdiv_ lerp_ masked_fill_
+__iadd__ __isub__ __imul__ __itruediv__
+"""
+
+_UNARY, _BROADCAST = _UNARY_NAMES.split(), _BROADCAST_NAMES.split()
+_OPERATORS = [name for name in _BROADCAST if name.startswith("__")]
+
+
+def register() -> None:
+    """Add the rules, and the operators of `Rows`."""
+    for name in _UNARY:
+        add_rule(_unary, *named(name, torch, Tensor, F))
+    for name in _BROADCAST:
+        add_rule(_broadcast, *named(name, torch, Tensor))
+    add_rule(_without_mask, F.dropout, F.dropout1d, F.dropout2d, F.dropout3d)
+    for name in _OPERATORS:
+        if hasattr(Tensor, name):
+            setattr(Rows, name, _operator(getattr(Tensor, name)))
+
+
+def aligned(*values: Any) -> list[Any]:
+    """Stacks with axes of length 1 put in, so that rows meet rows."""
+    rank = max(value.dim() for value in values if is_tensor(value))
+    return [_padded(value, rank) if is_rows(value) else value for value in values]
+
+
+def _padded(rows: Any, rank: int) -> Tensor:
+    data: Tensor = rows.data
+    missing = rank - (data.dim() - 1)
+    return data[(slice(None), *(None,) * missing)] if missing > 0 else data
+
+
+def _operator(function: Any) -> Any:
+    def apply(self: Any, *others: Any) -> Any:
+        return _broadcast(function, self, *others)
+
+    return apply
+
+
+def _unary(func: Any, input: Any, *args: Any, **kwargs: Any) -> Any:
+    args = tuple(value.data if is_rows(value) else value for value in args)
+    return Rows(func(input.data, *args, **kwargs))
+
+
+def _broadcast(func: Any, *args: Any, **kwargs: Any) -> Any:
+    if func in _EXTREMA and (len(args) == 1 or not is_tensor(args[1])):
+        from lyapopt.dynamics.rowwise._shapes import reduce
+
+        return reduce(func, *args, **kwargs)
+    result = func(*aligned(*args), **kwargs)
+    return result if result is NotImplemented else Rows(result)
+
+
+_EXTREMA = (torch.max, torch.min, Tensor.max, Tensor.min)
+
+
+def _without_mask(
+    func: Any, input: Any, p: float = 0.5, training: bool = True, inplace: bool = False
+) -> Any:
+    """Dropout that draws nothing; the other kind is caught before it gets here."""
+    from lyapopt.dynamics.rowwise._rows import NoRule
+
+    if training and p > 0:
+        raise NoRule("dropout without masks")
+    return input

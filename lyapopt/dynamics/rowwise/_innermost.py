@@ -1,0 +1,73 @@
+"""Linear layers on stacks whose rows are innermost in memory.
+
+With rows innermost a product is `y[o] = b[o] + sum_i w[o, i] x[i]`, each term one elementwise
+product over (batch, rows): as many passes as there are inputs, but no call for every row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+
+def is_innermost(stack: Tensor) -> bool:
+    """Whether the rows of a stack lie next to each other in memory."""
+    return stack.stride(0) == 1 and len(stack) > 1 and stack.numel() > len(stack)
+
+
+def innermost_linear(x: Tensor, w: Tensor, b: Tensor | None) -> Tensor:
+    """`x w^T + b` for `(rows, batch, in)`, `(rows, out, in)` and `(rows, out)`."""
+    y: Tensor = _InnermostLinear.apply(x, w, b)  # type: ignore[no-untyped-call]
+    return y
+
+
+class _InnermostLinear(torch.autograd.Function):
+    """Works on `x (in, batch, rows)`, `w (out, in, rows)` and `b (out, rows)`.
+
+    Permuting is done inside, where autograd does not look.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, w: Tensor, b: Tensor | None) -> Tensor:
+        x, w = x.permute(2, 1, 0).contiguous(), w.permute(1, 2, 0)
+        ctx.save_for_backward(x, w)
+        ctx.has_bias = b is not None
+        bias = None if b is None else b.t().unsqueeze(1)
+        return _sum_of_products(bias, w.unbind(1), x.unbind(0)).permute(2, 1, 0)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        x, w = ctx.saved_tensors
+        g = g.permute(2, 1, 0).contiguous()
+        g_x = g_w = g_b = None
+        if ctx.needs_input_grad[0]:
+            g_x = _sum_of_products(None, w.unbind(0), g.unbind(0)).permute(2, 1, 0)
+        if ctx.needs_input_grad[1]:
+            g_w = _sums_over_batch(g, x).permute(2, 0, 1)
+        if ctx.has_bias:
+            g_b = g.sum(1).t()
+        return g_x, g_w, g_b
+
+
+def _sum_of_products(start: Tensor | None, w: Sequence[Tensor], x: Sequence[Tensor]) -> Tensor:
+    """`start + sum_i w_i x_i` with `w_i (out, rows)`, `x_i (batch, rows)`: `(out, batch, rows)`."""
+    first = w[0].unsqueeze(1), x[0]
+    y = torch.mul(*first) if start is None else torch.addcmul(start, *first)
+    for w_i, x_i in zip(w[1:], x[1:], strict=True):
+        y.addcmul_(w_i.unsqueeze(1), x_i)
+    return y
+
+
+def _sums_over_batch(g: Tensor, x: Tensor) -> Tensor:
+    """`sum_b g[o, b] x[i, b]` for `g (out, batch, rows)`, `x (in, batch, rows)`."""
+    products = torch.empty_like(g)  # one memory for all, so that it stays in the cache
+    sums = g.new_empty(len(x), len(g), g.shape[-1])
+    for x_i, sum_i in zip(x.unbind(0), sums.unbind(0), strict=True):
+        torch.mul(g, x_i, out=products)
+        torch.sum(products, 1, out=sum_i)
+    return sums.transpose(0, 1)

@@ -1,0 +1,148 @@
+"""`Rows`: what a model sees as one tensor, while it is a stack of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+Rule = Callable[..., Any]
+"""From a function of torch and its arguments, some of them `Rows`, to its result."""
+
+_RULES: dict[Any, Rule] = {}
+
+
+class NoRule(Exception):  # noqa: N818 (no mistake of anyone's: the call goes another way)
+    """A call that has no stacked form here."""
+
+
+class Rows:
+    """A stack of tensors of one shape that answers calls as if it were one of them.
+
+    Not an instance of `Tensor`, nor pretending to be: torch's own code would take it for one.
+
+    Args:
+        data: The stack, `(rows, *shape)`; rows need not be outermost in memory.
+
+    Example:
+        >>> x = Rows(torch.ones(5, 2, 3))
+        >>> x.shape, (x + torch.arange(3.0)).sum(-1).data.shape
+        (torch.Size([2, 3]), torch.Size([5, 2]))
+    """
+
+    __slots__ = ("data",)
+
+    def __init__(self, data: Tensor) -> None:
+        self.data = data
+
+    @classmethod
+    def __torch_function__(
+        cls, func: Any, types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Answer a function of torch that was given `Rows`."""
+        return call(func, *args, **(kwargs or {}))
+
+    @property
+    def shape(self) -> torch.Size:
+        """Of one row."""
+        return self.data.shape[1:]
+
+    @property
+    def ndim(self) -> int:
+        """Of one row."""
+        return self.data.dim() - 1
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of all rows."""
+        return self.data.dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Of all rows."""
+        return self.data.device
+
+    @property
+    def requires_grad(self) -> bool:
+        """Whether a gradient will be taken."""
+        return self.data.requires_grad
+
+    def dim(self) -> int:
+        """Of one row."""
+        return self.ndim
+
+    def numel(self) -> int:
+        """Of one row."""
+        return self.shape.numel()
+
+    def size(self, dim: int | None = None) -> Any:
+        """Of one row."""
+        return self.shape if dim is None else self.shape[dim]
+
+    def is_floating_point(self) -> bool:
+        """Whether the numbers are real."""
+        return self.data.is_floating_point()
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __iter__(self) -> Iterator[Rows]:
+        return iter(cast(Sequence[Rows], call(torch.unbind, self)))
+
+    def __bool__(self) -> bool:
+        raise NoRule("control flow that depends on data")
+
+    __float__ = __int__ = __index__ = __bool__
+
+    def __getattr__(self, name: str) -> Any:
+        function = getattr(Tensor, name, None)
+        if function in _RULES:
+            return partial(call, function, self)
+        if name in ("T", "mT") and self.ndim >= 2:
+            return call(torch.transpose, self, -1, -2)
+        raise NoRule(f"Tensor.{name}")
+
+    def __getitem__(self, index: Any) -> Any:
+        return call(Tensor.__getitem__, self, index)
+
+
+def call(func: Any, *args: Any, **kwargs: Any) -> Any:
+    """Run the rule of a function.
+
+    Raises:
+        NoRule: If there is none.
+    """
+    rule = _RULES.get(func)
+    if rule is None:
+        raise NoRule(getattr(func, "__name__", str(func)))
+    return rule(func, *args, **kwargs)
+
+
+def is_tensor(value: Any) -> bool:
+    """Whether a value is a stack or a tensor that all rows share."""
+    return type(value) is Rows or isinstance(value, Tensor)
+
+
+def add_rule(rule: Rule, *functions: Any) -> None:
+    """Let `rule(func, *args, **kwargs)` answer for functions."""
+    for function in functions:
+        _RULES[function] = rule
+
+
+def is_rows(value: Any) -> bool:
+    """Whether a value is a stack."""
+    return type(value) is Rows
+
+
+def named(name: str, *owners: Any) -> list[Any]:
+    """All functions of torch that go by a name."""
+    return [getattr(owner, name) for owner in owners if hasattr(owner, name)]
+
+
+def refuse_extra(what: str, *values: Any) -> None:
+    """Arguments that no rule looks at must be left at their defaults."""
+    if any(value is not None for value in values):
+        raise NoRule(f"{what} with unusual arguments")

@@ -1,0 +1,128 @@
+"""From any trainings to the fewest maps that hold them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Hashable, Iterable, Sequence
+
+from lyapopt.dynamics.activations import activations
+from lyapopt.dynamics.compilation import Compile
+from lyapopt.dynamics.gradient_mode import leaving_inference_mode
+from lyapopt.dynamics.lone_system import LoneSystem
+from lyapopt.dynamics.one_by_one import OneByOneMap
+from lyapopt.dynamics.system import System
+from lyapopt.dynamics.training import Training
+from lyapopt.dynamics.training_map import TrainingMap
+from lyapopt.errors import NotStackableError
+
+AnySystem = System | LoneSystem
+"""A training that is read: one that can be a row of a stack, or one that runs by itself."""
+
+AnyTrainingMap = TrainingMap | OneByOneMap
+"""Two maps of one interface."""
+
+_LOG = logging.getLogger(__name__)
+
+
+def stack(
+    trainings: Iterable[Training], compile: Compile = "auto", expected_steps: int | None = None
+) -> list[tuple[list[int], AnyTrainingMap]]:
+    """Trainings of equal structure share a map; every training is read once.
+
+    What cannot be stacked gets a map of its own that runs it as a PyTorch loop would; a line in the
+    log says why.
+
+    Args:
+        trainings: Of any structures.
+        compile: See `TrainingMap`.
+        expected_steps: See `TrainingMap`.
+
+    Returns:
+        For every map the positions of its trainings: maps in order of first appearance, and in each
+        the trainings in order, those of equal activations together.
+
+    Raises:
+        TrainingError: If a training cannot be trained as given.
+        NotStackableError: If one keeps state where no neighbour can have its own.
+
+    Example:
+        >>> from torch import eye, nn, optim
+        >>> def training(width):
+        ...     model = nn.Linear(width, 1)
+        ...     return Training(
+        ...         model, nn.MSELoss(), optim.SGD(model.parameters(), lr=0.1),
+        ...         data=(eye(width), eye(width)[:, :1]),
+        ...     )
+        >>> [positions for positions, step in stack([training(2), training(3), training(2)])]
+        [[0, 2], [1]]
+    """
+    systems = [read_system(training) for training in trainings]
+    found: list[tuple[list[int], AnyTrainingMap]] = []
+    for positions in _positions_by_structure(systems):
+        maps = maps_of([systems[position] for position in positions], compile, expected_steps)
+        found += [([positions[row] for row in rows], step) for rows, step in maps]
+    return sorted(found, key=lambda part: part[0][0])
+
+
+@leaving_inference_mode
+def read_system(training: Training) -> AnySystem:
+    """Take a training apart; one that cannot be stacked is made to run by itself.
+
+    Raises:
+        TrainingError: If it cannot be trained as given.
+        NotStackableError: If it cannot even run by itself next to neighbours.
+    """
+    try:
+        return System.read(training)
+    except NotStackableError as refusal:
+        return _alone(training, refusal)
+
+
+@leaving_inference_mode
+def maps_of(
+    systems: Sequence[AnySystem], compile: Compile = "auto", expected_steps: int | None = None
+) -> list[tuple[list[int], AnyTrainingMap]]:
+    """Maps of systems of equal structure: one, unless running them together shows otherwise."""
+    lone = [system for system in systems if isinstance(system, LoneSystem)]
+    if lone:  # its structure is equal to no other
+        return [([0], OneByOneMap(lone))]
+    rows = [system for system in systems if isinstance(system, System)]
+    try:
+        return [(list(range(len(rows))), TrainingMap.of_systems(rows, compile, expected_steps))]
+    except NotStackableError as refusal:
+        alone = [_alone(system.training, refusal) for system in rows]
+        return [([row], OneByOneMap([system])) for row, system in enumerate(alone)]
+
+
+def group_by_structure(trainings: Iterable[Training]) -> list[list[int]]:
+    """Positions of the trainings that can share a stack, in order of first appearance.
+
+    See `stack`, which makes the maps too.
+    """
+    return _positions_by_structure([read_system(training) for training in trainings])
+
+
+def _alone(training: Training, refusal: NotStackableError) -> LoneSystem:
+    system = LoneSystem(training, str(refusal))
+    _LOG.warning("trained one by one, which is slower: %s", refusal)
+    return system
+
+
+def _positions_by_structure(systems: Sequence[AnySystem]) -> list[list[int]]:
+    groups: dict[Hashable, list[int]] = {}
+    for position, system in enumerate(systems):
+        groups.setdefault(system.structure, []).append(position)
+    return [_by_activations(systems, positions) for positions in groups.values()]
+
+
+def _by_activations(systems: Sequence[AnySystem], positions: list[int]) -> list[int]:
+    """Rows of equal activations next to each other, where they run fastest."""
+    alike: dict[Hashable, list[int]] = {}
+    for position in positions:
+        alike.setdefault(_activations_of(systems[position]), []).append(position)
+    return [position for part in alike.values() for position in part]
+
+
+def _activations_of(system: AnySystem) -> Hashable:
+    own = activations(system.training.model)
+    return tuple((type(part), part.extra_repr()) for _, part in own)

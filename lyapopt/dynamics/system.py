@@ -1,0 +1,190 @@
+"""One `Training` taken apart into what the stacked map needs."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lyapopt.dynamics.activations import structure_across_activations
+from lyapopt.dynamics.data import BatchOrder, Examples, read_examples, read_order
+from lyapopt.dynamics.hyperparameters import HyperparameterTable
+from lyapopt.dynamics.structure import loss_structure
+from lyapopt.dynamics.trace import Trace, trace_first_batch
+from lyapopt.dynamics.training import Training
+from lyapopt.dynamics.update_rules import UpdateRule, rule_for
+from lyapopt.errors import NotStackableError, TrainingError
+
+
+@dataclass(frozen=True)
+class System:
+    """A training as tensors: what moves, what stays, and what the update reads.
+
+    Attributes:
+        training: Where it all comes from.
+        trace: What the model does on its first batch.
+        fixed_names: Parameters and buffers that stay as they are.
+        examples: The training data.
+        validation: The data that final losses are taken on.
+        order: Order of the batches.
+        table: Hyperparameters at every step, a column a parameter group.
+        group_of_weight: Parameter group of every trained parameter.
+        updates: Updates that the optimiser has already made, by group.
+        structure: Systems of equal structure stack.
+    """
+
+    training: Training
+    trace: Trace
+    fixed_names: tuple[str, ...]
+    examples: Examples
+    validation: Examples
+    order: BatchOrder
+    table: HyperparameterTable
+    group_of_weight: tuple[int, ...]
+    updates: tuple[int, ...]
+    structure: Hashable
+
+    @classmethod
+    def read(cls, training: Training) -> System:
+        """Take `training` apart; it is left as it is.
+
+        Raises:
+            TrainingError: If the model or the loss raises on its first batch, the loss is not a
+                scalar, nothing is trained, or the parts lie on different devices.
+            NotStackableError: If the optimiser has no update rule, or the model is no pure function
+                of its tensors.
+        """
+        rule = rule_for(training.optimizer)
+        refuse_hooks(training)
+        examples = read_examples(training.data)
+        validation = examples
+        if training.validation is not None:
+            validation = read_examples(training.validation, "validation")
+        order = read_order(training.data, examples, training.batch_size, training.seed)
+        trace = trace_first_batch(training, examples, order)
+        parameters = dict(training.model.named_parameters())
+        kinds = {(parameters[n].dtype, parameters[n].device) for n in trace.weight_names}
+        if len(kinds) > 1:
+            raise TrainingError(
+                "Training: the trained parameters must have one dtype and lie on one device, not "
+                + ", ".join(sorted(f"{dtype} on {device}" for dtype, device in kinds))
+            )
+        buffers = dict(training.model.named_buffers())
+        moving = {*trace.weight_names, *trace.buffer_names, *trace.counter_names}
+        group_of = {
+            p: i for i, group in enumerate(training.optimizer.param_groups) for p in group["params"]
+        }
+        group_of_weight = tuple(group_of[parameters[name]] for name in trace.weight_names)
+        weights = [parameters[name] for name in trace.weight_names]
+        return cls(
+            training=training,
+            trace=trace,
+            fixed_names=tuple(n for n in (*parameters, *buffers) if n not in moving),
+            examples=examples,
+            validation=validation,
+            order=order,
+            table=HyperparameterTable(training.optimizer, training.scheduler, rule.numbers),
+            group_of_weight=group_of_weight,
+            updates=_updates(training.optimizer, weights, group_of_weight),
+            structure=(
+                structure_across_activations(training.model),
+                loss_structure(training.loss_fn),
+                _structure_of_steps(training, trace, rule, group_of_weight),
+                order.count if not order.is_full_batch else None,
+                order.size,
+                _shapes_of(examples),
+                _shapes_of(validation),
+                tuple((str(device), dtype) for dtype, device in kinds),
+                tuple(buffers[name].cpu().numpy().tobytes() for name in trace.counter_names),
+            ),
+        )
+
+    def tensor(self, name: str) -> Tensor:
+        """A parameter or buffer of the model by its qualified name, detached."""
+        path, _, last = name.rpartition(".")
+        value: Tensor = getattr(self.training.model.get_submodule(path), last)
+        return value.detach()
+
+    def per_weight(self, values: Sequence[Any]) -> Tensor:
+        """One value for every trained parameter, repeated for each of its weights, `(P,)`."""
+        sizes = [self.tensor(name).numel() for name in self.trace.weight_names]
+        return torch.tensor(values).repeat_interleave(torch.tensor(sizes))
+
+    def flat_weights(self) -> Tensor:
+        """The trained parameters in one vector `(P,)`."""
+        return torch.cat([self.tensor(name).reshape(-1) for name in self.trace.weight_names])
+
+    def flat_buffers(self) -> Tensor:
+        """The moving buffers in one vector `(B,)`."""
+        like = self.tensor(self.trace.weight_names[0])
+        parts = [self.tensor(name).reshape(-1) for name in self.trace.buffer_names]
+        return torch.cat([like.new_empty(0), *parts])
+
+    def flat_slot(self, slot: str) -> Tensor:
+        """One slot of the optimiser's state `(P,)`, zero where the optimiser has none yet."""
+        parameters = dict(self.training.model.named_parameters())
+        parts = []
+        for name in self.trace.weight_names:
+            value = self.training.optimizer.state.get(parameters[name], {}).get(slot)
+            like = parameters[name].detach()
+            parts.append((torch.zeros_like(like) if value is None else value).reshape(-1))
+        return torch.cat(parts)
+
+
+def _structure_of_steps(
+    training: Training, trace: Trace, rule: type[UpdateRule], group_of_weight: tuple[int, ...]
+) -> Hashable:
+    return (
+        rule,
+        trace.weight_names,
+        trace.buffer_names,
+        trace.counter_names,
+        trace.needs_layers,
+        group_of_weight,
+        len(training.optimizer.param_groups),
+        training.metric is None,
+    )
+
+
+def refuse_hooks(training: Training) -> None:
+    """Refuse what changes gradients or steps behind the optimiser's back."""
+    optimizer = training.optimizer
+    step = vars(optimizer).get("step")
+    is_patched = step is not None and not hasattr(step, "_wrapped_by_lr_sched")
+    hooks = (optimizer._optimizer_step_pre_hooks, optimizer._optimizer_step_post_hooks)
+    if is_patched or any(hooks):
+        raise NotStackableError(
+            "the optimizer has a step of its own (a hook or a patched step), which no update rule "
+            "knows"
+        )
+    for name, parameter in training.model.named_parameters():
+        if parameter._backward_hooks or getattr(parameter, "_post_accumulate_grad_hooks", None):
+            raise NotStackableError(f"{name} has a hook on its gradient, which no stack runs")
+
+
+def _updates(
+    optimizer: torch.optim.Optimizer, weights: Sequence[Tensor], groups: Sequence[int]
+) -> tuple[int, ...]:
+    """Updates that every group has had: Adam's own count, or one if a momentum buffer exists."""
+    counts: list[set[int]] = [set() for _ in optimizer.param_groups]
+    for weight, group in zip(weights, groups, strict=True):
+        counts[group].add(_count(optimizer.state.get(weight, {})))
+    if any(len(found) > 1 for found in counts):
+        raise NotStackableError(
+            "the optimizer has updated some parameters of a group more often than others; give "
+            "those a parameter group of their own"
+        )
+    return tuple(found.pop() if found else 0 for found in counts)
+
+
+def _count(state: dict[str, Any]) -> int:
+    if "step" in state:
+        return int(state["step"])
+    return int(state.get("momentum_buffer") is not None)
+
+
+def _shapes_of(examples: Examples) -> Hashable:
+    return tuple((tuple(t.shape[1:]), t.dtype) for t in examples.tensors)

@@ -1,0 +1,27 @@
+"""Textbook systems with known exponents, in the interface of every map: `step(z, t) -> z`.
+
+Parameters are floats, or tensors with one value a system. Exponents are in nats per step.
+"""
+
+from lyapopt.dynamics.systems._flows import Flow, Lorenz, Rossler
+from lyapopt.dynamics.systems._interval import Logistic, Tent
+from lyapopt.dynamics.systems._linear import LinearMap, RandomMatrices
+from lyapopt.dynamics.systems._plane import Henon, Ikeda, Lozi
+from lyapopt.dynamics.systems._textbook import TextbookSystem
+from lyapopt.dynamics.systems._torus import CatMap, StandardMap
+
+__all__ = [
+    "CatMap",
+    "Flow",
+    "Henon",
+    "Ikeda",
+    "LinearMap",
+    "Logistic",
+    "Lorenz",
+    "Lozi",
+    "RandomMatrices",
+    "Rossler",
+    "StandardMap",
+    "Tent",
+    "TextbookSystem",
+]

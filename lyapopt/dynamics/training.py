@@ -1,0 +1,116 @@
+"""`Training`: ordinary PyTorch objects that together define one training run."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+
+from lyapopt.errors import TrainingError
+
+LossFunction = Callable[[Any, Tensor], Tensor]
+Metric = Callable[[Any, Tensor], Any]
+Scheduler = torch.optim.lr_scheduler.LRScheduler | Callable[[int], float]
+Data = tuple[Tensor, ...] | Dataset[Any] | DataLoader[Any]
+
+
+@dataclass
+class Training:
+    """One configuration: a model, its loss, its optimiser and its data. Nothing is trained here.
+
+    Args:
+        model: An `nn.Module`; its present weights are the initial condition.
+        loss_fn: `loss_fn(model(*inputs), target) -> scalar`, a mean over the batch.
+        optimizer: A `torch.optim` object over the model's parameters; parameter groups and an
+            optimiser state that already exists are honoured.
+        data: `(inputs, target)` or `(input_1, ..., target)` tensors, a map-style `Dataset` or a
+            `DataLoader` (its batch size, order and `drop_last` are taken over).
+        batch_size: Examples per step; `None` (or more than there are) is the full batch. With
+            mini-batches every epoch is shuffled from `seed`, and a last batch that would be smaller
+            is left out.
+        steps: Optimiser steps of the whole training; `None` where only a horizon is measured.
+        scheduler: A `torch.optim.lr_scheduler` on `optimizer`, stepped once per optimiser step, or
+            a function from the step to a factor on the learning rate.
+        clip_grad_norm: Largest 2-norm of the gradient of all parameters of the optimiser together,
+            as `torch.nn.utils.clip_grad_norm_` has it.
+        validation: Data that the final loss is taken on; `None` takes the training data.
+        metric: `metric(outputs, target) -> number` on the same data.
+        seed: Order of the batches and dropout masks follow from it.
+
+    Raises:
+        TrainingError: If a part has the wrong type or cannot work with another.
+
+    Example:
+        >>> model = nn.Linear(2, 1)
+        >>> training = Training(
+        ...     model,
+        ...     nn.MSELoss(),
+        ...     torch.optim.SGD(model.parameters(), lr=0.1),
+        ...     data=(torch.randn(8, 2), torch.randn(8, 1)),
+        ... )
+    """
+
+    model: nn.Module
+    loss_fn: LossFunction
+    optimizer: torch.optim.Optimizer
+    data: Data
+    batch_size: int | None = None
+    steps: int | None = None
+    scheduler: Scheduler | None = None
+    clip_grad_norm: float | None = None
+    validation: Data | None = None
+    metric: Metric | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        self._check_types()
+        for name in ("batch_size", "steps"):
+            value = getattr(self, name)
+            if value is not None and (not _is_integer(value) or value < 1):
+                raise TrainingError(f"Training: {name} must be a positive integer, not {value!r}")
+        if not _is_integer(self.seed):
+            raise TrainingError(f"Training: seed must be an integer, not {self.seed!r}")
+        clip = self.clip_grad_norm
+        if clip is not None and not (isinstance(clip, int | float) and clip > 0):
+            raise TrainingError(f"Training: clip_grad_norm must be a positive number, not {clip!r}")
+        if isinstance(clip, float) and math.isnan(clip):
+            raise TrainingError("Training: clip_grad_norm is NaN")
+
+    def _check_types(self) -> None:
+        if not isinstance(self.model, nn.Module):
+            raise TrainingError(f"Training: model must be an nn.Module, not {_kind(self.model)}")
+        if not callable(self.loss_fn):
+            raise TrainingError(f"Training: loss_fn must be callable, not {_kind(self.loss_fn)}")
+        if not isinstance(self.optimizer, torch.optim.Optimizer):
+            raise TrainingError(
+                "Training: optimizer must be a torch.optim object such as "
+                f"torch.optim.SGD(model.parameters(), lr=0.1), not {_kind(self.optimizer)}"
+            )
+        if self.metric is not None and not callable(self.metric):
+            raise TrainingError(f"Training: metric must be callable, not {_kind(self.metric)}")
+        if isinstance(self.scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
+            raise TrainingError(
+                "Training: ReduceLROnPlateau depends on the losses, so that it is no function of "
+                "the step; use a schedule that is (StepLR, CosineAnnealingLR, LambdaLR, ...)"
+            )
+        if isinstance(self.scheduler, torch.optim.lr_scheduler.LRScheduler):
+            if self.scheduler.optimizer is not self.optimizer:
+                raise TrainingError("Training: scheduler belongs to another optimizer")
+        elif self.scheduler is not None and not callable(self.scheduler):
+            raise TrainingError(
+                "Training: scheduler must be a torch.optim.lr_scheduler or a function of the step, "
+                f"not {_kind(self.scheduler)}"
+            )
+
+
+def _is_integer(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _kind(value: object) -> str:
+    return f"{type(value).__name__}"

@@ -1,0 +1,100 @@
+"""Every row of a stack must do what its model does alone: checked once, on a first batch.
+
+`structure` decides by looking at modules. This check decides by running them: whatever the forward
+pass reads that is neither parameter, buffer nor compared attribute shows here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from lyapopt.dynamics.batches import StackedBatches
+from lyapopt.dynamics.forward import StackedForward
+from lyapopt.dynamics.rowwise import NoRule
+from lyapopt.dynamics.system import System
+from lyapopt.dynamics.trace import Trace
+from lyapopt.errors import NotStackableError, UserError
+
+
+def verify_stack(
+    systems: Sequence[System], forward: StackedForward, batches: StackedBatches
+) -> None:
+    """Compare losses, gradients and buffers of the stack with those of every model by itself.
+
+    What goes wrong without `vmap` is tried again with it.
+
+    Raises:
+        NotStackableError: If the stack cannot run, or a row differs by more than rounding.
+    """
+    traces = [system.trace for system in systems]
+    have_one_index = all(torch.equal(trace.index, traces[0].index) for trace in traces[1:])
+    indices = torch.stack([trace.index for trace in traces[: 1 if have_one_index else None]])
+    w = torch.stack([system.flat_weights() for system in systems])
+    b = torch.stack([system.flat_buffers() for system in systems])
+    # Two trajectories each, so that a system by itself is checked as a stack too.
+    w, b = w.repeat_interleave(2, 0), b.repeat_interleave(2, 0)
+    batch = batches.of(indices, 2)
+    if forward.runs_directly:
+        try:
+            with torch.random.fork_rng(devices=[]):
+                drawn = torch.random.get_rng_state()
+                _compare(traces, forward.fast_gradients(w, b, *batch, 0), 2)
+                if len(systems) == 1:
+                    alone = forward.fast_gradients(w[:1], b[:1], *batches.of(indices), 0)
+                    _compare(traces, alone, 1)
+                if not torch.equal(drawn, torch.random.get_rng_state()):
+                    raise NoRule("random numbers")
+        except Exception as error:
+            forward.use_vmap(f"{type(error).__name__}: {_first_line(error)}")
+        else:
+            return
+    try:
+        found = forward.fast_gradients(w, b, *batch, 0)
+    except UserError:
+        raise
+    except Exception as error:
+        raise NotStackableError(
+            "the model runs by itself but not with others in one stack (torch.func.vmap): "
+            f"{type(error).__name__}: {_first_line(error)}"
+        ) from error
+    _compare(traces, found, 2)
+
+
+def _compare(traces: Sequence[Trace], found: tuple[Tensor, Tensor, Tensor], copies: int) -> None:
+    """Every row of the stack with its model by itself."""
+    g, losses, buffers = found
+    # A gradient may be a small difference of large terms, and GPUs round inputs of convolutions to
+    # 10 bits; what this looks for (another activation, a mask drawn anew) is far outside.
+    margin = torch.finfo(g.dtype).eps ** 0.3
+    alone = (
+        torch.stack([trace.loss.to(g).view(1) for trace in traces]),
+        torch.stack([trace.gradient for trace in traces]),
+        torch.stack([trace.buffers for trace in traces]),
+    )
+    agree = torch.ones(len(g), dtype=torch.bool, device=g.device)
+    for own, stacked in zip(alone, (losses.unsqueeze(1), g, buffers), strict=True):
+        agree &= _agree(own.repeat_interleave(copies, 0), stacked, margin)
+    if not agree.all():
+        row = int(agree.logical_not().nonzero()[0])
+        raise NotStackableError(
+            f"system {row // copies} gives loss {losses[row].item():.6g} in the stack and "
+            f"{traces[row // copies].loss.item():.6g} by itself, or other gradients or buffers: "
+            "its forward pass or its loss reads something that is neither parameter nor buffer, or "
+            "draws random numbers"
+        )
+
+
+def _agree(a: Tensor, b: Tensor, margin: float) -> Tensor:
+    """Which rows agree; infinite and undefined values must be at the same places."""
+    finite = a.isfinite()
+    difference = torch.where(finite, a - b, 0.0).norm(dim=1)
+    size = torch.where(finite, a, 0.0).norm(dim=1)
+    agree: Tensor = (finite == b.isfinite()).all(1) & (difference <= margin * (size + margin))
+    return agree
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0]

@@ -1,0 +1,26 @@
+"""The errors that lyapopt raises on purpose."""
+
+from __future__ import annotations
+
+
+class UserError(Exception):
+    """A mistake that the user can mend: shown without a traceback, exit code 2.
+
+    The text says what was wrong, where, and what to do.
+    """
+
+
+class StudyStoppedError(Exception):
+    """A study that stopped because a trial failed with an error that it was told not to catch."""
+
+
+class TrainingError(UserError):
+    """A `Training` that cannot be trained as given: says which part and what to do."""
+
+
+class NotStackableError(UserError):
+    """A model that cannot be trained as a row of a stacked tensor, and why."""
+
+
+class RadiusError(UserError, ValueError):
+    """A radius that is not positive, or that the dtype cannot resolve."""

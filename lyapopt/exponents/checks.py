@@ -1,0 +1,73 @@
+"""Arguments are checked where the error can be explained."""
+
+from __future__ import annotations
+
+from numbers import Integral, Real
+
+import torch
+from torch import Tensor
+
+from lyapopt.dynamics import maps
+from lyapopt.dynamics.maps import Map
+from lyapopt.errors import RadiusError, UserError
+
+UNRESOLVED = 1e-2  # relative rounding error of a separation that makes an exponent worthless
+
+
+def check_counts(**counts: int) -> tuple[int, ...]:
+    """The numbers as plain integers (NumPy has its own), or a `UserError` unless positive."""
+    return tuple(_integer(name, value, 1, "a positive integer") for name, value in counts.items())
+
+
+def check_burn_in(burn_in: int) -> int:
+    """The number as a plain integer, or a `UserError` unless it is not negative."""
+    return _integer("burn_in", burn_in, 0, "a non-negative integer")
+
+
+def _integer(name: str, value: object, least: int, what: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
+        raise UserError(f"{name} must be {what}, not {value!r}")
+    return int(value)
+
+
+def check_level(level: float) -> None:
+    """Raise a `UserError` unless it lies between 0 and 1."""
+    if not (isinstance(level, Real) and 0 < level < 1):
+        raise UserError(f"level must lie between 0 and 1, not {level!r}")
+
+
+def check_state(z0: Tensor) -> None:
+    """Raise a `UserError` unless `z0` is `(systems, 1, dim)`, float32 or float64."""
+    if not isinstance(z0, Tensor):
+        raise UserError(f"z0 must be a tensor (systems, 1, dim), not {type(z0).__name__}")
+    if z0.dim() != 3 or z0.shape[1] != 1 or 0 in z0.shape:
+        raise UserError(f"z0 must have shape (systems, 1, dim), not {tuple(z0.shape)}")
+    if z0.dtype not in (torch.float32, torch.float64):
+        raise UserError(f"z0 must be float32 or float64, not {z0.dtype}")
+
+
+def check_step(before: Tensor, after: object) -> None:
+    """Raise a `UserError` unless a step gave a state of the same shape and dtype."""
+    if not isinstance(after, Tensor):
+        raise UserError(f"the map must return a tensor, not {type(after).__name__}")
+    if after.shape != before.shape or after.dtype != before.dtype:
+        raise UserError(
+            f"the map turned a state of shape {tuple(before.shape)} ({before.dtype}) into one of "
+            f"{tuple(after.shape)} ({after.dtype}); step(z, t) must keep both"
+        )
+
+
+def check_radius(step: Map, z0: Tensor, radius: float, what: str = "radius") -> None:
+    """Raise a `RadiusError` unless the dtype can resolve the radius beside the weights."""
+    if not (isinstance(radius, Real) and 0 < radius < float("inf")):
+        raise RadiusError(f"{what} must be positive and finite, not {radius!r}")
+    limits = torch.finfo(z0.dtype)
+    norms = torch.linalg.vector_norm(maps.weights(step, z0.detach()), dim=-1)
+    resolvable = (limits.eps * norms / UNRESOLVED).clamp(min=limits.tiny**0.5 / limits.eps)
+    smallest = float(resolvable.nan_to_num(torch.inf, torch.inf).min())
+    if radius < smallest < float("inf"):  # a state that is not finite is flagged later
+        dtype = str(z0.dtype).removeprefix("torch.")
+        raise RadiusError(
+            f"{what} {radius:g} cannot be resolved in {dtype} beside weights of norm "
+            f"{float(norms.min()):.3g}; use float64, or a radius of at least {smallest:.1g}"
+        )

@@ -1,0 +1,88 @@
+"""What a signal is worth against what it costs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from lyapopt.figures._style import COLOURS, styled
+
+
+@dataclass(frozen=True)
+class SignalSeries:
+    """One kind of signal.
+
+    Attributes:
+        name: Its name.
+        points: Columns `cost`, `score`, `low`, `high`, ascending in cost.
+    """
+
+    name: str
+    points: pd.DataFrame
+
+
+def collect(signals: pd.DataFrame, score: str) -> list[SignalSeries]:
+    """Numbers of the figure: means over cases of every kind of signal at every cost.
+
+    Args:
+        signals: Columns `signal`, `cost` and the score, and where there are any `<score>_low` and
+            `<score>_high`; a row a case.
+        score: Column.
+    """
+    ends = {f"{score}_{end}": end for end in ("low", "high") if f"{score}_{end}" in signals}
+    found = []
+    for name, part in signals.dropna(subset=[score]).groupby("signal", sort=False):
+        columns = {score: "mean", "cost": "mean", **dict.fromkeys(ends, "mean")}
+        points = part.groupby("order", as_index=False).agg(columns)
+        points = points.rename(columns={score: "score", **ends}).sort_values("cost")
+        found.append(SignalSeries(str(name), points.reset_index(drop=True)))
+    return found
+
+
+def draw(series: list[SignalSeries], title: str) -> go.Figure:
+    """One panel, cost on a logarithmic axis."""
+    figure = go.Figure()
+    for place, one in enumerate(series):
+        bars = None
+        if {"low", "high"} <= set(one.points):
+            bars = {
+                "type": "data",
+                "symmetric": False,
+                "array": (one.points["high"] - one.points["score"]).tolist(),
+                "arrayminus": (one.points["score"] - one.points["low"]).tolist(),
+                "thickness": 1,
+                "width": 0,
+            }
+        figure.add_scatter(
+            x=one.points["cost"].clip(lower=1.0).tolist(),
+            y=one.points["score"].tolist(),
+            error_y=bars,
+            mode="lines+markers",
+            name=one.name,
+            line={
+                "color": COLOURS[place % len(COLOURS)],
+                "dash": "dot" if one.name.startswith("placebo") else "solid",
+            },
+        )
+    figure.update_xaxes(type="log", title="cost, gradient evaluations")
+    figure.update_yaxes(title=title)
+    return styled(figure, height=520)
+
+
+def signal_against_cost(signals: pd.DataFrame, score: str, title: str) -> go.Figure:
+    """A score of every signal against its cost.
+
+    Args:
+        signals: See `collect`; `order` tells the points of one signal apart.
+        score: Column.
+        title: Of the axis.
+
+    Example:
+        >>> measured = {"signal": "exponent", "order": [5, 10], "cost": [10, 20]}
+        >>> frame = pd.DataFrame({**measured, "auc": [0.8, 0.9]})
+        >>> len(signal_against_cost(frame, "auc", "AUC").data)
+        1
+    """
+    return draw(collect(signals, score), title)

@@ -1,0 +1,192 @@
+"""Short-horizon measurement of many systems at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from lyapopt.dynamics import AnyTrainingMap, Training, stack
+from lyapopt.dynamics.randomness import derive_seed
+from lyapopt.errors import UserError
+from lyapopt.exponents import Exponent, from_neighbours, from_tangents
+from lyapopt.exponents.exponent import Over
+from lyapopt.exponents.intervals import has_interval_over_time
+from lyapopt.exponents.neighbours import Observer
+from lyapopt.probe.measurement import Measurement
+from lyapopt.probe.run import ProbeRun
+from lyapopt.probe.verdicts import VerdictRule, tail_length
+
+FORWARD_COST = 1 / 3
+"""Cost of a forward pass in gradient evaluations."""
+
+_DIRECTIONS_TO_AVERAGE = 4
+
+
+@dataclass(frozen=True)
+class Probe:
+    """How systems are measured: a few steps, with a few perturbed copies on the same batches.
+
+    Args:
+        horizon: Steps of the measurement.
+        neighbours: Perturbed copies of each system; the cost is `(neighbours + 1) * horizon`
+            gradient evaluations.
+        radius: Separation that neighbours start with and are rescaled to; tangents have none.
+        segment: Steps between two rescalings.
+        distance: Separation in `weights` or in `outputs` on a fixed batch.
+        estimator: `neighbours`, or `tangent`: derivatives instead of differences, as many tangent
+            vectors as there would be neighbours. Nothing is rounded away by them, also in float32;
+            the cost is `(2 * neighbours + 1) * horizon`.
+        level: Confidence level of the intervals.
+        rule: Thresholds between the verdicts.
+
+    Example:
+        >>> from torch import nn
+        >>> model = nn.Linear(2, 1, dtype=torch.float64)
+        >>> x = torch.eye(2, dtype=torch.float64)
+        >>> training = Training(
+        ...     model, nn.MSELoss(), torch.optim.SGD(model.parameters(), lr=0.1), (x, x[:, :1])
+        ... )
+        >>> [measurement] = Probe(horizon=10).measure([training])
+        >>> measurement.exponent < 0, measurement.gradient_evaluations
+        (True, 20.0)
+    """
+
+    horizon: int = 20
+    neighbours: int = 1
+    radius: float = 1e-6
+    segment: int = 1
+    distance: Literal["weights", "outputs"] = "weights"
+    estimator: Literal["neighbours", "tangent"] = "neighbours"
+    level: float = 0.95
+    rule: VerdictRule = field(default_factory=VerdictRule)
+
+    def __post_init__(self) -> None:
+        for name in ("horizon", "neighbours", "segment"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise UserError(f"Probe: {name} must be a positive integer, not {value!r}")
+        if self.distance not in ("weights", "outputs"):
+            raise UserError(
+                f"Probe: distance must be 'weights' or 'outputs', not {self.distance!r}"
+            )
+        if self.estimator not in ("neighbours", "tangent"):
+            raise UserError(
+                f"Probe: estimator must be 'neighbours' or 'tangent', not {self.estimator!r}"
+            )
+        if self.estimator == "tangent" and self.distance != "weights":
+            raise UserError("Probe: estimator 'tangent' measures in the weights only")
+        if not 0 < self.level < 1:
+            raise UserError(f"Probe: level must lie between 0 and 1, not {self.level!r}")
+
+    def measure(self, trainings: Sequence[Training]) -> list[Measurement]:
+        """Measure each training from its present state; nothing is trained in place.
+
+        Args:
+            trainings: Of any structures; those of equal structure are measured in one stack.
+
+        Returns:
+            One measurement a training, in their order.
+        """
+        found: dict[int, Measurement] = {}
+        for positions, step in stack(trainings):
+            z0 = step.initial_state()
+            measurements = self.read(step, self.run(step, z0))
+            found.update(zip(positions, measurements, strict=True))
+        return [found[position] for position in range(len(trainings))]
+
+    def run(self, step: AnyTrainingMap, z0: Tensor, observe: Observer | None = None) -> ProbeRun:
+        """Train references and neighbours over the horizon.
+
+        Args:
+            step: Map of the systems.
+            z0: Their initial states, `(M, 1, D)`.
+            observe: Called before each step with time, state and losses.
+        """
+        tail_start = self.horizon - tail_length(self.horizon)
+        tail: list[Tensor] = []
+
+        def watch(t: int, z: Tensor, losses: Tensor | None) -> None:
+            if t == tail_start:
+                tail.append(step.weights(z[:, 0]).clone())
+            if observe is not None:
+                observe(t, z, losses)
+
+        exponent = self._exponent(step, z0, watch)
+        return ProbeRun(exponent, tail[0], step.weights(exponent.final_state[:, 0]))
+
+    def _exponent(self, step: AnyTrainingMap, z0: Tensor, observe: Observer) -> Exponent:
+        seeds = [derive_seed(training.seed, "perturbation") for training in step.trainings]
+        if self.estimator == "tangent":
+            return from_tangents(
+                step,
+                z0,
+                self.horizon,
+                tangents=self.neighbours,
+                segment=self.segment,
+                seed=seeds,
+                observe=observe,
+            )
+        return from_neighbours(
+            step,
+            z0,
+            self.horizon,
+            neighbours=self.neighbours,
+            radius=self.radius,
+            segment=self.segment,
+            distance=self.distance,
+            seed=seeds,
+            observe=observe,
+        )
+
+    def read(self, step: AnyTrainingMap, run: ProbeRun) -> list[Measurement]:
+        """Measurements from a run, one a system."""
+        exponent = run.exponent
+        over = self._averages_over(len(exponent.increments))
+        low, high = exponent.interval(self.level, over)
+        assert exponent.losses is not None
+        losses = exponent.losses[:, :, 0].double().cpu().numpy()
+        separations = exponent.log_separations.double().cpu().numpy()
+        is_finite = torch.isfinite(exponent.final_state).all(-1)[:, 0].tolist()
+        stands_still = run.stands_still(exponent.radius)
+        gradients = exponent.gradient_evaluations
+        return [
+            Measurement(
+                exponent=value,
+                low=_or_none(low[row]),
+                high=_or_none(high[row]),
+                level=self.level,
+                estimand=exponent.estimand(over),
+                verdict=self.rule.judge(
+                    value,
+                    _or_none(low[row]),
+                    losses[:, row],
+                    is_finite=is_finite[row],
+                    stands_still=stands_still[row],
+                ),
+                flags=exponent.flags[row],
+                losses=losses[:, row],
+                log_separations=separations[:, row],
+                gradient_evaluations=gradients + FORWARD_COST * exponent.forward_passes,
+                examples=gradients * step.batch_size,
+            )
+            for row, value in enumerate(exponent.value.tolist())
+        ]
+
+    def _averages_over(self, segments: int) -> Over:
+        """What intervals average over: directions where there are enough, else time.
+
+        Early training changes from step to step, so that steps are no sample of one growth rate;
+        directions are.
+        """
+        has_directions = self.neighbours >= _DIRECTIONS_TO_AVERAGE
+        if has_directions or (self.neighbours > 1 and not has_interval_over_time(segments)):
+            return "neighbours"
+        return "time"
+
+
+def _or_none(value: Tensor) -> float | None:
+    return None if torch.isnan(value) else float(value)

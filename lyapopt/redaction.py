@@ -1,0 +1,29 @@
+"""Passwords in texts that people will read: replaced, wherever a URL may have brought them."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+SECRET_KEYS: Final = frozenset({"password", "passwd", "passphrase", "sslpassword", "token"})
+"""Options in the query of a database URL whose values are secret."""
+
+# After the user's name and a colon, up to the last @ of the word: a password that was not encoded
+# may hold one itself. The slashes may be too few, for who mistypes a URL has typed the password.
+_CREDENTIALS = re.compile(r"(?<=/)([^\s/:@]*):(\S*)@")
+_OPTIONS = re.compile(rf"([?&](?:{'|'.join(sorted(SECRET_KEYS))})=)[^&\s'\"]+", re.IGNORECASE)
+
+
+def redacted(text: str) -> str:
+    """A text in which the passwords of URLs, also of mistyped ones, are `***`.
+
+    Args:
+        text: Any, such as a traceback.
+
+    Example:
+        >>> redacted("no answer from postgresql://me:s3cr3t@db/studies?sslpassword=s3cr3t&a=1")
+        'no answer from postgresql://me:***@db/studies?sslpassword=***&a=1'
+        >>> redacted("redis:/:p@ss/word@host")
+        'redis:/:***@host'
+    """
+    return _OPTIONS.sub(r"\1***", _CREDENTIALS.sub(r"\1:***@", text))

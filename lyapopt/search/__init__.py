@@ -1,0 +1,31 @@
+"""The Optuna side: samplers, pruners, objectives, rules."""
+
+from lyapopt.search.candidate import Candidate, Outcome
+from lyapopt.search.monitor import Monitor, watch
+from lyapopt.search.objective import Objective, TrialFailedError
+from lyapopt.search.pruners import ForecastPruner, GatedPercentilePruner, LyapunovPruner
+from lyapopt.search.recording import RecordSettings
+from lyapopt.search.screening import ScreeningSampler
+from lyapopt.search.seeding import SeededSampler
+from lyapopt.search.space import SearchSpace, SeedParameter
+from lyapopt.search.steering import EdgeOfChaosSampler, SteeringFailedError, steer
+
+__all__ = [
+    "Candidate",
+    "EdgeOfChaosSampler",
+    "ForecastPruner",
+    "GatedPercentilePruner",
+    "LyapunovPruner",
+    "Monitor",
+    "Objective",
+    "Outcome",
+    "RecordSettings",
+    "ScreeningSampler",
+    "SearchSpace",
+    "SeedParameter",
+    "SeededSampler",
+    "SteeringFailedError",
+    "TrialFailedError",
+    "steer",
+    "watch",
+]

@@ -1,0 +1,54 @@
+"""Building a training from parameters, reproducibly."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+from lyapopt.dynamics import Training
+from lyapopt.dynamics.randomness import derive_seed
+
+Build = Callable[[Mapping[str, Any]], Training]
+
+_global_generators = threading.RLock()
+
+
+def build_training(build: Build, params: Mapping[str, Any], seed: int, number: int) -> Training:
+    """What `build(params)` returns, with global generators seeded from study seed and number.
+
+    A build function that draws its initial weights without a seed of its own is reproducible so,
+    and every learning rate that is probed for a trial starts from the trial's own weights.
+
+    Raises:
+        TypeError: If it is not a `Training`; and whatever `build` raises.
+    """
+    with seeded(derive_seed(seed, number, "build")):
+        training = build(params)
+    if not isinstance(training, Training):
+        raise TypeError(f"build must return a lyapopt.Training, not {type(training)}")
+    return training
+
+
+@contextlib.contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Global generators (torch, numpy, random) seeded inside, and as before afterwards.
+
+    Threads take turns.
+    """
+    with _global_generators:
+        numpy_state, python_state = np.random.get_state(), random.getstate()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            np.random.seed(seed % 2**32)
+            random.seed(seed)
+            try:
+                yield
+            finally:
+                np.random.set_state(numpy_state)
+                random.setstate(python_state)

@@ -1,0 +1,136 @@
+"""A callback for PyTorch Lightning."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lyapopt.errors import UserError
+from lyapopt.search.callbacks.watching import Watching, refuse
+from lyapopt.search.shadow import in_double
+
+try:
+    from lightning.pytorch import Callback, LightningModule
+except ImportError:
+    try:
+        from pytorch_lightning import Callback, LightningModule
+    except ImportError as error:
+        raise UserError(
+            "LightningWatch needs PyTorch Lightning: pip install 'lyapopt[lightning]'"
+        ) from error
+
+_OWN_STEPS = ("backward", "configure_gradient_clipping", "optimizer_step", "optimizer_zero_grad")
+_WATCHED_PRECISIONS = ("Precision", "MixedPrecision", "DoublePrecision", "HalfPrecision")
+
+
+class LightningWatch(Watching, Callback):  # type: ignore[misc]
+    """`lyapopt.watch` as a callback of a Lightning `Trainer`.
+
+    The copies are trained by the module's own `training_step`, in float64 whatever the precision
+    of the trainer, one step for each of the trainer's: accumulated batches and clipping by norm are
+    followed, and so is the learning rate of any scheduler. What the copies log goes nowhere.
+
+    What cannot be followed is refused when the training begins: several devices, manual
+    optimisation and several optimisers, a module with an `optimizer_step`, `backward` or clipping
+    of its own, clipping by value, and precision plugins that replace layers. In 16-bit mixed
+    precision a step that is skipped because its gradients overflowed is taken by the copies.
+
+    Args:
+        trial: Where exponent, verdict and cost go; `None` keeps them in `monitor` only.
+        prune: Whether `optuna.TrialPruned` is raised after the horizon when the verdict is hot,
+            dead or diverged.
+        horizon, neighbours, radius, rule, seed: As for `lyapopt.watch`.
+
+    Example:
+        >>> import optuna
+        >>> trial = optuna.create_study().ask()
+        >>> callback = LightningWatch(trial, horizon=10)  # Trainer(callbacks=[callback])
+        >>> callback.monitor is None  # until the training begins
+        True
+    """
+
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        """Copy module and optimiser."""
+        _check(trainer, pl_module)
+        [optimizer] = trainer.optimizers
+        self._begin(pl_module, optimizer, trainer.gradient_clip_val or None)
+
+    def on_train_batch_start(
+        self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Show the copies the batch."""
+        assert self.monitor is not None
+        if self.monitor.is_done:
+            return
+        batch = in_double(batch)
+        self.monitor.observe_loss(
+            lambda model: _loss(model, trainer, batch, batch_idx),
+            1 / trainer.accumulate_grad_batches,
+        )
+
+    def on_before_optimizer_step(self, trainer: Any, pl_module: Any, optimizer: Any) -> None:
+        """Let the copies step as well."""
+        assert self.monitor is not None
+        self.monitor.step()
+
+    def on_train_batch_end(self, *args: Any, **kwargs: Any) -> None:
+        """Prune, if there is reason to."""
+        self._prune()
+
+    def on_train_end(self, trainer: Any, pl_module: Any) -> None:
+        """Say so if the training was too short."""
+        self._end()
+
+
+def _check(trainer: Any, module: Any) -> None:
+    if trainer.world_size > 1:
+        refuse(
+            f"LightningWatch: a training on {trainer.world_size} devices",
+            "each would see its own batches only; use devices=1",
+        )
+    if not module.automatic_optimization or len(trainer.optimizers) != 1:
+        refuse(
+            "LightningWatch: a module that steps its optimizers itself",
+            "use lyapopt.watch inside its training_step",
+        )
+    for name in _OWN_STEPS:
+        if getattr(type(module), name) is not getattr(LightningModule, name, None) and (
+            not _is_lightnings_own(getattr(type(module), name))
+        ):
+            refuse(
+                f"LightningWatch: a module with {name} of its own",
+                "its copies would step otherwise; use lyapopt.watch inside its training_step",
+            )
+    if "dataloader_iter" in inspect.signature(module.training_step).parameters:
+        refuse("LightningWatch: a training_step that takes batches itself", "use lyapopt.watch")
+    if trainer.gradient_clip_val and trainer.gradient_clip_algorithm == "value":
+        refuse("LightningWatch: gradient clipping by value", "clip by norm")
+    precision = type(trainer.precision_plugin).__name__
+    if precision not in _WATCHED_PRECISIONS:
+        refuse(f"LightningWatch: the precision plugin {precision}", "use another precision")
+
+
+def _is_lightnings_own(function: Any) -> bool:
+    """Also of the other of the two packages that Lightning comes in."""
+    return function.__module__.split(".")[0] in ("lightning", "pytorch_lightning")
+
+
+def _loss(model: Any, trainer: Any, batch: Any, batch_idx: int) -> Tensor:
+    """The loss of a copy by its own `training_step`."""
+    for part in model.modules():
+        if _is_lightnings_own(getattr(type(part), "log_dict", _nothing)):
+            part.__dict__.update(log=_nothing, log_dict=_nothing)
+    model.trainer = trainer
+    takes_index = len(inspect.signature(model.training_step).parameters) > 1
+    found = model.training_step(batch, batch_idx) if takes_index else model.training_step(batch)
+    loss = found.get("loss") if isinstance(found, dict) else found
+    if not isinstance(loss, torch.Tensor):
+        raise UserError(f"LightningWatch: training_step returned no loss but {type(loss).__name__}")
+    return loss
+
+
+def _nothing(*args: Any, **kwargs: Any) -> None:
+    """What copies log."""

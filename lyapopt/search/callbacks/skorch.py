@@ -1,0 +1,115 @@
+"""A callback for skorch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lyapopt.errors import UserError
+from lyapopt.search.callbacks.watching import Watching, refuse
+from lyapopt.search.shadow import in_double
+
+try:
+    from skorch.callbacks import Callback, GradientNormClipping
+    from skorch.dataset import unpack_data
+except ImportError as error:
+    raise UserError("SkorchWatch needs skorch: pip install 'lyapopt[skorch]'") from error
+
+
+class SkorchWatch(Watching, Callback):  # type: ignore[misc]
+    """`lyapopt.watch` as a callback of a skorch net.
+
+    The copies get their losses from the net's own `infer` and `get_loss`, and step whenever its
+    optimiser does: nets that accumulate gradients in a `train_step` of their own are followed, and
+    so are `AccelerateMixin` with accumulation, `GradientNormClipping`, and any learning-rate
+    scheduler. The copies train in float64 whatever the precision of the net.
+
+    What cannot be followed is refused when the training begins: several optimisers or devices, an
+    optimiser that evaluates the loss several times a step, and float16 by `AccelerateMixin`, which
+    skips steps (bfloat16 does not).
+
+    Args:
+        trial: Where exponent, verdict and cost go; `None` keeps them in `monitor` only.
+        prune: Whether `optuna.TrialPruned` is raised after the horizon when the verdict is hot,
+            dead or diverged.
+        horizon, neighbours, radius, rule, seed: As for `lyapopt.watch`.
+
+    Example:
+        >>> import optuna
+        >>> trial = optuna.create_study().ask()
+        >>> callback = SkorchWatch(trial, horizon=10)  # NeuralNet(..., callbacks=[callback])
+        >>> callback.monitor is None  # until the training begins
+        True
+    """
+
+    def on_train_begin(self, net: Any, X: Any = None, y: Any = None, **kwargs: Any) -> None:
+        """Copy modules, criteria and optimiser."""
+        if len(net._optimizers) != 1:
+            refuse("SkorchWatch: a net with several optimizers", "use lyapopt.watch")
+        accelerator = getattr(net, "accelerator", None)
+        if accelerator is not None:
+            _check(accelerator)
+        prepared = getattr(net, net._optimizers[0] + "_")
+        optimizer = getattr(prepared, "optimizer", prepared)
+        parts = {name: getattr(net, name + "_") for name in net._modules + net._criteria}
+        modules = nn.ModuleDict({n: p for n, p in parts.items() if isinstance(p, nn.Module)})
+        self._begin(modules, optimizer, _clipping(net))
+        self._weight = 1 / getattr(accelerator, "gradient_accumulation_steps", 1)
+        self._hook = optimizer.register_step_pre_hook(self._step)
+
+    def on_batch_begin(
+        self, net: Any, batch: Any = None, training: bool = False, **kwargs: Any
+    ) -> None:
+        """Show the copies the batch."""
+        assert self.monitor is not None
+        if not training or self.monitor.is_done:
+            return
+        inputs, labels = (in_double(part) for part in unpack_data(batch))
+        self.monitor.observe_loss(lambda model: _loss(net, model, inputs, labels), self._weight)
+
+    def on_batch_end(self, net: Any, batch: Any = None, training: bool = False, **_: Any) -> None:
+        """Prune, if there is reason to."""
+        if training:
+            self._prune()
+
+    def on_train_end(self, net: Any, X: Any = None, y: Any = None, **kwargs: Any) -> None:
+        """Say so if the training was too short."""
+        self._hook.remove()
+        self._end()
+
+    def _step(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
+        """Let the copies step as well."""
+        assert self.monitor is not None
+        self.monitor.step()
+
+
+def _check(accelerator: Any) -> None:
+    if accelerator.num_processes > 1:
+        refuse(
+            f"SkorchWatch: a training in {accelerator.num_processes} processes",
+            "each would see its own batches only",
+        )
+    if accelerator.mixed_precision == "fp16":
+        refuse("SkorchWatch: mixed precision in float16", "it skips steps; use bf16")
+
+
+def _clipping(net: Any) -> float | None:
+    """The norm to which the net's gradients are clipped."""
+    for _, callback in net.callbacks_:
+        if isinstance(callback, GradientNormClipping):
+            if callback.gradient_clip_norm_type != 2:
+                refuse("SkorchWatch: clipping by another norm than the second", "clip by that")
+            return float(callback.gradient_clip_value)
+    return None
+
+
+def _loss(net: Any, model: Any, inputs: Any, labels: Any) -> Tensor:
+    """The loss that a net would have with a copy's modules."""
+    shadow = object.__new__(type(net))  # copying a net would pickle its weights
+    shadow.__dict__.update(vars(net) | {name + "_": module for name, module in model.items()})
+    shadow._set_training(True)
+    predicted = shadow.infer(inputs)
+    loss: Tensor = shadow.get_loss(predicted, labels, X=inputs, training=True)
+    return loss

@@ -1,0 +1,131 @@
+"""A callback for the Trainer of Hugging Face Transformers."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+from torch import nn
+
+from lyapopt.errors import UserError
+from lyapopt.search.callbacks.watching import Watching, refuse
+from lyapopt.search.shadow import in_double
+
+try:
+    from transformers import TrainerCallback
+except ImportError as error:
+    raise UserError(
+        "TransformersWatch needs Hugging Face Transformers: pip install 'lyapopt[transformers]'"
+    ) from error
+
+
+class TransformersWatch(Watching, TrainerCallback):  # type: ignore[misc]
+    """`lyapopt.watch` as a callback of a Hugging Face `Trainer`.
+
+        trainer = Trainer(...)
+        trainer.add_callback(lyapopt.TransformersWatch(trainer, trial))
+
+    Callbacks of a `Trainer` are not shown its batches, so that this one is given the trainer and
+    listens to its `compute_loss`, which also gives the copies their losses: label smoothing, a
+    `compute_loss_func` and an overridden `compute_loss` are followed, and so are accumulated
+    batches, clipping and the learning-rate schedule. The copies train in float64 whatever
+    precision the trainer has (`bf16` or `fp16`); a step that `fp16` skips because its gradients
+    overflowed is taken by the copies.
+
+    What cannot be followed is refused when the training begins: several devices, DeepSpeed, FSDP,
+    and a trainer with a `training_step` of its own.
+
+    Args:
+        trainer: The trainer that it is added to.
+        trial: Where exponent, verdict and cost go; `None` keeps them in `monitor` only.
+        **options: `prune`, `horizon`, `neighbours`, `radius`, `rule` and `seed`, as for
+            `LightningWatch`.
+    """
+
+    def __init__(self, trainer: Any, trial: Any = None, **options: Any) -> None:
+        super().__init__(trial, **options)
+        self._trainer = trainer
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Copy model and optimiser, and listen to the losses."""
+        trainer = self._trainer
+        _check(trainer)
+        optimizer = getattr(trainer.optimizer, "optimizer", trainer.optimizer)
+        self._begin(trainer.model, optimizer, args.max_grad_norm or None)
+        self._listen()
+
+    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Let the copies step as well."""
+        assert self.monitor is not None
+        self.monitor.step()
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Prune, if there is reason to."""
+        assert self.monitor is not None
+        if self.monitor.is_done:
+            self._leave()
+        self._prune()
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Say so if the training was too short."""
+        self._leave()
+        self._end()
+
+    def _listen(self) -> None:
+        """Come between the trainer and its `compute_loss` until the horizon is over."""
+        trainer = self._trainer
+        compute_loss = trainer.compute_loss
+
+        def watched(model: nn.Module, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+            if model.training:
+                self._observe(compute_loss, inputs, args, kwargs)
+            return compute_loss(model, inputs, *args, **kwargs)
+
+        self._leave()
+        trainer.compute_loss = watched
+
+    def _observe(self, compute_loss: Any, inputs: Any, args: Any, kwargs: Any) -> None:
+        assert self.monitor is not None
+        doubled = in_double(inputs)
+        self.monitor.observe_loss(
+            # A copy each: compute_loss may take the labels out.
+            lambda model: compute_loss(model, dict(doubled), *args, **kwargs),
+            _weight(self._trainer, kwargs.get("num_items_in_batch")),
+        )
+
+    def _leave(self) -> None:
+        self._trainer.__dict__.pop("compute_loss", None)
+
+
+def _weight(trainer: Any, items: Any) -> float:
+    """What the trainer multiplies the loss of a batch by (`Trainer.training_step`)."""
+    is_scaled = getattr(trainer, "loss_is_scaled_for_ga", None)
+    if is_scaled is None:
+        by_model = trainer.model_accepts_loss_kwargs and items is not None
+        is_scaled = by_model or trainer.compute_loss_func is not None
+    return 1.0 if is_scaled else 1 / trainer.current_gradient_accumulation_steps
+
+
+def _check(trainer: Any) -> None:
+    from transformers import Trainer
+
+    if not isinstance(trainer, Trainer):
+        raise UserError(
+            "TransformersWatch: the trainer comes first, TransformersWatch(trainer, trial), not "
+            f"{type(trainer).__name__}"
+        )
+    args = trainer.args
+    if args.world_size > 1 or args.n_gpu > 1:
+        refuse(
+            f"TransformersWatch: a training on {max(args.world_size, args.n_gpu)} devices",
+            "each would see its own batches only; train on one",
+        )
+    if trainer.is_deepspeed_enabled or trainer.is_fsdp_enabled:
+        refuse("TransformersWatch: a training by DeepSpeed or FSDP", "the weights are spread out")
+    if type(trainer).training_step is not Trainer.training_step:
+        refuse(
+            f"TransformersWatch: {type(trainer).__name__}, with a training_step of its own",
+            "use lyapopt.watch inside it",
+        )
+    if getattr(args, "torch_compile", False):
+        warnings.warn("TransformersWatch: the copies are not compiled", UserWarning, stacklevel=2)

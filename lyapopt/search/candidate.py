@@ -1,0 +1,115 @@
+"""One trial on its way: parameters, training, what was measured, how it ended."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+import optuna
+
+from lyapopt.dynamics import Training
+from lyapopt.probe import Measurement, Verdict
+from lyapopt.search.pruners import Decision
+from lyapopt.search.recording import Recorder
+from lyapopt.search.screening.records import ScreeningRecord
+from lyapopt.search.steering.probing import ProbedStart
+from lyapopt.search.steering.records import SteeringRecord
+
+State = Literal["complete", "pruned", "failed", "interrupted"]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a trial ended.
+
+    Attributes:
+        state: `complete`, `pruned`, `failed` or `interrupted`.
+        value: The objective's value, of a complete trial; a tuple if it has several.
+        reason: Why it ended otherwise.
+    """
+
+    state: State
+    value: float | tuple[float, ...] | None = None
+    reason: str | None = None
+
+
+@dataclass
+class Checkpoint:
+    """Loss and metric on the validation data after `step` steps."""
+
+    step: int
+    loss: float
+    metric: float | None
+
+
+@dataclass
+class Candidate:
+    """A trial that is being trained.
+
+    Attributes:
+        trial: Optuna's trial.
+        number: Its logical number: randomness follows from it, and it outlives an interruption.
+        run: Identifier of this run in the store.
+        params: What was suggested.
+        training: What `build(params)` gave, or `None` if it failed.
+        measurement: What the probe found.
+        verdict: The probe's verdict, or `diverged` if that came later.
+        checkpoints: Evaluations so far.
+        steps: Optimiser steps done.
+        gradient_evaluations: Cost so far, neighbours and (a third each) forward passes counted.
+        examples: Training examples seen so far, neighbours counted.
+        decisions: What pruners decided.
+        outcome: How it ended; `None` while it runs.
+        recorder: Its losses and weights.
+        start: Its first steps, where a sampler has probed them already.
+        steering: What the search for its learning rate cost, once that is charged to it.
+        screening: What the choice between candidates cost, likewise.
+        error: What it failed with, if it raised.
+        started_at: When it was asked for.
+    """
+
+    trial: optuna.Trial
+    number: int
+    run: str
+    params: Mapping[str, Any] = field(default_factory=dict)
+    training: Training | None = None
+    measurement: Measurement | None = None
+    verdict: Verdict | None = None
+    checkpoints: list[Checkpoint] = field(default_factory=list)
+    steps: int = 0
+    gradient_evaluations: float = 0.0
+    examples: int = 0
+    decisions: list[Decision] = field(default_factory=list)
+    outcome: Outcome | None = None
+    recorder: Recorder | None = None
+    start: ProbedStart | None = None
+    steering: SteeringRecord | None = None
+    error: BaseException | None = None
+    screening: ScreeningRecord | None = None
+    started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it has not ended yet."""
+        return self.outcome is None
+
+    def fail(self, what: str, error: BaseException) -> None:
+        """End as failed, with the error and the place where it was raised as the reason."""
+        self.error = error
+        reason = f"{what}: {describe(error)} {place_of(error)}".rstrip()
+        self.outcome = Outcome("failed", reason=reason)
+
+
+def place_of(error: BaseException) -> str:
+    """Where an error was raised, as `(file:line)`."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return f"({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
+
+
+def describe(error: BaseException) -> str:
+    """An error in one line: its type and its text."""
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -1,0 +1,361 @@
+"""What a trial does: suggest, build, probe, train, record."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, get_args
+
+import optuna
+from optuna.distributions import FloatDistribution, IntDistribution
+from optuna.samplers import BaseSampler
+
+from lyapopt.dynamics.compilation import Compile
+from lyapopt.errors import UserError
+from lyapopt.probe import Probe
+from lyapopt.search import attributes
+from lyapopt.search._optuna import frozen, frozen_in_memory, is_fixed, logical_number
+from lyapopt.search.building import Build, build_training
+from lyapopt.search.candidate import Candidate, Outcome
+from lyapopt.search.pruners import DecidingPruner, LyapunovPruner, decisions_of
+from lyapopt.search.pruners.decision import reads_initial_loss
+from lyapopt.search.recording import RecordSettings
+from lyapopt.search.records import run_record
+from lyapopt.search.screening import ScreeningRecord
+from lyapopt.search.space import Entry, SearchSpace, as_space, as_suggestion
+from lyapopt.search.steering import (
+    EdgeOfChaosSampler,
+    ProbedStart,
+    SteeringFailedError,
+    SteeringRecord,
+    find_steering,
+)
+from lyapopt.search.training_group import (
+    GroupSettings,
+    Listener,
+    NanPolicy,
+    TrainingGroup,
+    Value,
+)
+from lyapopt.store import RunRecord, TrajectoryStore, new_run_id
+
+_log = logging.getLogger(__name__)
+
+_DIVERGED = 10.0  # nats per step above the threshold: what a run counts as that has no exponent
+
+
+class TrialFailedError(RuntimeError):
+    """A trial whose build or training raised; `Study.optimize(catch=...)` takes it."""
+
+
+class Objective:
+    """An Optuna objective whose first steps are a probe, with everything recorded.
+
+    Called on a trial it suggests the parameters, builds the training, measures the exponent over
+    the probe's horizon, reports and asks the pruner at checkpoints, trains to the end, writes all
+    trajectories to the store, and returns the value. `prepare`, `train` and `finish` do the same
+    for a group of trials in stacked tensors.
+
+    Args:
+        build: `params -> Training`.
+        search_space: A `SearchSpace`, a mapping of names to distributions, lists and constants, or
+            a function `trial -> params`.
+        value: What the study optimises: final validation `loss`; `metric`; the `exponent`, a cheap
+            objective that trains nothing beyond the probe (lower is not better in general: see
+            `LyapunovPruner` and `EdgeOfChaosSampler` for what the exponent is good for); or `both`,
+            loss and exponent as two objectives. With two, Optuna has no pruning by reported
+            values; what remains is the rule of a `LyapunovPruner`, which is asked at every
+            evaluation, while whatever it wraps is not.
+        probe: The measurement; `Probe()` by default.
+        record: What is kept of each trial.
+        store: Where it is kept; `None` keeps nothing.
+        seed: Study seed.
+        nan: What becomes of a trial whose loss stops being finite: `prune`, `fail` or `worst`.
+        reports: How often a trial is evaluated and reported at most.
+        compile: Whether steps are compiled: `auto` where it pays, `on` or `off`.
+        networks: By logical number, the trial of another study whose network each trial trains:
+            what a build function draws follows from that one's number. It is in the user
+            attribute `promoted_from`.
+        constrain_hot: Give every trial the constraint `not hot`: its exponent less this number,
+            nats per step, which samplers that know constraints keep at zero or below.
+
+    Example:
+        >>> from lyapopt.tasks.builder import TaskBuilder
+        >>> from optuna.distributions import FloatDistribution
+        >>> build = TaskBuilder("xor", {"steps": 40, "activation": "tanh"})
+        >>> objective = Objective(build, {"lr": FloatDistribution(0.01, 1.0, log=True)})
+        >>> optuna.logging.set_verbosity(optuna.logging.WARNING)
+        >>> study = optuna.create_study(sampler=optuna.samplers.RandomSampler(0))
+        >>> study.optimize(objective, n_trials=2)
+        >>> "exponent" in study.trials[0].user_attrs
+        True
+    """
+
+    def __init__(
+        self,
+        build: Build,
+        search_space: SearchSpace
+        | Mapping[str, Entry]
+        | Callable[[optuna.Trial], Mapping[str, Any]],
+        value: Value = "loss",
+        probe: Probe | None = None,
+        record: RecordSettings | None = None,
+        *,
+        store: TrajectoryStore | None = None,
+        seed: int = 0,
+        nan: NanPolicy = "prune",
+        reports: int = 10,
+        constrain_hot: float | None = None,
+        compile: Compile = "auto",
+        networks: Sequence[int] | None = None,
+    ) -> None:
+        if value not in get_args(Value):
+            names = ", ".join(get_args(Value))
+            raise UserError(f"Objective: value must be one of {names}, not {value!r}")
+        self._build = build
+        self._space = as_space(search_space)
+        self._suggest = as_suggestion(search_space)
+        self._store = store
+        self._constrain_hot = constrain_hot
+        self._networks = networks
+        self._settings = GroupSettings(
+            probe=probe or Probe(),
+            record=record or RecordSettings(),
+            value=value,
+            nan=nan,
+            reports=reports,
+            seed=seed,
+            compile=compile,
+        )
+
+    @property
+    def seed(self) -> int:
+        """The study seed."""
+        return self._settings.seed
+
+    @property
+    def reports(self) -> int:
+        """How often a trial is evaluated at most."""
+        return self._settings.reports
+
+    def __call__(self, trial: optuna.Trial) -> float | tuple[float, ...]:
+        """Run one trial.
+
+        Raises:
+            optuna.TrialPruned: If a pruner ends it, or it diverges under `nan: prune`.
+            TrialFailedError: If the build function or the training raises.
+        """
+        candidate = self.prepare(trial)
+        try:
+            self.train([candidate])
+        except KeyboardInterrupt:
+            candidate.outcome = Outcome("interrupted", reason="interrupted")
+            raise
+        finally:
+            self.finish(candidate)
+        assert candidate.outcome is not None
+        outcome = candidate.outcome
+        if outcome.state == "pruned":
+            raise optuna.TrialPruned(outcome.reason)
+        if outcome.state == "failed":
+            raise TrialFailedError(outcome.reason)
+        assert outcome.value is not None
+        return outcome.value
+
+    def prepare(self, trial: optuna.Trial) -> Candidate:
+        """Suggest the parameters of a trial and build its training.
+
+        A build function that raises ends the candidate as failed; it is not an error here. A
+        parameter that is to be steered is left to `train`, which steers a whole group at once.
+        """
+        number = logical_number(trial)
+        candidate = Candidate(trial, number, new_run_id())
+        trial.set_user_attr(attributes.RUN, candidate.run)
+        if self._networks is not None:
+            trial.set_user_attr(attributes.PROMOTED_FROM, self._networks[number])
+        sampler = self._steering(candidate)
+        if sampler is None:
+            self._complete(candidate)
+        else:
+            assert self._space is not None
+            candidate.params = self._space.suggest(trial, without=sampler.steer)
+            if not self._space.applies(sampler.steer, candidate.params):
+                self._complete(candidate)
+        return candidate
+
+    def _steering(self, candidate: Candidate) -> EdgeOfChaosSampler | None:
+        """The sampler, if it steers a declared parameter: then a group is steered in one batch."""
+        sampler = find_steering(candidate.trial.study.sampler)
+        if sampler is None or self._space is None:
+            return None
+        distribution = self._space.distributions.get(sampler.steer)
+        is_numeric = isinstance(distribution, FloatDistribution | IntDistribution)
+        is_free = not is_fixed(candidate.trial, sampler.steer) and not (
+            distribution is not None and distribution.single()
+        )
+        return sampler if is_numeric and is_free else None
+
+    def _complete(self, candidate: Candidate) -> None:
+        """Suggest what is left, and build."""
+        trial = candidate.trial
+        try:
+            candidate.params = self._suggest(trial)
+        except SteeringFailedError as error:
+            _log.debug("steering raised", exc_info=True)
+            candidate.outcome = Outcome("failed", reason=f"steering: {error}")
+            return
+        try:
+            candidate.training = build_training(
+                self._build, candidate.params, self.seed, self._network(candidate.number)
+            )
+        except (Exception, SystemExit) as error:
+            _log.debug("build raised", exc_info=True)
+            candidate.fail("build", error)
+            return
+        candidate.start = first_steps_of(trial)
+
+    def _network(self, number: int) -> int:
+        """The number that a trial's network follows from."""
+        return number if self._networks is None else self._networks[number]
+
+    def _steer(self, candidates: Sequence[Candidate]) -> None:
+        """Steer those that wait for it, in one batch, and build them."""
+        waiting = [c for c in candidates if c.is_running and c.training is None]
+        if not waiting:
+            return
+        sampler = find_steering(waiting[0].trial.study.sampler)
+        assert sampler is not None
+        assert self._space is not None
+        sampler.propose_rates(
+            [candidate.params for candidate in waiting],
+            trials=[candidate.trial for candidate in waiting],
+            distribution=self._space.distributions[sampler.steer],
+        )
+        for candidate in waiting:
+            self._complete(candidate)
+
+    def train(self, candidates: Sequence[Candidate]) -> None:
+        """Train candidates together until each has an outcome."""
+        self._steer(candidates)
+        running = [candidate for candidate in candidates if candidate.is_running]
+        if not running:
+            return
+        study = running[0].trial.study
+        is_minimized = study.directions[0] == optuna.study.StudyDirection.MINIMIZE
+        worst = math.inf if is_minimized else -math.inf
+        group = TrainingGroup(running, self._settings, _Reporter(self._constrain_hot), worst)
+        try:
+            group.train()
+        finally:
+            for candidate in running:
+                candidate.recorder = group.recorders.get(candidate.number)
+
+    def finish(self, candidate: Candidate) -> None:
+        """Write a candidate that has ended to the store, and its cost to the trial.
+
+        Must come before `tell`, which freezes attributes and commits the trial.
+        """
+        assert candidate.outcome is not None
+        state = candidate.outcome.state
+        if state in (attributes.FAILED, attributes.INTERRUPTED):
+            candidate.trial.set_user_attr(attributes.VERDICT, state)
+        elif _verdict_has_changed(candidate):
+            candidate.trial.set_user_attr(attributes.VERDICT, str(candidate.verdict))
+        self._charge_probes(candidate)
+        cost = attributes.rounded(candidate.gradient_evaluations)
+        candidate.trial.set_user_attr(attributes.COST, cost)
+        if self._store is not None:
+            self._store.record(self.record_of(candidate))
+
+    def _charge_probes(self, candidate: Candidate) -> None:
+        """Add the cost of the probes that a sampler has made for a candidate, once."""
+        if candidate.steering is not None or candidate.screening is not None:
+            return
+        stored = frozen(candidate.trial)
+        candidate.steering = SteeringRecord.of_trial(stored)
+        candidate.screening = ScreeningRecord.of_trial(stored)
+        for probes in (candidate.steering, candidate.screening):
+            if probes is not None:
+                candidate.gradient_evaluations += probes.gradient_evaluations
+                candidate.examples += probes.examples
+
+    def record_of(self, candidate: Candidate) -> RunRecord:
+        """What the store keeps of a candidate that has ended."""
+        return run_record(
+            candidate,
+            candidate.recorder,
+            self._settings.probe,
+            self._settings.record,
+            self.seed,
+            candidate.steering,
+            candidate.screening,
+        )
+
+
+class _Reporter(Listener):
+    """Passes measurements and checkpoints on to Optuna."""
+
+    def __init__(self, constrain_hot: float | None) -> None:
+        self._constrain_hot = constrain_hot
+
+    def measured(self, candidate: Candidate) -> None:
+        assert candidate.measurement is not None
+        trial = candidate.trial
+        for name, value in attributes.of_measurement(candidate.measurement).items():
+            trial.set_user_attr(name, value)
+        if self._constrain_hot is not None:
+            exponent = candidate.measurement.exponent
+            excess = exponent - self._constrain_hot if math.isfinite(exponent) else _DIVERGED
+            trial.set_constraint("not hot", excess)
+        # One attribute more costs one commit more: only for the pruner that reads it.
+        if reads_initial_loss(trial.study.pruner):
+            loss = attributes.rounded(float(candidate.measurement.losses[0]))
+            trial.set_user_attr(attributes.INITIAL_LOSS, loss)
+
+    def _judge(self, candidate: Candidate) -> None:
+        """Prune by verdict alone: with several objectives Optuna's own pruning is not there."""
+        trial = candidate.trial
+        pruner = trial.study.pruner
+        while isinstance(pruner, DecidingPruner):
+            if isinstance(pruner, LyapunovPruner):
+                decision = pruner.decide(trial.study, frozen_in_memory(trial))
+                if decision is not None and decision.pruned:
+                    decision = dataclasses.replace(decision, step=candidate.steps)
+                    candidate.decisions.append(decision)
+                    candidate.outcome = Outcome("pruned", reason=decision.reason)
+                    return
+            pruner = pruner.wrapped
+
+    def checked(self, candidate: Candidate, value: float) -> None:
+        trial = candidate.trial
+        if len(trial.study.directions) > 1:
+            self._judge(candidate)
+            return
+        if candidate.verdict != frozen_in_memory(trial).user_attrs.get(attributes.VERDICT):
+            trial.set_user_attr(attributes.VERDICT, str(candidate.verdict))  # it has blown up
+        trial.report(value, candidate.steps)
+        should_prune = trial.should_prune()
+        decisions = decisions_of(trial.study.pruner, frozen_in_memory(trial), should_prune)
+        candidate.decisions += decisions
+        if should_prune:
+            reason = next(decision.reason for decision in decisions if decision.pruned)
+            candidate.outcome = Outcome("pruned", reason=reason)
+
+
+def _verdict_has_changed(candidate: Candidate) -> bool:
+    measured = None if candidate.measurement is None else candidate.measurement.verdict
+    return candidate.verdict != measured
+
+
+def first_steps_of(trial: optuna.Trial) -> ProbedStart | None:
+    """First steps that the study's sampler, or one that it wraps, has probed for a trial."""
+    sampler: object = trial.study.sampler
+    while isinstance(sampler, BaseSampler):
+        start_of = getattr(sampler, "start_of", None)
+        found: ProbedStart | None = None if start_of is None else start_of(trial)
+        if found is not None:
+            return found
+        sampler = getattr(sampler, "base", None)
+    return None

@@ -1,0 +1,133 @@
+"""Trajectories of many trials as they train, kept for the store."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lyapopt.dynamics import AnyTrainingMap
+from lyapopt.dynamics.randomness import generator
+from lyapopt.errors import UserError
+from lyapopt.store import TrajectoryRecord
+
+
+@dataclass(frozen=True)
+class RecordSettings:
+    """What is kept of every trial.
+
+    Args:
+        every: Steps between two recorded weight vectors; losses are kept at every step.
+        weights: `full` keeps the weights, `projection` a seeded random projection of them (the
+            same for all trials of a study with equally many weights), `none` nothing.
+        projection_dim: Dimension of the projection.
+        dtype: Precision that series are stored in.
+    """
+
+    every: int = 1
+    weights: Literal["full", "projection", "none"] = "projection"
+    projection_dim: int = 64
+    dtype: Literal["float32", "float64"] = "float32"
+
+    def __post_init__(self) -> None:
+        for name in ("every", "projection_dim"):
+            if getattr(self, name) < 1:
+                raise UserError(f"record: {name} must be at least 1, not {getattr(self, name)}")
+
+
+class Recorder:
+    """Losses and weights of the reference trajectories of a stack, row by row.
+
+    Args:
+        settings: What to keep.
+        seed: Study seed, which the projection follows from.
+        rows: Keys of the rows of the stack.
+    """
+
+    def __init__(self, settings: RecordSettings, seed: int, rows: Sequence[int]) -> None:
+        self._settings = settings
+        self._seed = seed
+        self._rows = list(rows)
+        self._losses: dict[int, list[Tensor]] = {row: [] for row in rows}
+        self._weights: dict[int, list[Tensor]] = {row: [] for row in rows}
+        self._weight_steps: dict[int, list[int]] = {row: [] for row in rows}
+        self._projection: Tensor | None = None
+        self._new_losses: list[Tensor] = []
+        self._new_weights: list[Tensor] = []
+        self._new_steps: list[int] = []
+
+    def observe(self, step: AnyTrainingMap, t: int, z: Tensor, losses: Tensor) -> None:
+        """Keep the losses at step `t` and, when they are due, the weights before it."""
+        self.observe_weights(t, step.weights(z[:, 0]), losses[:, 0])
+
+    def observe_weights(self, t: int, weights: Tensor, losses: Tensor) -> None:
+        """The same from weights `(rows, P)` and losses `(rows,)` of the references."""
+        self._new_losses.append(losses)
+        if self._settings.weights != "none" and t % self._settings.every == 0:
+            self._new_weights.append(self._reduced(weights))
+            self._new_steps.append(t)
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Go on with some of the rows only."""
+        self._distribute()
+        self._rows = list(rows)
+
+    def losses(self, row: int) -> NDArray[np.float64]:
+        """Losses of one row so far, `(steps,)`."""
+        self._distribute()
+        parts = self._losses[row]
+        return torch.cat(parts).double().cpu().numpy() if parts else np.empty(0)
+
+    def trajectories(self, row: int) -> list[TrajectoryRecord]:
+        """The series of one row: `loss`, and `weights` `(recorded steps, dim)`."""
+        dtype = np.dtype(self._settings.dtype)
+        series = [TrajectoryRecord("loss", _stored(self.losses(row), dtype))]
+        if self._weights[row]:
+            values = torch.cat(self._weights[row]).double().cpu().numpy()
+            steps = np.array(self._weight_steps[row], dtype=np.int64)
+            series.append(TrajectoryRecord("weights", _stored(values, dtype), steps))
+        return series
+
+    def _distribute(self) -> None:
+        """Hand what came since the last call to the rows that it belongs to."""
+        if self._new_losses:
+            losses = torch.stack(self._new_losses, 1)
+            for position, row in enumerate(self._rows):
+                self._losses[row].append(losses[position])
+        if self._new_weights:
+            weights = torch.stack(self._new_weights, 1)
+            for position, row in enumerate(self._rows):
+                self._weights[row].append(weights[position])
+                self._weight_steps[row] += self._new_steps
+        self._new_losses, self._new_weights, self._new_steps = [], [], []
+
+    def _reduced(self, weights: Tensor) -> Tensor:
+        count = weights.shape[-1]
+        if self._settings.weights == "full" or count <= self._settings.projection_dim:
+            return weights.clone()
+        if self._projection is None:
+            self._projection = projection(count, self._settings.projection_dim, self._seed)
+            self._projection = self._projection.to(weights)
+        reduced: Tensor = weights @ self._projection
+        return reduced
+
+
+def projection(count: int, dim: int, seed: int) -> Tensor:
+    """A Gaussian projection that keeps lengths on average, `(count, dim)`, float64.
+
+    Source: Johnson & Lindenstrauss 1984.
+    """
+    source = generator(seed, "projection")
+    gaussian: Tensor = torch.randn(count, dim, dtype=torch.float64, generator=source)
+    return gaussian / math.sqrt(dim)
+
+
+def _stored(values: NDArray[np.float64], dtype: np.dtype) -> NDArray[np.floating]:
+    with np.errstate(over="ignore"):  # a loss beyond float32 is stored as infinity
+        return values.astype(dtype)

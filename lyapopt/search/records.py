@@ -1,0 +1,184 @@
+"""A finished candidate as the record that the store keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime
+from functools import lru_cache
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import numpy as np
+
+from lyapopt.probe import Measurement, Probe
+from lyapopt.search.candidate import Candidate
+from lyapopt.search.recording import Recorder, RecordSettings
+from lyapopt.search.screening.records import ScreeningRecord
+from lyapopt.search.steering.records import SteeringRecord
+from lyapopt.store import DecisionRecord, ExponentRecord, RunRecord, TrajectoryRecord
+
+
+def run_record(
+    candidate: Candidate,
+    recorder: Recorder | None,
+    probe: Probe | None,
+    record: RecordSettings | None,
+    seed: int,
+    steering: SteeringRecord | None = None,
+    screening: ScreeningRecord | None = None,
+) -> RunRecord:
+    """Everything that is stored of a candidate that has ended.
+
+    Args:
+        candidate: With an outcome.
+        recorder: Its losses and weights, if it has trained at all.
+        probe: How it was measured, if it was.
+        record: What was kept of it, if anything was.
+        seed: Study seed.
+        steering: The probes that its learning rate came from.
+        screening: The candidates that it was chosen from.
+    """
+    assert candidate.outcome is not None
+    outcome, measurement = candidate.outcome, candidate.measurement
+    return RunRecord(
+        run=candidate.run,
+        study_name=candidate.trial.study.study_name,
+        trial_number=candidate.trial.number,
+        logical_number=candidate.number,
+        state=outcome.state,
+        values=(outcome.value,) if isinstance(outcome.value, float) else outcome.value,
+        verdict=None if candidate.verdict is None else str(candidate.verdict),
+        reason=outcome.reason,
+        steps=candidate.steps,
+        gradient_evaluations=candidate.gradient_evaluations,
+        examples=candidate.examples,
+        seed=seed,
+        started_at=candidate.started_at,
+        finished_at=datetime.now(UTC),
+        versions=versions(),
+        settings={
+            "probe": None if probe is None else asdict(probe),
+            "record": None if record is None else asdict(record),
+        },
+        exponents=() if probe is None else _exponents(measurement, steering, screening, probe),
+        trajectories=() if record is None else tuple(_trajectories(candidate, recorder, record)),
+        decisions=tuple(DecisionRecord(**asdict(decision)) for decision in candidate.decisions),
+    )
+
+
+def _exponents(
+    measurement: Measurement | None,
+    steering: SteeringRecord | None,
+    screening: ScreeningRecord | None,
+    probe: Probe,
+) -> tuple[ExponentRecord, ...]:
+    """The trial's own exponent first, then those of all that was probed for it."""
+    return (
+        *(() if measurement is None else (_exponent(measurement, probe),)),
+        *(() if steering is None else _steering(steering, probe)),
+        *(() if screening is None else _screening(screening, probe)),
+    )
+
+
+def _exponent(measurement: Measurement, probe: Probe) -> ExponentRecord:
+    details: dict[str, float | int | str] = {"verdict": str(measurement.verdict)}
+    for flag in measurement.flags:
+        details[flag.name] = flag.detail
+        if flag.step is not None:
+            details[f"{flag.name} at step"] = flag.step
+    return ExponentRecord(
+        name=f"{probe.estimator}@{probe.horizon}",
+        value=measurement.exponent,
+        low=measurement.low,
+        high=measurement.high,
+        level=measurement.level,
+        estimand=measurement.estimand,
+        horizon=probe.horizon,
+        neighbours=probe.neighbours,
+        radius=probe.radius,
+        segment=probe.segment,
+        distance=probe.distance,
+        estimator=probe.estimator,
+        flags=tuple(flag.name for flag in measurement.flags),
+        details=details,
+    )
+
+
+def _steering(steering: SteeringRecord, probe: Probe) -> Iterator[ExponentRecord]:
+    """What was measured at every rate that was probed for the trial."""
+    for value, exponent, verdict in steering.probes:
+        yield ExponentRecord(
+            name=f"steering {steering.name}={value!r}",
+            value=exponent,
+            horizon=probe.horizon,
+            neighbours=probe.neighbours,
+            radius=probe.radius,
+            segment=probe.segment,
+            distance=probe.distance,
+            estimator=probe.estimator,
+            estimand="growth after the neighbours have turned for half of the horizon",
+            details={
+                "verdict": verdict,
+                "rate": value,
+                "target": steering.target,
+                "status": steering.status,
+                "is chosen": int(value == steering.value),
+            },
+        )
+
+
+def _screening(screening: ScreeningRecord, probe: Probe) -> Iterator[ExponentRecord]:
+    """What was measured of every candidate that the trial was chosen from."""
+    for position, candidate in enumerate(screening.candidates):
+        details: dict[str, float | int | str] = {
+            "verdict": candidate.verdict,
+            "rule": screening.rule,
+            "is chosen": int(position == screening.chosen),
+        }
+        for name in ("initial_loss", "early_loss"):
+            loss = getattr(candidate, name)
+            if loss is not None:
+                details[name] = loss
+        yield ExponentRecord(
+            name=f"candidate {position}",
+            value=candidate.exponent,
+            horizon=probe.horizon,
+            neighbours=probe.neighbours,
+            radius=probe.radius,
+            segment=probe.segment,
+            distance=probe.distance,
+            estimator=probe.estimator,
+            details=details,
+        )
+
+
+def _trajectories(
+    candidate: Candidate, recorder: Recorder | None, record: RecordSettings
+) -> list[TrajectoryRecord]:
+    dtype = np.dtype(record.dtype)
+    series = [] if recorder is None else recorder.trajectories(candidate.number)
+    if candidate.measurement is not None:
+        separations = candidate.measurement.log_separations.astype(dtype)
+        series.append(TrajectoryRecord("separation", separations))
+    checkpoints = candidate.checkpoints
+    if checkpoints:
+        steps = np.array([checkpoint.step for checkpoint in checkpoints], dtype=np.int64)
+        losses = np.array([checkpoint.loss for checkpoint in checkpoints])
+        series.append(TrajectoryRecord("validation_loss", losses, steps))
+        metrics = [c.metric for c in checkpoints if c.metric is not None]
+        if len(metrics) == len(checkpoints):
+            series.append(TrajectoryRecord("metric", np.array(metrics), steps))
+    return series
+
+
+@lru_cache(maxsize=1)
+def versions() -> Mapping[str, str]:
+    """Versions of what results depend on."""
+    found: dict[str, Any] = {}
+    for package in ("lyapopt", "torch", "optuna", "numpy"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:  # run from a source tree that is not installed
+            continue
+    return found

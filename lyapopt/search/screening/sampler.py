@@ -1,0 +1,277 @@
+"""A sampler that probes many candidates and keeps one."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.samplers import BaseSampler, TPESampler
+from optuna.search_space import IntersectionSearchSpace
+from optuna.trial import FrozenTrial, TrialState
+
+from lyapopt.dynamics.randomness import derive_seed
+from lyapopt.errors import UserError
+from lyapopt.probe import Probe
+from lyapopt.search import attributes
+from lyapopt.search._optuna import draw_relative, identifier, logical_number, set_attribute
+from lyapopt.search.building import Build
+from lyapopt.search.probing_samplers import without_probes
+from lyapopt.search.screening.forecasts import Forecasts
+from lyapopt.search.screening.records import SCREENING, ScreenedCandidate, ScreeningRecord
+from lyapopt.search.screening.rules import Rule, paper_rule
+from lyapopt.search.space import Entry, SearchSpace, as_space
+from lyapopt.search.steering.probing import Probed, ProbedStart, probe_all
+from lyapopt.search.steering.search import SteeringFailedError
+
+
+class ScreeningSampler(BaseSampler):
+    """Draws many candidates from a base sampler, probes them in one batch, and keeps one.
+
+    Each probe costs `(neighbours + 1) * horizon` gradient evaluations; they are counted in the
+    trial's `gradient_evaluations`, and every candidate's measurement is kept in its user attribute
+    `lyapopt:screening`. An `Objective` goes on from the kept one's probe.
+
+    Without a declared search space the parameters that all finished trials have are screened; the
+    first trial of a study, of which nothing is known yet, is the base sampler's.
+
+    Args:
+        base: Proposes candidates; `TPESampler()` by default, whose estimators are fitted once a
+            trial: the first candidate is what it proposes, the others are draws from its density
+            of good trials.
+        build: `params -> Training`, the same as the objective's.
+        probe: The measurement; `Probe()` by default.
+        candidates: How many are probed for each trial.
+        rule: `forecast`: highest expected improvement, forecast from parameters, early losses and
+            exponent (the lowest early loss until there are ten trials to learn from). `paper`: of
+            those with an initial loss in the inter-quartile range, the lowest exponent. Or a
+            function from a list of `ScreenedCandidate` to the index of the one to keep.
+        search_space: The declared space, if there is one. Its seeds are screened as well.
+        seed: Seed of the study, as its objective has it. `None` draws one.
+
+    Raises:
+        UserError: If `candidates` or `rule` is not one, or `base` probes as well.
+
+    Example:
+        >>> from optuna.distributions import FloatDistribution
+        >>> from lyapopt.tasks.builder import TaskBuilder
+        >>> space = {"lr": FloatDistribution(1e-3, 10.0, log=True)}
+        >>> build = TaskBuilder("xor", {"steps": 40})
+        >>> sampler = ScreeningSampler(build=build, search_space=space, candidates=4, seed=0)
+        >>> optuna.logging.set_verbosity(optuna.logging.WARNING)
+        >>> trial = optuna.create_study(sampler=sampler).ask(space)
+    """
+
+    def __init__(
+        self,
+        base: BaseSampler | None = None,
+        *,
+        build: Build,
+        probe: Probe | None = None,
+        candidates: int = 16,
+        rule: Literal["forecast", "paper"] | Rule = "forecast",
+        search_space: SearchSpace | Mapping[str, Entry] | None = None,
+        seed: int | None = None,
+    ) -> None:
+        if not callable(build):
+            raise UserError(f"ScreeningSampler: build must be a function, not {build!r}")
+        if isinstance(candidates, bool) or not isinstance(candidates, int) or candidates < 1:
+            raise UserError(f"ScreeningSampler: candidates must be at least 1, not {candidates!r}")
+        if rule not in ("forecast", "paper") and not callable(rule):
+            raise UserError(
+                f"ScreeningSampler: rule must be 'forecast', 'paper' or a function, not {rule!r}"
+            )
+        self._base = without_probes("ScreeningSampler", base or TPESampler())
+        self._build = build
+        self._probe = probe or Probe()
+        self._candidates = candidates
+        self._rule = rule
+        self._space = as_space(search_space)
+        self._seed = secrets.randbits(32) if seed is None else seed
+        self._common = IntersectionSearchSpace()
+        self._forecasts = Forecasts()
+        self._starts: dict[tuple[str, int], ProbedStart] = {}
+        self._lock = threading.Lock()
+
+    @property
+    def base(self) -> BaseSampler:
+        """The sampler that candidates are drawn from."""
+        return self._base
+
+    @property
+    def screened_seeds(self) -> frozenset[str]:
+        """Seed parameters that this sampler draws itself, in order to screen them."""
+        return frozenset(self._space.seeds if self._space is not None else ())
+
+    def reseed_rng(self) -> None:
+        """Reseed the base sampler."""
+        self._base.reseed_rng()
+
+    def infer_relative_search_space(
+        self, study: optuna.Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        """Everything that is declared, or that all finished trials have."""
+        space = dict(self._base.infer_relative_search_space(study, trial))
+        if self._space is not None:
+            return {**space, **self._space.distributions}
+        with self._lock:
+            common = self._common.calculate(study)
+        return {**common, **space}
+
+    def sample_relative(
+        self,
+        study: optuna.Study,
+        trial: FrozenTrial,
+        search_space: dict[str, BaseDistribution],
+    ) -> dict[str, Any]:
+        """Parameters of the candidate that the rule keeps.
+
+        Raises:
+            SteeringFailedError: If no candidate could be probed; the message has the first reason.
+        """
+        if not search_space:
+            return self._base.sample_relative(study, trial, search_space)
+        known = self._base.infer_relative_search_space(study, trial)
+        known = {name: d for name, d in known.items() if name in search_space} or search_space
+        relative = draw_relative(self._base, study, trial, known, self._candidates)
+        drawn = [
+            self._draw(study, trial, k, search_space, relative[k]) for k in range(len(relative))
+        ]
+        number = logical_number(trial)
+        jobs = [({**self._constants(), **trial.params, **params}, number) for params in drawn]
+        probed = probe_all(self._build, self._probe, jobs, self._seed)
+        measured = [
+            ScreenedCandidate.of(params, one.measurement)
+            for params, one in zip(drawn, probed, strict=True)
+        ]
+        if all(one.measurement is None for one in probed):
+            raise SteeringFailedError(_reason(probed[0])) from probed[0].error
+        chosen = self._choose(study, measured, search_space, number)
+        self._keep(study, trial, measured, probed, chosen)
+        return drawn[chosen]
+
+    def sample_independent(
+        self,
+        study: optuna.Study,
+        trial: FrozenTrial,
+        param_name: str,
+        param_distribution: BaseDistribution,
+    ) -> Any:
+        """What the base sampler draws."""
+        return self._base.sample_independent(study, trial, param_name, param_distribution)
+
+    def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
+        """Let the base sampler prepare."""
+        self._base.before_trial(study, trial)
+
+    def after_trial(
+        self,
+        study: optuna.Study,
+        trial: FrozenTrial,
+        state: TrialState,
+        values: Sequence[float] | None,
+    ) -> None:
+        """Charge the probes to a trial whose objective did not."""
+        with self._lock:
+            self._starts.pop(identifier(study, trial), None)
+        record = ScreeningRecord.of_trial(trial)
+        if record is not None and attributes.COST not in trial.user_attrs:
+            set_attribute(study, trial, attributes.COST, float(record.gradient_evaluations))
+        self._base.after_trial(study, trial, state, values)
+
+    def start_of(self, trial: optuna.Trial) -> ProbedStart | None:
+        """The kept candidate's first steps, of a running trial of this process."""
+        return self._starts.get(identifier(trial.study, trial))
+
+    def _draw(
+        self,
+        study: optuna.Study,
+        trial: FrozenTrial,
+        k: int,
+        search_space: Mapping[str, BaseDistribution],
+        relative: Mapping[str, Any],
+    ) -> dict[str, Any]:
+        """The k-th candidate: relative where the base sampler can, independent elsewhere."""
+        seeds = self._space.seeds if self._space is not None else {}
+        drawn: dict[str, Any] = {}
+        for name, distribution in search_space.items():
+            if self._space is not None and not self._space.applies(name, drawn):
+                continue
+            if name in seeds:
+                key = (self._seed, logical_number(trial), "candidate", k, name)
+                low, high = seeds[name].low, seeds[name].high
+                drawn[name] = low + derive_seed(*key) % (high - low + 1)
+            elif name in relative:
+                drawn[name] = relative[name]
+            else:
+                drawn[name] = self._base.sample_independent(study, trial, name, distribution)
+        return drawn
+
+    def _constants(self) -> dict[str, Any]:
+        if self._space is None:
+            return {}
+        free = self._space.distributions
+        return {name: entry for name, entry in self._space.entries.items() if name not in free}
+
+    def _choose(
+        self,
+        study: optuna.Study,
+        measured: list[ScreenedCandidate],
+        search_space: Mapping[str, BaseDistribution],
+        number: int,
+    ) -> int:
+        if self._rule == "paper":
+            return paper_rule(measured)
+        if self._rule == "forecast":
+            # A seed is a number without order, of which there is nothing to learn.
+            named = {n: d for n, d in search_space.items() if n not in self.screened_seeds}
+            return self._forecasts.choose(study, measured, named, self._seed % 2**32)
+        assert callable(self._rule)
+        chosen = self._rule(measured)
+        if isinstance(chosen, bool) or not isinstance(chosen, int):
+            raise UserError(f"ScreeningSampler: the rule must return an index, not {chosen!r}")
+        if not 0 <= chosen < len(measured):
+            raise UserError(
+                f"ScreeningSampler: the rule returned {chosen} for {len(measured)} candidates"
+            )
+        return chosen
+
+    def _keep(
+        self,
+        study: optuna.Study,
+        trial: FrozenTrial,
+        measured: list[ScreenedCandidate],
+        probed: list[Probed],
+        chosen: int,
+    ) -> None:
+        spent = [one.measurement for one in probed if one.measurement is not None]
+        record = ScreeningRecord(
+            self._rule if isinstance(self._rule, str) else getattr(self._rule, "__name__", "own"),
+            chosen,
+            tuple(measured),
+            sum(measurement.gradient_evaluations for measurement in spent),
+            sum(measurement.examples for measurement in spent),
+        )
+        set_attribute(study, trial, SCREENING, record.as_attribute())
+        start = probed[chosen].start
+        if start is not None:
+            with self._lock:
+                self._starts[identifier(study, trial)] = start
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = self.__dict__.copy()
+        del state["_lock"]
+        return state | {"_starts": {}, "_forecasts": Forecasts()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._lock = threading.Lock()
+
+
+def _reason(probed: Probed) -> str:
+    error = probed.error
+    text = " ".join(str(error).split())
+    return f"no candidate could be probed: {probed.where} raised {type(error).__name__}: {text}"

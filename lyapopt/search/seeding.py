@@ -1,0 +1,98 @@
+"""A sampler whose draws follow from (study seed, trial number) alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.samplers import BaseSampler
+from optuna.trial import FrozenTrial, TrialState
+
+from lyapopt.dynamics.randomness import derive_seed
+from lyapopt.search._optuna import logical_number, reseed
+from lyapopt.search.space import SeedParameter
+
+
+class SeededSampler(BaseSampler):
+    """Wraps any sampler: reseeds it for every trial, and draws seed parameters itself.
+
+    A study that is resumed makes its sampler anew, and `TPESampler(seed=0)` would then repeat its
+    first draws. Reseeding for each trial makes an interrupted and resumed study draw what an
+    uninterrupted one does. Seed parameters are nominal: they are kept from the wrapped sampler.
+
+    Args:
+        base: Any Optuna sampler.
+        seed: Study seed.
+        seeds: Seed parameters by name.
+
+    Example:
+        >>> sampler = SeededSampler(optuna.samplers.RandomSampler(), seed=0)
+        >>> study = optuna.create_study(sampler=sampler)
+        >>> study.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=2)
+    """
+
+    def __init__(
+        self,
+        base: BaseSampler,
+        seed: int,
+        seeds: Mapping[str, SeedParameter] | None = None,
+    ) -> None:
+        self._base = base
+        self._seed = seed
+        self._seeds = dict(seeds or {})
+
+    @property
+    def base(self) -> BaseSampler:
+        """The wrapped sampler."""
+        return self._base
+
+    def reseed_rng(self) -> None:
+        """Do nothing: every trial is reseeded anyway, from its number."""
+
+    def infer_relative_search_space(
+        self, study: optuna.Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        """The wrapped sampler's space without the seeds, unless it screens them."""
+        space = self._base.infer_relative_search_space(study, trial)
+        kept: frozenset[str] = getattr(self._base, "screened_seeds", frozenset())
+        return {n: d for n, d in space.items() if n not in self._seeds or n in kept}
+
+    def sample_relative(
+        self,
+        study: optuna.Study,
+        trial: FrozenTrial,
+        search_space: dict[str, BaseDistribution],
+    ) -> dict[str, Any]:
+        """What the wrapped sampler draws."""
+        return self._base.sample_relative(study, trial, search_space)
+
+    def sample_independent(
+        self,
+        study: optuna.Study,
+        trial: FrozenTrial,
+        param_name: str,
+        param_distribution: BaseDistribution,
+    ) -> Any:
+        """A seed from (study seed, trial number, name), all else from the wrapped sampler."""
+        seed = self._seeds.get(param_name)
+        if seed is None:
+            return self._base.sample_independent(study, trial, param_name, param_distribution)
+        drawn = derive_seed(self._seed, logical_number(trial), "parameter", param_name)
+        return seed.low + drawn % (seed.high - seed.low + 1)
+
+    def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
+        """Reseed the wrapped sampler, then let it prepare."""
+        reseed(self._base, derive_seed(self._seed, logical_number(trial), "sampler"))
+        self._base.before_trial(study, trial)
+
+    def after_trial(
+        self,
+        study: optuna.Study,
+        trial: FrozenTrial,
+        state: TrialState,
+        values: Sequence[float] | None,
+    ) -> None:
+        """Let the wrapped sampler see the result."""
+        self._base.after_trial(study, trial, state, values)

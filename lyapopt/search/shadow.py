@@ -1,0 +1,141 @@
+"""A copy of a model and its optimiser that trains beside them."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lyapopt.errors import UserError
+
+
+class Shadow:
+    """A copy in float64 of a model and its optimiser.
+
+    Args:
+        model: The copied model.
+        optimizer: Its copied optimiser.
+
+    Attributes:
+        parameters: Weights that the optimiser trains.
+    """
+
+    def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+        self.model = model
+        self.optimizer = optimizer
+        every = [p for group in optimizer.param_groups for p in group["params"]]
+        self.parameters: list[Tensor] = [p for p in every if p.requires_grad]
+
+    @classmethod
+    def of(cls, model: nn.Module, optimizer: torch.optim.Optimizer) -> Shadow:
+        """Copy both.
+
+        Raises:
+            UserError: If they cannot be copied, do not belong together, or train nothing.
+        """
+        _check_optimizer(optimizer)
+        try:
+            copied, copied_optimizer = copy.deepcopy((model, optimizer))
+        except Exception as error:
+            raise UserError(
+                f"watch: the model or its optimizer cannot be copied: {type(error).__name__}: "
+                f"{error}"
+            ) from error
+        found = cls(copied.double(), copied_optimizer)
+        if not found.parameters:
+            raise UserError("watch: the optimizer has no parameters to train")
+        owned = {id(parameter) for parameter in copied.parameters()}
+        if not owned.intersection(map(id, found.parameters)):
+            raise UserError("watch: the optimizer does not train this model's parameters")
+        for state in copied_optimizer.state.values():
+            for name, value in state.items():
+                if isinstance(value, Tensor) and value.is_floating_point() and name != "step":
+                    state[name] = value.double()
+        copied_optimizer.zero_grad()
+        return found
+
+    def weights(self) -> Tensor:
+        """All of them, `(P,)`."""
+        return torch.cat([p.detach().reshape(-1) for p in self.parameters])
+
+    @torch.no_grad()
+    def perturb(self, radius: float, seed: int) -> None:
+        """Move the weights by `radius` in a random direction."""
+        source = torch.Generator().manual_seed(seed)
+        count = sum(p.numel() for p in self.parameters)
+        direction = torch.randn(count, generator=source, dtype=torch.float64)
+        direction *= radius / direction.norm()
+        start = 0
+        for p in self.parameters:
+            p.add_(direction[start : start + p.numel()].view_as(p).to(p.device))
+            start += p.numel()
+
+    def imitate(self, model: nn.Module) -> None:
+        """Train or evaluate, module by module, as another model does now."""
+        for own, theirs in zip(self.model.modules(), model.modules(), strict=False):
+            own.training = theirs.training
+
+    def accumulate(self, loss_of: Callable[[nn.Module], Tensor], weight: float) -> float:
+        """Add the gradient of a loss times `weight`; the loss."""
+        device = self.parameters[0].device.type
+        with torch.enable_grad(), torch.autocast(device, enabled=False):
+            loss = loss_of(self.model)
+            torch.autograd.backward(weight * loss)
+        return float(loss.detach())
+
+    def step(self, like: torch.optim.Optimizer, clip: float | None) -> None:
+        """A step with the hyperparameters that another optimiser has now."""
+        for own, theirs in zip(self.optimizer.param_groups, like.param_groups, strict=True):
+            own.update({name: value for name, value in theirs.items() if name != "params"})
+        if clip is not None:
+            torch.nn.utils.clip_grad_norm_(self.parameters, clip)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+
+    def separation(self, other: Shadow) -> float:
+        """Distance of the weights."""
+        return float(torch.linalg.vector_norm(self.weights() - other.weights()))
+
+    @torch.no_grad()
+    def rescale(self, reference: Shadow, factor: float) -> None:
+        """Shrink the difference to a reference: weights and the optimiser's slots alike."""
+        for own, theirs in zip(self.parameters, reference.parameters, strict=True):
+            own.copy_(theirs + factor * (own - theirs))
+            slots = reference.optimizer.state.get(theirs, {})
+            for name, value in self.optimizer.state.get(own, {}).items():
+                if isinstance(value, Tensor) and value.is_floating_point() and name != "step":
+                    rescaled = slots[name] + factor * (value - slots[name])
+                    # Rounding must not make a second moment negative.
+                    value.copy_(rescaled.clamp(min=0) if (value >= 0).all() else rescaled)
+
+
+def in_double(value: Any) -> Any:
+    """Floating-point tensors in float64, also inside tuples, lists and mappings.
+
+    Example:
+        >>> in_double({"x": torch.ones(1), "ids": [torch.ones(1, dtype=torch.int64)]})
+        {'x': tensor([1.], dtype=torch.float64), 'ids': [tensor([1])]}
+    """
+    if isinstance(value, Tensor):
+        return value.detach().double() if value.is_floating_point() else value
+    if isinstance(value, Mapping):
+        return {name: in_double(part) for name, part in value.items()}
+    if isinstance(value, tuple | list):
+        parts = [in_double(part) for part in value]
+        return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
+    return value
+
+
+def _check_optimizer(optimizer: object) -> None:
+    if not isinstance(optimizer, torch.optim.Optimizer):
+        raise UserError(f"watch: a torch.optim.Optimizer is needed, not {type(optimizer).__name__}")
+    closure = inspect.signature(type(optimizer).step).parameters.get("closure")
+    if closure is not None and closure.default is inspect.Parameter.empty:
+        name = type(optimizer).__name__
+        raise UserError(
+            f"watch: {name} evaluates the loss several times a step and cannot be watched"
+        )

@@ -1,0 +1,150 @@
+"""Probing many configurations in one stack, so that one that fails does so alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from lyapopt.dynamics import AnyTrainingMap, Training, stack
+from lyapopt.probe import Measurement, Probe
+from lyapopt.search.building import Build, build_training
+from lyapopt.search.steering.target import optimizer_kind
+
+_KEPT_BYTES = 256 * 2**20
+
+
+@dataclass(frozen=True)
+class ProbedStart:
+    """The first steps of a training, so that a trial may go on from there.
+
+    Attributes:
+        probe: How it was measured.
+        initial: State that it started from, `(D,)`.
+        final: State after the horizon, `(D,)`.
+        weights: Weights before each step, `(horizon, P)`.
+        losses: Losses at each step, `(horizon,)`.
+        measurement: What was measured.
+    """
+
+    probe: Probe
+    initial: Tensor
+    final: Tensor
+    weights: Tensor
+    losses: Tensor
+    measurement: Measurement
+
+
+@dataclass(frozen=True)
+class Probed:
+    """What came of one configuration.
+
+    Attributes:
+        measurement: What was measured, or `None` if it raised.
+        start: Its first steps, where they are small enough to be kept.
+        optimizer: Kind of its optimiser.
+        error: What it raised.
+        where: `build` or `first steps`.
+    """
+
+    measurement: Measurement | None = None
+    start: ProbedStart | None = None
+    optimizer: str = ""
+    error: Exception | SystemExit | None = None
+    where: str = ""
+
+
+@runtime_checkable
+class AnswersParams(Protocol):
+    """A probe that knows the answers, as one that replays recorded trainings does."""
+
+    def probe_params(self, params: Sequence[Mapping[str, Any]]) -> list[Probed]:
+        """What is known of configurations, in their order."""
+
+
+def probe_all(
+    build: Build,
+    probe: Probe,
+    jobs: Sequence[tuple[Mapping[str, Any], int]],
+    seed: int,
+) -> list[Probed]:
+    """Build and measure many configurations, those of equal structure in one stack.
+
+    Args:
+        build: `params -> Training`.
+        probe: The measurement.
+        jobs: Parameters and trial number of each.
+        seed: Study seed.
+
+    Returns:
+        One result a job, in their order.
+    """
+    if isinstance(probe, AnswersParams):
+        return probe.probe_params([params for params, _ in jobs])
+    found: dict[int, Probed] = {}
+    trainings: dict[int, Training] = {}
+    for position, (params, number) in enumerate(jobs):
+        try:
+            trainings[position] = build_training(build, params, seed, number)
+        except (Exception, SystemExit) as error:
+            found[position] = Probed(error=error, where="build")
+    try:
+        stacks = stack(trainings.values())
+    except Exception:
+        for position, training in list(trainings.items()):
+            try:
+                stack([training])
+            except Exception as error:
+                found[position] = Probed(error=error, where="build")
+                del trainings[position]
+        stacks = stack(trainings.values())
+    positions = list(trainings)
+    for rows, step in stacks:
+        measured = _measure(probe, step)
+        found.update((positions[row], probed) for row, probed in zip(rows, measured, strict=True))
+    return [found[position] for position in range(len(jobs))]
+
+
+def _measure(probe: Probe, step: AnyTrainingMap) -> list[Probed]:
+    """Measure a stack; if that raises, its rows one by one."""
+    try:
+        return _measure_stack(probe, step)
+    except Exception as error:
+        if len(step.trainings) == 1:
+            return [Probed(error=error, where="first steps")]
+        rows = range(len(step.trainings))
+        return [probed for row in rows for probed in _measure(probe, step.select([row]))]
+
+
+def _measure_stack(probe: Probe, step: AnyTrainingMap) -> list[Probed]:
+    z0 = step.initial_state()
+    seen: list[tuple[Tensor, Tensor]] = []
+    steps = probe.horizon
+    is_kept = steps * step.weights(z0).numel() * z0.element_size() <= _KEPT_BYTES
+
+    def observe(t: int, z: Tensor, losses: Tensor | None) -> None:
+        assert losses is not None
+        seen.append((step.weights(z[:, 0]).clone(), losses[:, 0]))
+
+    run = probe.run(step, z0, observe if is_kept else None)
+    measurements = probe.read(step, run)
+    if not is_kept:
+        return [
+            Probed(m, None, optimizer_kind(training.optimizer))
+            for m, training in zip(measurements, step.trainings, strict=True)
+        ]
+    weights = torch.stack([w for w, _ in seen], 1)
+    losses = torch.stack([loss for _, loss in seen], 1)
+    return [
+        Probed(
+            m,
+            ProbedStart(
+                probe, z0[row, 0], run.exponent.final_state[row, 0], weights[row], losses[row], m
+            ),
+            optimizer_kind(step.trainings[row].optimizer),
+        )
+        for row, m in enumerate(measurements)
+    ]

@@ -1,0 +1,379 @@
+"""A sampler that steers the learning rate to the edge of chaos."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.samplers import BaseSampler, TPESampler
+from optuna.trial import FrozenTrial, TrialState
+
+from lyapopt.errors import UserError
+from lyapopt.probe import Probe
+from lyapopt.search import attributes
+from lyapopt.search._optuna import (
+    contains,
+    frozen_in_memory,
+    identifier,
+    logical_number,
+    set_attribute,
+)
+from lyapopt.search.building import Build
+from lyapopt.search.probing_samplers import without_probes
+from lyapopt.search.space import Entry, SearchSpace
+from lyapopt.search.steering.axis import Axis
+from lyapopt.search.steering.declared import declared_space, is_numeric, key_of
+from lyapopt.search.steering.probing import ProbedStart
+from lyapopt.search.steering.records import STEERING
+from lyapopt.search.steering.search import Request, SearchSettings, Steered, steer_lines
+from lyapopt.search.steering.target import History
+
+_Key = tuple[str, int]
+
+
+class EdgeOfChaosSampler(BaseSampler):
+    """Steers one parameter, mostly the learning rate, to a target exponent; a base sampler does
+    the rest.
+
+    For every trial the steered parameter is found by bracketing and bisection on the measured
+    exponent of the very network that the trial will train: rates are probed for a few steps each,
+    many in one stacked batch, until the one is found at which small perturbations begin to grow.
+    The base sampler never sees the steered parameter, so that it has one dimension less to learn.
+
+    Every probe costs `(neighbours + 1) * horizon` gradient evaluations; they are counted in the
+    trial's `gradient_evaluations`, and each probe is kept in the trial's user attribute
+    `lyapopt:steering`. An `Objective` goes on from the winner's probe instead of repeating it.
+
+    Without a declared search space (define-by-run) the steered parameter must be suggested after
+    those that it depends on; the sampler says so when it was not. With `search_space` the order
+    does not matter.
+
+    Args:
+        base: Proposes everything else; `TPESampler()` by default.
+        build: `params -> Training`, the same as the objective's.
+        probe: The measurement; `Probe()` by default.
+        steer: Name of the steered parameter.
+        target: Exponent to be met, nats per step; `adaptive` starts from the values that were
+            measured to be good, and moves to those of the best finished trials.
+        search_space: The declared space, if there is one.
+        rates_at_once: Rates of a line that are probed together; 1 is plain bisection, which needs
+            the fewest gradients, more make wider and fewer stacks.
+        rounds: Rounds of probes at most. The search ends when the edge is known to a quarter of a
+            decade.
+        seed: Seed of the study, as its objective has it; networks and targets follow from it and
+            the trial number. `None` draws one.
+
+    Raises:
+        UserError: If `steer` is not in the declared space or not numeric, a number is out of its
+            range, or `base` probes as well.
+
+    Example:
+        >>> from lyapopt.tasks.builder import TaskBuilder
+        >>> build = TaskBuilder("xor", {"steps": 40, "activation": "tanh"})
+        >>> sampler = EdgeOfChaosSampler(build=build, seed=0)
+        >>> optuna.logging.set_verbosity(optuna.logging.WARNING)
+        >>> study = optuna.create_study(sampler=sampler)
+        >>> trial = study.ask({"lr": optuna.distributions.FloatDistribution(1e-3, 10.0, log=True)})
+        >>> trial.params["lr"] > 0.01
+        True
+    """
+
+    def __init__(
+        self,
+        base: BaseSampler | None = None,
+        *,
+        build: Build,
+        probe: Probe | None = None,
+        steer: str = "lr",
+        target: float | Literal["adaptive"] = "adaptive",
+        search_space: SearchSpace | Mapping[str, Entry] | None = None,
+        rates_at_once: int = 3,
+        rounds: int = 3,
+        seed: int | None = None,
+    ) -> None:
+        if not callable(build):
+            raise UserError(f"EdgeOfChaosSampler: build must be a function, not {build!r}")
+        if target != "adaptive" and not (isinstance(target, int | float) and target > 0):
+            raise UserError(
+                "EdgeOfChaosSampler: target must be 'adaptive' or a positive number, not "
+                f"{target!r}"
+            )
+        for name, count in (("rates_at_once", rates_at_once), ("rounds", rounds)):
+            if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+                raise UserError(f"EdgeOfChaosSampler: {name} must be at least 1, not {count!r}")
+        self._base = without_probes("EdgeOfChaosSampler", base or TPESampler())
+        self._space = declared_space(search_space, steer)
+        self._settings = SearchSettings(
+            build=build,
+            probe=probe or Probe(),
+            steer=steer,
+            target=None if isinstance(target, str) else float(target),
+            rates_at_once=rates_at_once,
+            rounds=rounds,
+            seed=secrets.randbits(32) if seed is None else seed,
+        )
+        self._drawn: dict[_Key, dict[str, Any]] = {}
+        self._answers: dict[_Key | str, Steered] = {}
+        self._known: dict[_Key, frozenset[str]] = {}
+        self._said: set[str] = set()
+        self._history = History()
+        self._lock = threading.Lock()
+
+    @property
+    def base(self) -> BaseSampler:
+        """The sampler that proposes everything else."""
+        return self._base
+
+    @property
+    def steer(self) -> str:
+        """Name of the steered parameter."""
+        return self._settings.steer
+
+    @property
+    def probe(self) -> Probe:
+        """The measurement."""
+        return self._settings.probe
+
+    # What Optuna calls
+
+    def reseed_rng(self) -> None:
+        """Reseed the base sampler; what steering draws follows from seed and trial number."""
+        self._base.reseed_rng()
+
+    def infer_relative_search_space(
+        self, study: optuna.Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        """The base sampler's space without the steered parameter, unless that is categorical."""
+        space = self._base.infer_relative_search_space(study, trial)
+        return {n: d for n, d in space.items() if n != self.steer or not is_numeric(d)}
+
+    def sample_relative(
+        self,
+        study: optuna.Study,
+        trial: FrozenTrial,
+        search_space: dict[str, BaseDistribution],
+    ) -> dict[str, Any]:
+        """What the base sampler draws; and the steered parameter, if the space has it."""
+        steered = search_space.get(self.steer)
+        if steered is None or not is_numeric(steered):
+            found = self._base.sample_relative(study, trial, search_space)
+            self._remember(study, trial, found)
+            return found
+        others = {name: d for name, d in search_space.items() if name != self.steer}
+        found = self._base.sample_relative(study, trial, others)
+        self._remember(study, trial, found)
+        return {**found, self.steer: self._steered_value(study, trial, steered)}
+
+    def sample_independent(
+        self,
+        study: optuna.Study,
+        trial: FrozenTrial,
+        param_name: str,
+        param_distribution: BaseDistribution,
+    ) -> Any:
+        """The steered parameter by probes, everything else from the base sampler.
+
+        Raises:
+            SteeringFailedError: If the build function or the first steps of a probe raise: the
+                trial fails with its reason.
+        """
+        if param_name != self.steer:
+            drawn = self._drawn.get(identifier(study, trial), {})
+            if param_name in drawn and contains(param_distribution, drawn[param_name]):
+                return drawn[param_name]
+            return self._base.sample_independent(study, trial, param_name, param_distribution)
+        if not is_numeric(param_distribution):
+            self._say(f"{self.steer!r} is categorical and cannot be steered", trial)
+            return self._base.sample_independent(study, trial, param_name, param_distribution)
+        return self._steered_value(study, trial, param_distribution)
+
+    def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
+        """Let the base sampler prepare."""
+        self._base.before_trial(study, trial)
+
+    def after_trial(
+        self,
+        study: optuna.Study,
+        trial: FrozenTrial,
+        state: TrialState,
+        values: Sequence[float] | None,
+    ) -> None:
+        """Charge the probes to a trial whose objective did not, and report what went unnoticed."""
+        key = identifier(study, trial)
+        with self._lock:
+            steered = self._answers.pop(key, None)
+            known = self._known.pop(key, None)
+            self._drawn.pop(key, None)
+        if steered is not None and steered.record is not None:
+            if attributes.COST not in trial.user_attrs:
+                cost = float(steered.record.gradient_evaluations)
+                set_attribute(study, trial, attributes.COST, cost)
+            late = sorted(set(trial.params) - {self.steer} - (known or frozenset()))
+            if late:
+                self._warn_once(
+                    f"{self.steer!r} was suggested before {', '.join(late)}, and was steered "
+                    "without knowing them; suggest it last, or give the sampler the search space"
+                )
+        elif (
+            self._space is None
+            and self.steer not in trial.params
+            and state in (TrialState.COMPLETE, TrialState.PRUNED)
+        ):
+            self._say(f"there is no parameter {self.steer!r} to steer", trial)
+        self._base.after_trial(study, trial, state, values)
+
+    # Steering
+
+    def propose_rates(
+        self,
+        list_of_params: Sequence[Mapping[str, Any]],
+        *,
+        trials: Sequence[optuna.Trial] | None = None,
+        distribution: BaseDistribution | None = None,
+    ) -> list[int | float]:
+        """Steer a whole group of trials, all of their probes in stacked batches.
+
+        Optuna asks for one trial after the other; what is found here is what `sample_independent`
+        answers with afterwards.
+
+        Args:
+            list_of_params: Parameters of each trial, all but the steered one.
+            trials: The trials, if they have been asked for. Their history tells the adaptive
+                target, and a failure is kept until the trial suggests the parameter.
+            distribution: Of the steered parameter; by default that of the declared space.
+
+        Returns:
+            One rate a trial; NaN for one that failed.
+
+        Raises:
+            UserError: If there is no distribution, or it is not numeric.
+        """
+        if distribution is None and self._space is not None:
+            distribution = self._space.distributions.get(self.steer)
+        if distribution is None:
+            raise UserError(
+                f"propose_rates: give the distribution of {self.steer!r}, or the sampler its "
+                "search_space"
+            )
+        if not is_numeric(distribution):
+            raise UserError(f"propose_rates: {self.steer!r} is not numeric but {distribution!r}")
+        axis = Axis(distribution)
+        frozen = [frozen_in_memory(trial) for trial in trials or ()]
+        numbers = [logical_number(trial) for trial in frozen] or list(range(len(list_of_params)))
+        history = self._history.ranked(trials[0].study) if trials else []
+        found = steer_lines(
+            self._settings,
+            [
+                Request(dict(params), number, axis)
+                for params, number in zip(list_of_params, numbers, strict=True)
+            ],
+            history,
+        )
+        keys: list[_Key | str] = [identifier(trial.study, trial) for trial in trials or ()]
+        keys = keys or [key_of(params) for params in list_of_params]
+        with self._lock:
+            self._answers.update(zip(keys, found, strict=True))
+        return [steered.value for steered in found]
+
+    def steering_of(self, trial: optuna.Trial) -> Steered | None:
+        """What was found for a running trial of this process, first steps included."""
+        return self._answers.get(identifier(trial.study, trial))
+
+    def start_of(self, trial: optuna.Trial) -> ProbedStart | None:
+        """The first steps at the rate that was found, of a running trial of this process."""
+        steered = self.steering_of(trial)
+        return None if steered is None else steered.start
+
+    def _steered_value(
+        self, study: optuna.Study, trial: FrozenTrial, distribution: BaseDistribution
+    ) -> int | float:
+        if distribution.single():
+            return Axis(distribution).value(Axis(distribution).low)
+        params = self._params_of(study, trial)
+        key = identifier(study, trial)
+        steered = self._answer(key, params)
+        if steered is None:
+            request = Request(params, logical_number(trial), Axis(distribution))
+            [steered] = steer_lines(self._settings, [request], self._history.ranked(study))
+        with self._lock:
+            self._answers[key] = steered
+            self._known[key] = frozenset(params)
+        if steered.record is not None:
+            set_attribute(study, trial, STEERING, steered.record.as_attribute())
+        if steered.error is not None:
+            raise steered.error
+        return steered.value
+
+    def _answer(self, key: _Key, params: Mapping[str, Any]) -> Steered | None:
+        with self._lock:
+            return self._answers.get(key) or self._answers.pop(key_of(params), None)
+
+    def _params_of(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, Any]:
+        """What the trial will be built from, as far as it is known.
+
+        Drawn relatively, suggested already, and (with a declared space) drawn now from the base
+        sampler, which is kept and given when it is asked for.
+        """
+        drawn = self._drawn.get(identifier(study, trial), {})
+        known = {**drawn, **trial.params}
+        known.pop(self.steer, None)
+        if self._space is None:
+            return known
+        params: dict[str, Any] = {}
+        distributions = self._space.distributions
+        for name, entry in self._space.entries.items():
+            if name == self.steer or not self._space.applies(name, params):
+                continue
+            if name not in distributions:
+                params[name] = entry
+            elif name in known:
+                params[name] = known[name]
+            else:
+                d = distributions[name]
+                params[name] = self._base.sample_independent(study, trial, name, d)
+                self._remember(study, trial, {name: params[name]})
+        return {**known, **params}
+
+    def _remember(self, study: optuna.Study, trial: FrozenTrial, drawn: Mapping[str, Any]) -> None:
+        with self._lock:
+            self._drawn.setdefault(identifier(study, trial), {}).update(drawn)
+
+    # What is said once
+
+    def _say(self, what: str, trial: FrozenTrial) -> None:
+        names = ", ".join(sorted(trial.params)) or "none yet"
+        self._warn_once(
+            f"{what}; the parameters there are: {names}. The base sampler carries on without it"
+        )
+
+    def _warn_once(self, text: str) -> None:
+        kind = text.partition(" ")[2][:24]
+        with self._lock:
+            if kind in self._said:
+                return
+            self._said.add(kind)
+        warnings.warn(f"EdgeOfChaosSampler: {text}", UserWarning, stacklevel=3)
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = self.__dict__.copy()
+        del state["_lock"]
+        return state | {"_answers": {}, "_drawn": {}, "_known": {}, "_history": History()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._lock = threading.Lock()
+
+
+def find_steering(sampler: BaseSampler) -> EdgeOfChaosSampler | None:
+    """The steering sampler among a sampler and those that it wraps."""
+    while not isinstance(sampler, EdgeOfChaosSampler):
+        inner = getattr(sampler, "base", None)
+        if not isinstance(inner, BaseSampler):
+            return None
+        sampler = inner
+    return sampler

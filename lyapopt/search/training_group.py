@@ -1,0 +1,390 @@
+"""Trials that train together: probed, checked and pruned side by side."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from lyapopt.dynamics import AnyTrainingMap
+from lyapopt.dynamics.compilation import Compile
+from lyapopt.dynamics.stack import AnySystem, maps_of, read_system
+from lyapopt.dynamics.system import System
+from lyapopt.errors import TrainingError
+from lyapopt.probe import Measurement, Probe, Verdict
+from lyapopt.probe.probe import FORWARD_COST
+from lyapopt.probe.verdicts import initial_scale
+from lyapopt.search.candidate import Candidate, Checkpoint, Outcome
+from lyapopt.search.recording import Recorder, RecordSettings
+
+Value = Literal["loss", "metric", "exponent", "both"]
+NanPolicy = Literal["prune", "fail", "worst"]
+
+_Row = tuple[Candidate, AnySystem]
+
+
+@dataclass(frozen=True)
+class GroupSettings:
+    """How trials are trained.
+
+    Args:
+        probe: The measurement that the first steps of each trial are.
+        record: What is kept of each.
+        value: What a trial's value is: final validation `loss`, or `metric`; the `exponent`, for
+            which nothing is trained beyond the probe; or `both`, final loss and exponent.
+        nan: What becomes of a trial whose loss stops being finite.
+        reports: How often a trial is evaluated at most: after the probe, and then evenly.
+        seed: Study seed.
+        compile: Whether steps are compiled (see `TrainingMap`).
+    """
+
+    probe: Probe
+    record: RecordSettings
+    value: Value = "loss"
+    nan: NanPolicy = "prune"
+    reports: int = 10
+    seed: int = 0
+    compile: Compile = "auto"
+
+
+class Listener:
+    """What a group tells while it trains; the methods do nothing unless overridden."""
+
+    def measured(self, candidate: Candidate) -> None:
+        """The probe of a candidate is done."""
+
+    def checked(self, candidate: Candidate, value: float) -> None:
+        """A candidate was evaluated; the listener may end it by setting its outcome."""
+
+
+class TrainingGroup:
+    """Trains candidates of any structures side by side, each to its own number of steps.
+
+    Candidates of equal structure share a stacked tensor. All stacks go on to the next checkpoint
+    before any candidate is reported, and reports come in the order of trial numbers, so that a
+    pruner sees the same history however the group falls apart into stacks. Candidates that have
+    ended leave their stack at the checkpoint.
+
+    Their places are not given to new trials. Those would be at another step than the rest, and so
+    in a stack of their own, which saves nothing over the next group; and what a sampler knows would
+    come to depend on when others ended, so that one trial could not be repeated without the group.
+    Where an ended row is missed most, in networks so small that a step costs the same for 4 rows as
+    for 16, training is about a tenth of a trial's time, and Optuna most of the rest (measured by
+    `lyapopt bench speed --only trials --only studies`).
+
+    Args:
+        candidates: Trials with a training.
+        settings: How they are trained.
+        listener: Told of measurements and checkpoints; may end candidates.
+        worst: The value that a diverged trial gets under `nan: worst`.
+    """
+
+    def __init__(
+        self,
+        candidates: Sequence[Candidate],
+        settings: GroupSettings,
+        listener: Listener,
+        worst: float = math.inf,
+    ) -> None:
+        self._candidates = sorted(candidates, key=lambda candidate: candidate.number)
+        self._settings = settings
+        self._listener = listener
+        self._worst = worst
+        self.recorders: dict[int, Recorder] = {}
+
+    def train(self) -> None:
+        """Train until every candidate has an outcome."""
+        for candidate in self._candidates:
+            _check_steps(candidate, self._settings.probe.horizon)
+        stacks = self._probed_stacks([c for c in self._candidates if c.is_running])
+        for candidate in self._candidates:
+            if candidate.measurement is not None and candidate.is_running:
+                self._listener.measured(candidate)
+        if self._settings.value == "exponent":
+            for candidate in self._candidates:
+                self._end_with_exponent(candidate)
+            return
+        due = {c.number: self._schedule(c) for c in self._candidates if c.training is not None}
+        self._check(stacks, due)
+        while stacks := [kept for stack in stacks if (kept := self._compact(stack))]:
+            step = min(due[c.number][0] for stack in stacks for c in stack.candidates)
+            for stack in stacks:
+                self._advance(stack, step)
+            self._check(stacks, due)
+
+    def _end_with_exponent(self, candidate: Candidate) -> None:
+        """The exponent is the value, and the probe was the whole training."""
+        if not candidate.is_running or candidate.measurement is None:
+            return
+        exponent = candidate.measurement.exponent
+        if candidate.verdict == Verdict.DIVERGED or not math.isfinite(exponent):
+            self._end_without_value(candidate, exponent)
+        else:
+            candidate.outcome = Outcome("complete", exponent)
+
+    def _schedule(self, candidate: Candidate) -> list[int]:
+        """Steps after which a candidate is evaluated, the last of them the end."""
+        assert candidate.training is not None
+        assert candidate.training.steps is not None
+        return checkpoint_steps(
+            self._settings.probe.horizon, candidate.training.steps, self._settings.reports
+        )
+
+    def _probed_stacks(self, candidates: list[Candidate]) -> list[_Stack]:
+        """Candidates by structure, measured; one that cannot be read or stepped fails alone."""
+        alike: dict[Hashable, list[_Row]] = {}
+        for candidate in candidates:
+            assert candidate.training is not None
+            try:
+                system = read_system(candidate.training)
+            except Exception as error:
+                candidate.fail("training", error)
+            else:
+                alike.setdefault(self._kind(candidate, system), []).append((candidate, system))
+        return [stack for rows in alike.values() for stack in self._probed(rows)]
+
+    def _kind(self, candidate: Candidate, system: AnySystem) -> Hashable:
+        """What candidates of one stack have in common: structure, and whether they have begun.
+
+        The first steps of a candidate may have been taken already, by the sampler that probed it.
+        """
+        start = candidate.start
+        if start is not None and not (
+            isinstance(system, System)
+            and start.probe == self._settings.probe
+            and _starts_at(start.initial, system.flat_weights())
+        ):
+            candidate.start = None
+        return system.structure, candidate.start is not None
+
+    def _probed(self, rows: list[_Row]) -> list[_Stack]:
+        """Stack and measure rows; if that raises, one by one, so that one row fails alone."""
+        try:
+            stacks = _Stack.of(rows, self._settings.compile)
+            for stack in stacks:
+                if stack.candidates[0].start is None:
+                    self._measure(stack)
+                else:
+                    self._go_on(stack)
+        except Exception as error:
+            if len(rows) > 1:
+                return [stack for row in rows for stack in self._probed([row])]
+            rows[0][0].fail("first steps", error)
+            return []
+        return stacks
+
+    def _go_on(self, stack: _Stack) -> None:
+        """Take over the first steps that a sampler has probed, instead of repeating them."""
+        starts = [c.start for c in stack.candidates if c.start is not None]
+        recorder = Recorder(
+            self._settings.record, self._settings.seed, [c.number for c in stack.candidates]
+        )
+        horizon = self._settings.probe.horizon
+        for t in range(horizon):
+            losses = torch.stack([start.losses[t] for start in starts]).unsqueeze(1)
+            weights = torch.stack([start.weights[t] for start in starts]).unsqueeze(1)
+            recorder.observe_weights(t, weights[:, 0], losses[:, 0])
+        stack.z = torch.stack([start.final for start in starts]).unsqueeze(1)
+        stack.t, stack.recorder = horizon, recorder
+        for candidate, start in zip(stack.candidates, starts, strict=True):
+            # Its cost is the sampler's, and is counted with the other probes.
+            self._take(candidate, start.measurement, recorder)
+            candidate.start = None
+
+    def _measure(self, stack: _Stack) -> None:
+        settings = self._settings
+        recorder = Recorder(settings.record, settings.seed, [c.number for c in stack.candidates])
+
+        def observe(t: int, z: Tensor, losses: Tensor | None) -> None:
+            assert losses is not None
+            recorder.observe(stack.step, t, z, losses)
+
+        try:
+            run = settings.probe.run(stack.step, stack.z, observe)
+        finally:  # what is spent is spent, also where the probe is interrupted
+            spent = stack.step.gradient_evaluations // len(stack.candidates)
+            for candidate in stack.candidates:
+                candidate.gradient_evaluations += spent
+                candidate.examples += spent * stack.step.batch_size
+        measurements = settings.probe.read(stack.step, run)
+        stack.z, stack.recorder = run.exponent.final_state, recorder
+        stack.t = settings.probe.horizon
+        for candidate, measurement in zip(stack.candidates, measurements, strict=True):
+            candidate.gradient_evaluations += measurement.gradient_evaluations - spent
+            self._take(candidate, measurement, recorder)
+
+    def _take(self, candidate: Candidate, measurement: Measurement, recorder: Recorder) -> None:
+        self.recorders[candidate.number] = recorder
+        candidate.measurement, candidate.verdict = measurement, measurement.verdict
+        candidate.steps = self._settings.probe.horizon
+        if not math.isfinite(measurement.losses[0]):
+            candidate.outcome = Outcome(
+                "failed", reason=f"the loss before the first step is {measurement.losses[0]}"
+            )
+
+    def _advance(self, stack: _Stack, until: int) -> None:
+        assert stack.recorder is not None
+        start = stack.t
+        try:
+            with torch.no_grad():
+                while stack.t < until:
+                    z, losses = stack.step.step_with_losses(stack.z, stack.t)
+                    stack.recorder.observe(stack.step, stack.t, stack.z, losses)
+                    stack.z, stack.t = z, stack.t + 1
+        except Exception as error:
+            for candidate in stack.candidates:
+                candidate.fail(f"step {stack.t}", error)
+        finally:  # also where a run is interrupted
+            for candidate in stack.candidates:
+                candidate.steps = stack.t
+                candidate.gradient_evaluations += stack.t - start
+                candidate.examples += (stack.t - start) * stack.step.batch_size
+
+    def _check(self, stacks: list[_Stack], due: dict[int, list[int]]) -> None:
+        """Evaluate what is due, then report in the order of trial numbers."""
+        values: dict[int, float] = {}
+        for stack in stacks:
+            rows = [
+                row
+                for row, candidate in enumerate(stack.candidates)
+                if candidate.is_running and due[candidate.number][0] <= stack.t
+            ]
+            values.update(self._evaluate(stack, rows))
+        for candidate in self._candidates:
+            if candidate.number in values and candidate.is_running:
+                due[candidate.number].pop(0)
+                self._report(candidate, values[candidate.number], not due[candidate.number])
+
+    def _evaluate(self, stack: _Stack, rows: list[int]) -> dict[int, float]:
+        finite = torch.isfinite(stack.z).all(-1)[:, 0].tolist()
+        found: dict[int, float] = {}
+        for row in rows:
+            candidate = stack.candidates[row]
+            if not finite[row]:
+                found[candidate.number] = math.nan
+                continue
+            try:
+                found[candidate.number] = self._evaluate_one(stack, row)
+            except Exception as error:
+                candidate.fail("evaluation", error)
+        return found
+
+    def _evaluate_one(self, stack: _Stack, row: int) -> float:
+        candidate = stack.candidates[row]
+        evaluation = stack.step.evaluate(stack.z, [row])
+        loss, metric = evaluation.losses[0], None
+        if evaluation.metrics is not None:
+            metric = evaluation.metrics[0]
+        candidate.checkpoints.append(Checkpoint(stack.t, loss, metric))
+        batches = evaluation.examples / stack.step.batch_size
+        candidate.gradient_evaluations += FORWARD_COST * batches
+        if self._settings.value in ("loss", "both"):
+            return loss
+        if metric is None:
+            raise TrainingError("value: metric, but the training has no metric")
+        return metric
+
+    def _report(self, candidate: Candidate, value: float, is_last: bool) -> None:
+        if not math.isfinite(value):
+            self._end_without_value(candidate, value)
+            return
+        if self._has_blown_up(candidate):
+            candidate.verdict = Verdict.DIVERGED
+        self._listener.checked(candidate, value)
+        if candidate.is_running and is_last:
+            both = self._settings.value == "both"
+            measured = candidate.measurement
+            exponent = math.nan if measured is None else measured.exponent
+            if both and not math.isfinite(exponent):
+                self._end_without_value(candidate, exponent)
+                return
+            candidate.outcome = Outcome("complete", (value, exponent) if both else value)
+
+    def _has_blown_up(self, candidate: Candidate) -> bool:
+        """Whether the latest loss is far above the first ones, though it is finite."""
+        assert candidate.measurement is not None
+        limit = self._settings.probe.rule.blow_up * initial_scale(candidate.measurement.losses)
+        return candidate.checkpoints[-1].loss > limit
+
+    def _end_without_value(self, candidate: Candidate, value: float) -> None:
+        """End a candidate whose weights, loss or metric are not finite, as the policy says."""
+        latest = candidate.checkpoints[-1] if candidate.checkpoints else None
+        if latest is not None and latest.step == candidate.steps and math.isfinite(latest.loss):
+            reason = f"the value is {value} at step {candidate.steps}, though the loss is finite"
+        else:
+            candidate.verdict = Verdict.DIVERGED
+            reason = f"diverged: weights or loss are not finite by step {candidate.steps}"
+        match self._settings.nan:
+            case "prune":
+                candidate.outcome = Outcome("pruned", reason=reason)
+            case "fail":
+                candidate.outcome = Outcome("failed", reason=reason)
+            case "worst":
+                is_pair = self._settings.value == "both"
+                worst = (self._worst, self._worst) if is_pair else self._worst
+                candidate.outcome = Outcome("complete", worst, reason)
+
+    def _compact(self, stack: _Stack) -> _Stack | None:
+        """The stack without the candidates that have ended."""
+        rows = [row for row, candidate in enumerate(stack.candidates) if candidate.is_running]
+        if not rows:
+            return None
+        return stack if len(rows) == len(stack.candidates) else stack.keep(rows)
+
+
+@dataclass
+class _Stack:
+    """Candidates of equal structure in one tensor."""
+
+    candidates: list[Candidate]
+    step: AnyTrainingMap
+    z: Tensor
+    t: int = 0
+    recorder: Recorder | None = None
+
+    @classmethod
+    def of(cls, rows: list[_Row], compile: Compile) -> list[_Stack]:
+        """One stack, or one a row where running them together shows that they differ."""
+        candidates = [candidate for candidate, _ in rows]
+        return [
+            cls([candidates[p] for p in positions], step, step.initial_state())
+            for positions, step in maps_of([system for _, system in rows], compile)
+        ]
+
+    def keep(self, rows: list[int]) -> _Stack:
+        kept = [self.candidates[row] for row in rows]
+        if self.recorder is not None:
+            self.recorder.keep([candidate.number for candidate in kept])
+        return _Stack(kept, self.step.select(rows), self.z[rows], self.t, self.recorder)
+
+
+def _starts_at(initial: Tensor, weights: Tensor) -> bool:
+    return torch.equal(initial[: len(weights)], weights)
+
+
+def checkpoint_steps(horizon: int, steps: int, reports: int) -> list[int]:
+    """After the horizon, then evenly up to the last step, at most `reports` in all.
+
+    Example:
+        >>> checkpoint_steps(20, 600, 5)
+        [20, 165, 310, 455, 600]
+    """
+    if steps <= horizon or reports < 2:
+        return [steps]
+    later = (horizon + (steps - horizon) * k / (reports - 1) for k in range(reports))
+    return sorted({round(step) for step in later})
+
+
+def _check_steps(candidate: Candidate, horizon: int) -> None:
+    assert candidate.training is not None
+    steps = candidate.training.steps
+    if steps is None:
+        reason = "training: Training.steps is missing; a study needs to know where a training ends"
+        candidate.outcome = Outcome("failed", reason=reason)
+    elif steps < horizon:
+        reason = f"training: {steps} steps are fewer than the probe's horizon of {horizon}"
+        candidate.outcome = Outcome("failed", reason=reason)

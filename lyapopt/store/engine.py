@@ -1,0 +1,112 @@
+"""Connections: how an engine is made, and how a transaction begins."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import sqlalchemy
+from sqlalchemy import Connection, Engine, exc
+
+from lyapopt.store.errors import StoreError, masked
+
+MYSQL: Final = ("mysql", "mariadb")
+_EXTRAS: Final = {"postgresql": "postgresql", "mysql": "mysql", "mariadb": "mysql"}
+
+
+def parse_url(url: str | sqlalchemy.URL) -> sqlalchemy.URL:
+    """A database URL, parsed.
+
+    Raises:
+        StoreError: If it is not one, such as the URL of a journal file or of a gRPC proxy.
+    """
+    try:
+        parsed = sqlalchemy.make_url(url)
+    except (exc.ArgumentError, ValueError) as error:  # a port that is no number is a ValueError
+        raise StoreError(
+            f"{masked(url)!r} is not the URL of a database. Examples: sqlite:///runs/study.db, "
+            "postgresql+psycopg://user@host/name, mysql+pymysql://user@host/name"
+        ) from error
+    if "@" in (parsed.host or ""):
+        raise StoreError(
+            f"{masked(parsed)!r} has more than one @: in a user name or a password, write %40 for "
+            "@, %3A for : and %2F for /"
+        )
+    backend = parsed.get_backend_name()
+    if backend not in ("sqlite", *_EXTRAS):
+        raise StoreError(
+            f"trajectories are kept in SQLite, PostgreSQL, MySQL or MariaDB, not in {backend!r} "
+            f"({masked(parsed)}). Give the store a database of its own, such as "
+            "sqlite:///runs/trajectories.db"
+        )
+    return parsed
+
+
+def make_engine(url: sqlalchemy.URL, timeout: float) -> Engine:
+    """An engine for this database.
+
+    The journal mode of SQLite stays as it is: a file in WAL mode cannot be opened by the browser
+    dashboard, and which mode it has is its owner's choice.
+
+    Args:
+        url: Where.
+        timeout: Seconds that SQLite waits for the lock of another process, and that a connection
+            to a server may take.
+
+    Raises:
+        StoreError: If the driver is missing.
+    """
+    backend = url.get_backend_name()
+    options: dict[str, Any] = {}
+    if backend == "sqlite":
+        options["connect_args"] = {"timeout": timeout} if "timeout" not in url.query else {}
+    else:
+        options["pool_pre_ping"] = True  # servers close connections that idle during a long trial
+        if "connect_timeout" not in url.query:
+            options["connect_args"] = {"connect_timeout": max(int(timeout), 1)}
+    try:
+        return sqlalchemy.create_engine(url, **options)
+    except (ImportError, exc.NoSuchModuleError) as error:
+        extra = _EXTRAS.get(backend)
+        advice = f" Install it with: pip install 'lyapopt[{extra}]'" if extra else ""
+        raise StoreError(
+            f"no driver for {url.drivername!r}, needed for {masked(url)}.{advice}"
+        ) from error
+
+
+def refuse_missing_file(url: sqlalchemy.URL) -> None:
+    """SQLite creates the file that it is asked to open; whoever only reads wants to know.
+
+    Raises:
+        StoreError: If the URL names an SQLite file that does not exist.
+    """
+    path = sqlite_path(url)
+    if path is not None and not path.exists():
+        raise StoreError(f"{masked(url)}: there is no such file. Check its path.")
+
+
+def sqlite_path(url: sqlalchemy.URL) -> Path | None:
+    """The file of an SQLite database; None for one in memory, by URI, or of another kind."""
+    if url.get_backend_name() != "sqlite" or url.database in (None, "", ":memory:"):
+        return None
+    return None if "uri" in url.query else Path(str(url.database))
+
+
+@contextmanager
+def writing(engine: Engine) -> Iterator[Connection]:
+    """A transaction that writes, committed at the end of the body, or rolled back as a whole.
+
+    On SQLite it takes the lock at once: a transaction that reads first and then writes is refused
+    without waiting when another process is about to write.
+    """
+    with engine.connect() as connection:
+        if connection.dialect.name == "sqlite" and not _in_transaction(connection):
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+        yield connection
+        connection.commit()
+
+
+def _in_transaction(connection: Connection) -> bool:
+    return bool(getattr(connection.connection.dbapi_connection, "in_transaction", False))

@@ -1,0 +1,183 @@
+"""What can go wrong with a database, said so that a person can act on it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import sqlalchemy
+from sqlalchemy import exc
+
+from lyapopt.errors import UserError
+from lyapopt.redaction import SECRET_KEYS, redacted
+
+
+class StoreError(UserError):
+    """The trajectory store cannot do what was asked; the message says why and what to do."""
+
+
+class StoreBusyError(StoreError):
+    """The database is locked or not reachable at the moment: trying again may succeed."""
+
+
+class StoreFullError(StoreError):
+    """The disk, or the space of the database, is full: trying again helps once there is some."""
+
+
+class StoreSchemaError(StoreError):
+    """The tables in the database are missing, or are of a version that this code cannot read."""
+
+
+class RecordNotFoundError(StoreError, LookupError):
+    """The study, trial, run or trajectory that was asked for is not in the store."""
+
+
+class DamagedDataError(StoreError):
+    """What is stored of a trajectory cannot be read back: pieces of it are missing or changed."""
+
+
+def masked(url: str | sqlalchemy.URL) -> str:
+    """A database URL as text, without its password.
+
+    Args:
+        url: A database URL, parsed or not.
+
+    Returns:
+        The URL with every password replaced by `***`.
+
+    Example:
+        >>> masked("mysql+pymysql://me:secret@db/studies")
+        'mysql+pymysql://me:***@db/studies'
+    """
+    if isinstance(url, str):
+        try:
+            return masked(sqlalchemy.make_url(url))
+        except (exc.ArgumentError, ValueError):  # which it raises of a port that is no number
+            return redacted(url)
+    hidden = {key: "***" for key in url.query if key.lower() in SECRET_KEYS}
+    shown = url.update_query_dict(hidden).render_as_string(hide_password=True)
+    return redacted(shown.replace("%2A%2A%2A", "***"))
+
+
+def _without_password(text: str, url: sqlalchemy.URL) -> str:
+    secrets = [url.password, *(v for k, v in url.query.items() if k.lower() in SECRET_KEYS)]
+    for secret in secrets:
+        if isinstance(secret, str) and len(secret) > 2:
+            text = text.replace(secret, "***")
+    return redacted(text)
+
+
+# What a driver says -> (what it means, what to do, whether trying again may help). Keys are
+# SQLite's error names, PostgreSQL's SQLSTATE (or its class, two characters), MySQL's numbers.
+_BUSY = "another process holds its lock"
+_WAIT = "Wait until the other process has finished, then try again."
+_UNREACHABLE = "no database server answers there, or the connection was lost"
+_SERVER = "Check that the server runs and that host and port are right, then try again."
+_LOGIN = "the server refused the login"
+_CREDENTIALS = "Check user name, password and permissions."
+_NO_DATABASE = "the server has no such database"
+_CREATE_IT = "Create the database first, or correct its name."
+_FULL = "the disk, or the space the database may use, is full"
+_FREE = "Free some space and run again: what was stored before is intact."
+_READ_ONLY = "it cannot be written"
+_PERMISSIONS = "Check the permissions of the file and of its directory."
+_CAUSES: dict[str, tuple[str, str, bool]] = {
+    "SQLITE_BUSY": (_BUSY, _WAIT, True),
+    "SQLITE_LOCKED": (_BUSY, _WAIT, True),
+    "SQLITE_CANTOPEN": ("the file cannot be opened", "Check path, directory, permissions.", False),
+    "SQLITE_READONLY": (_READ_ONLY, _PERMISSIONS, False),
+    "SQLITE_PERM": (_READ_ONLY, _PERMISSIONS, False),
+    "SQLITE_NOTADB": ("the file is not an SQLite database", "Give the path of another.", False),
+    "SQLITE_CORRUPT": (
+        "the file is damaged",
+        "Restore a copy, or try `sqlite3 FILE .recover`.",
+        False,
+    ),
+    "SQLITE_FULL": (_FULL, _FREE, False),
+    "SQLITE_IOERR": (
+        "the disk does not answer",
+        "Check the disk (a network drive?) and its space.",
+        True,
+    ),
+    "53100": (_FULL, _FREE, False),
+    "53300": ("the server has too many connections", _WAIT, True),
+    "55P03": (_BUSY, _WAIT, True),
+    "57P": (_UNREACHABLE, _SERVER, True),
+    "40": (_BUSY, _WAIT, True),
+    "08": (_UNREACHABLE, _SERVER, True),
+    "28": (_LOGIN, _CREDENTIALS, False),
+    "3D": (_NO_DATABASE, _CREATE_IT, False),
+    "42501": ("the user has no permission for this", _CREDENTIALS, False),
+    "25006": (_READ_ONLY, "The server or the session is read-only.", False),
+    "1040": ("the server has too many connections", _WAIT, True),
+    "1044": (_LOGIN, _CREDENTIALS, False),
+    "1045": (_LOGIN, _CREDENTIALS, False),
+    "1049": (_NO_DATABASE, _CREATE_IT, False),
+    "1021": (_FULL, _FREE, False),
+    "1114": (_FULL, _FREE, False),
+    "1142": ("the user has no permission for this", _CREDENTIALS, False),
+    "1153": ("a packet is larger than the server takes", "Raise its max_allowed_packet.", False),
+    "1205": (_BUSY, _WAIT, True),
+    "1213": (_BUSY, _WAIT, True),
+    "1290": (_READ_ONLY, "The server is read-only.", False),
+    "2003": (_UNREACHABLE, _SERVER, True),
+    "2006": (_UNREACHABLE, _SERVER, True),
+    "2013": (_UNREACHABLE, _SERVER, True),
+}
+
+
+def _codes(error: exc.DBAPIError) -> Iterator[str]:
+    """The driver's code for the error, from the most to the least particular."""
+    origin = error.orig
+    name = getattr(origin, "sqlite_errorname", None)
+    if name:
+        yield name
+        yield "_".join(name.split("_")[:2])
+    state = getattr(origin, "sqlstate", None)
+    if state:
+        yield from (state, state[:3], state[:2])
+    if origin is not None and origin.args and isinstance(origin.args[0], int):
+        yield str(origin.args[0])
+    if error.connection_invalidated or "in transaction status" in str(origin):
+        yield "08"  # psycopg says the latter of a connection that was cut in mid-command
+    if name is None and state is None and isinstance(error, exc.OperationalError):
+        # psycopg gives no SQLSTATE when no connection came about; only the text tells why.
+        text = str(origin)
+        yield "28" if "authentication" in text else "3D" if "does not exist" in text else "08"
+
+
+def explain(error: exc.SQLAlchemyError, url: sqlalchemy.URL, doing: str) -> StoreError:
+    """The error of the database as one that says what was wrong, where, and what to do.
+
+    Args:
+        error: What SQLAlchemy raised.
+        url: The database it happened in; the password does not enter the message.
+        doing: What was being done, to complete "cannot ...".
+    """
+    where = f"cannot {doing} {masked(url)}"
+    if isinstance(error, exc.PendingRollbackError):  # a lost connection, used once more
+        return StoreBusyError(f"{where}: {_UNREACHABLE}. {_SERVER}")
+    if not isinstance(error, exc.DBAPIError):
+        return StoreError(f"{where}: {_without_password(str(error), url)}")
+    said = _without_password(" ".join(str(error.orig).split()), url)
+    for code in _codes(error):
+        if code in _CAUSES:
+            cause, advice, transient = _CAUSES[code]
+            kind = StoreBusyError if transient else StoreFullError if cause == _FULL else StoreError
+            return kind(f"{where}: {cause}. {advice} (The database said: {said})")
+    return StoreError(f"{where}: {said}")
+
+
+@contextmanager
+def explained(url: sqlalchemy.URL, doing: str) -> Iterator[None]:
+    """Raise the errors of the database in its body as `StoreError`; see `explain`."""
+    try:
+        yield
+    except TypeError as error:  # what Python's drivers say of an option that they do not know
+        if "unexpected keyword argument" not in str(error):
+            raise
+        raise StoreError(
+            f"cannot {doing} {masked(url)}: its driver does not know an option of the URL ({error})"
+        ) from error
+    except exc.SQLAlchemyError as error:
+        raise explain(error, url, doing) from error

@@ -1,0 +1,111 @@
+"""Trying again, for a stated time, when a database is locked, full, lost or restarted."""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+import sqlalchemy
+from sqlalchemy import exc
+
+from lyapopt.store.errors import StoreBusyError, StoreError, StoreFullError, explain
+
+T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass
+class Patience:
+    """How long to go on trying, and whom to tell.
+
+    The waits double from `first` to `longest`, and are drawn at random around that, so that many
+    workers do not come back all at once.
+
+    Args:
+        seconds: After this long the error is raised.
+        first: Seconds before the second attempt.
+        longest: Seconds between two attempts, at the most.
+        notify: Told once for each trouble that is waited for.
+
+    Example:
+        >>> attempts = []
+        >>> def write():
+        ...     attempts.append(1)
+        ...     if len(attempts) < 3:
+        ...         raise StoreBusyError("cannot write: another process holds its lock")
+        ...     return "written"
+        >>> Patience(seconds=5, first=0.001)(write), len(attempts)
+        ('written', 3)
+    """
+
+    seconds: float = 120.0
+    first: float = 0.05
+    longest: float = 5.0
+    notify: Callable[[str], None] | None = None
+
+    def __call__(self, attempt: Callable[[], T], url: str | sqlalchemy.URL | None = None) -> T:
+        """Attempt until it succeeds, or the error is not one that passes, or time is up.
+
+        Args:
+            attempt: To call; it must be safe to call again.
+            url: Of the database, for errors that are not explained yet.
+
+        Raises:
+            StoreError: The last one, with how long it was tried for.
+        """
+        started = time.monotonic()
+        wait, told = self.first, False
+        while True:
+            try:
+                return attempt()
+            except Exception as error:
+                trouble = as_store_error(error, url)
+                if trouble is None:
+                    raise
+                if not passes(trouble):
+                    raise trouble from error
+                elapsed = time.monotonic() - started
+                if elapsed + wait > self.seconds:
+                    text = f"{trouble} (Tried again for {self.seconds:g} s.)"
+                    raise type(trouble)(text) from error
+                if not told and wait >= min(1.0, self.longest):
+                    told = True
+                    self._tell(f"{trouble} Trying again for up to {self.seconds:g} s.")
+            time.sleep(wait * random.uniform(0.5, 1.0))
+            wait = min(2 * wait, self.longest)
+
+    def _tell(self, text: str) -> None:
+        if self.notify is None:
+            _log.info(text)
+        else:
+            self.notify(text)
+
+
+def passes(error: StoreError) -> bool:
+    """Whether trying again may help."""
+    return isinstance(error, StoreBusyError | StoreFullError)
+
+
+def as_store_error(
+    error: BaseException, url: str | sqlalchemy.URL | None = None
+) -> StoreError | None:
+    """The trouble of a database that an exception is about, or `None` for other exceptions.
+
+    Optuna wraps what SQLAlchemy raises, and gives it as the cause.
+    """
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, StoreError):
+            return seen
+        if isinstance(seen, exc.SQLAlchemyError):
+            where = (
+                sqlalchemy.make_url(url) if url is not None else sqlalchemy.make_url("sqlite://")
+            )
+            return explain(seen, where, "work with")
+        seen = seen.__cause__
+    return None

@@ -1,0 +1,1 @@
+"""The study file: schema, validation, running trials together."""

@@ -1,0 +1,258 @@
+"""From a study file to the objects that run it."""
+
+from __future__ import annotations
+
+import builtins
+import dataclasses
+import functools
+import logging
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import optuna
+import torch
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from optuna.pruners import BasePruner
+from optuna.samplers import BaseSampler
+
+from lyapopt.dynamics.randomness import derive_seed
+from lyapopt.errors import UserError
+from lyapopt.probe import Probe
+from lyapopt.search import Objective, RecordSettings, SearchSpace, SeededSampler, SeedParameter
+from lyapopt.search.building import Build, seeded
+from lyapopt.search.candidate import describe, place_of
+from lyapopt.search.casting import cast_training
+from lyapopt.search.function_objective import FunctionObjective
+from lyapopt.store import TrajectoryStore
+from lyapopt.study.file import BuiltinTask, CustomTask, StudyFile
+from lyapopt.study.file import space as file_space
+from lyapopt.study.file.class_spec import ClassSpec
+from lyapopt.study.objects import import_object
+from lyapopt.tasks.builder import TaskBuilder
+
+_log = logging.getLogger(__name__)
+
+_PROBING = frozenset({"EdgeOfChaosSampler", "ScreeningSampler"})
+"""Samplers that build and probe configurations themselves."""
+
+
+def search_space(file: StudyFile) -> SearchSpace:
+    """The search space of a file, constants first, every parameter after those it depends on."""
+    entries: dict[str, Any] = dict(file.constants)
+    conditions: dict[str, Mapping[str, Any]] = {}
+    for name, parameter in file.variables.items():
+        entries[name] = _entry(parameter)
+        if parameter.when:
+            conditions[name] = {other: list(wanted) for other, wanted in parameter.when.items()}
+    known = {**file.fixed_params(), **entries}
+    for wanted in conditions.values():
+        for other in wanted:
+            entries.setdefault(other, known.get(other))
+    # Conditions look at what comes before them, so that defaults they name come first.
+    constants = {n: e for n, e in entries.items() if n not in file.variables}
+    return SearchSpace({**constants, **{n: entries[n] for n in file.variables}}, conditions)
+
+
+def _entry(parameter: file_space.AnyParameter) -> BaseDistribution | SeedParameter:
+    match parameter:
+        case file_space.FloatParameter(low=low, high=high, log=log, step=step):
+            return FloatDistribution(low, high, log=log, step=step)
+        case file_space.IntParameter(low=low, high=high, log=log, step=step):
+            return IntDistribution(low, high, log=log, step=step or 1)
+        case file_space.CategoricalParameter(choices=choices):
+            return CategoricalDistribution(choices)
+        case file_space.SeedParameter(low=low, high=high):
+            return SeedParameter(low, high)
+    raise AssertionError(parameter)
+
+
+def sampler(file: StudyFile, space: SearchSpace) -> BaseSampler:
+    """The file's sampler, reseeded for every trial from the study seed."""
+    spec = file.sampler_spec
+    steered = {s.kwargs.get("steer", "lr") for s in spec.walk() if s.class_name in _PROBING}
+    if steered:
+        spec = _with_task(spec, {"build": builder(file), "probe": probe(file)}, space)
+    grid = {name: values for name, values in _grid(space).items() if name not in steered}
+    try:
+        base = spec.build(base_dir=file.base_dir, search_space=grid, seed=file.seed)
+    except UserError as error:
+        raise UserError(f"sampler: {error}") from error
+    return SeededSampler(cast(BaseSampler, base), file.seed, space.seeds)
+
+
+def _with_task(spec: ClassSpec, task: Mapping[str, Any], space: SearchSpace) -> ClassSpec:
+    """A sampler's description with what probing needs, which a study file does not say."""
+    nested = {name: _with_task(inner, task, space) for name, inner in spec.nested.items()}
+    kwargs = dict(spec.kwargs)
+    if spec.class_name in _PROBING:
+        kwargs.update(task, search_space=space)
+    return dataclasses.replace(spec, kwargs=kwargs, nested=nested)
+
+
+def pruner(file: StudyFile) -> BasePruner:
+    """The file's pruner."""
+    try:
+        return cast(BasePruner, file.pruner_spec.build(base_dir=file.base_dir))
+    except UserError as error:
+        raise UserError(f"pruner: {error}") from error
+
+
+def _grid(space: SearchSpace) -> dict[str, list[Any]]:
+    """Values of every parameter that has finitely many, for samplers that go through them all."""
+    found: dict[str, list[Any]] = {}
+    for name, distribution in space.distributions.items():
+        match distribution:
+            case CategoricalDistribution(choices=choices):
+                found[name] = list(choices)
+            case IntDistribution(low=low, high=high, step=step) if name not in space.seeds:
+                found[name] = list(range(low, high + 1, step))
+            case FloatDistribution(low=low, high=high, step=float(step)):
+                count = int((high - low) / step + 1e-8) + 1
+                found[name] = [low + step * k for k in range(count)]
+    return found
+
+
+def builder(file: StudyFile) -> Build:
+    """`params -> Training` of the file's task, in its dtype and on its device."""
+    dtype, device = getattr(torch, file.dtype), pick_device(file.device)
+    match file.task:
+        case BuiltinTask(name=name, options=options):
+            return TaskBuilder(name, options, dtype, device)
+        case CustomTask(build=path, kwargs=kwargs):
+            own = _import_seeded(path, file)
+            if not callable(own):
+                raise UserError(f"task.build: {path} is not a function but {type(own).__name__}")
+            build = functools.partial(own, **kwargs)
+            return lambda params: cast_training(build(params), dtype, device)
+    raise UserError("this file has no task")
+
+
+def pick_device(wanted: str) -> str:
+    """The device by name; `auto` is the first GPU, or the CPU where there is none.
+
+    Raises:
+        UserError: If the device is not there.
+    """
+    if wanted == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=wanted)
+    except (RuntimeError, AssertionError) as error:
+        first = str(error).splitlines()[0]
+        raise UserError(f"device: {wanted} cannot be used here: {first}") from error
+    return wanted
+
+
+def probe(file: StudyFile) -> Probe:
+    """The file's probe."""
+    return Probe(
+        horizon=file.probe.horizon,
+        neighbours=file.probe.neighbours,
+        radius=file.probe.radius,
+        distance=file.probe.distance,
+        estimator=file.probe.estimator,
+    )
+
+
+def objective(
+    file: StudyFile,
+    space: SearchSpace,
+    store: TrajectoryStore | None,
+    networks: Sequence[int] | None = None,
+) -> Objective | FunctionObjective:
+    """What a trial of the file does: train its task, or call its own objective.
+
+    Args:
+        file: A validated study file.
+        space: Its search space.
+        store: Where trajectories are kept.
+        networks: As for `Objective`.
+    """
+    if file.objective is not None:
+        own = _import_seeded(file.objective.call, file)
+        if not callable(own):
+            kind = type(own).__name__
+            raise UserError(f"objective.call: {file.objective.call} is no function but {kind}")
+        function = functools.partial(own, **file.objective.kwargs)
+        worst = [math.inf if name == "minimize" else -math.inf for name in file.all_directions]
+        return FunctionObjective(
+            function, store=store, seed=file.seed, nan=file.on_failure.nan, worst=worst
+        )
+    wanted = 2 if file.value == "both" else 1
+    if len(file.all_directions) != wanted:
+        raise UserError(
+            f"directions: value: {file.value} is {wanted} value{'s' * (wanted > 1)}, and the file "
+            f"has {len(file.all_directions)} direction{'s' * (len(file.all_directions) > 1)}"
+        )
+    return Objective(
+        builder(file),
+        space,
+        file.value,
+        probe(file),
+        RecordSettings(file.record.every, file.record.weights, file.record.projection_dim),
+        store=store,
+        seed=file.seed,
+        nan=file.on_failure.nan,
+        compile=file.compile,
+        networks=networks,
+    )
+
+
+def _import_seeded(path: str, file: StudyFile) -> Any:
+    """A user's object; what its module draws at import (often data) follows from the seed."""
+    with seeded(derive_seed(file.seed, "import")):
+        return import_object(path, file.base_dir)
+
+
+def caught_exceptions(file: StudyFile) -> tuple[type[BaseException], ...]:
+    """The exceptions of `on_failure.catch`, imported."""
+    found: list[type[BaseException]] = []
+    for name in file.on_failure.catch:
+        known = getattr(builtins, name, None)
+        if known is None:
+            path = name if ":" in name else ":".join(name.rsplit(".", 1))
+            known = import_object(path, file.base_dir)
+        if not (isinstance(known, type) and issubclass(known, BaseException)):
+            raise UserError(f"on_failure.catch: {name} is no exception")
+        found.append(known)
+    if Exception in found:
+        found.append(SystemExit)  # of a user's code: the trial ends, not the study
+    return tuple(found)
+
+
+@dataclass(frozen=True)
+class Callbacks:
+    """The file's callbacks, imported."""
+
+    functions: tuple[Callable[[optuna.Study, optuna.trial.FrozenTrial], object], ...]
+
+    @classmethod
+    def of(cls, file: StudyFile) -> Callbacks:
+        """Import them."""
+        functions = tuple(import_object(path, file.base_dir) for path in file.callbacks)
+        for path, function in zip(file.callbacks, functions, strict=True):
+            if not callable(function):
+                kind = type(function).__name__
+                raise UserError(f"callbacks: {path} is not a function but {kind}")
+        return cls(functions)
+
+    def __call__(self, study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
+        """Call them in order.
+
+        Raises:
+            UserError: If one raises; the trial is told already.
+        """
+        for function in self.functions:
+            try:
+                function(study, trial)
+            except (Exception, SystemExit) as error:
+                name = getattr(function, "__qualname__", repr(function))
+                what = describe(error)
+                raise UserError(f"callbacks: {name} raised {what} {place_of(error)}") from error

@@ -1,0 +1,140 @@
+"""Workers on a Dask cluster: Dask starts them, the study database does the rest."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any
+
+import optuna
+from optuna.trial import TrialState
+
+from lyapopt.errors import UserError
+from lyapopt.search._optuna import every_trial, get_study_attribute, set_study_attribute
+from lyapopt.study.claims import WorkerSettings
+from lyapopt.study.events import StudyEvent, StudyListener
+from lyapopt.study.file import StudyFile
+from lyapopt.study.interruption import sigterm_interrupts
+from lyapopt.study.ledger import Ledger
+from lyapopt.study.opening import mutex_of, open_study
+from lyapopt.study.registry import REGISTRY_ATTRIBUTE
+from lyapopt.study.runner import RunResult, run_study
+from lyapopt.study.storage import masked
+from lyapopt.study.workers import shared
+
+_POLL = 0.5  # seconds
+_one_at_a_time = threading.Lock()  # a process of Dask may run several tasks, torch seeds are global
+
+
+def run_on_dask(
+    file: StudyFile,
+    address: str,
+    listener: StudyListener | None = None,
+    *,
+    extra: int | None = None,
+    settings: WorkerSettings | None = None,
+) -> RunResult:
+    """Run a study with one worker on each worker of an existing Dask cluster.
+
+    A worker of Dask that dies takes no more than its running trials with it, and the other
+    workers run them again. Ctrl-C lets every worker finish the group it is at.
+
+    Args:
+        file: A validated study file. Its storage must be reachable from the cluster under the
+            same URL, and so must the modules that it names.
+        address: Of Dask's scheduler, such as `tcp://host:8786`.
+        listener: Told what happens.
+        extra: Run so many more trials than the study has, whatever `n_trials` says.
+        settings: How each worker behaves towards others and towards its database.
+
+    Raises:
+        UserError: If `distributed` is not installed, no cluster answers, or every worker failed.
+    """
+    try:
+        from distributed import Client
+    except ImportError:
+        raise UserError("--dask needs Dask: pip install 'lyapopt[dask]'") from None
+    listener = listener or StudyListener()
+    settings = settings or WorkerSettings()
+    if file.storage.startswith(("sqlite", "journal")):
+        listener.note(
+            f"{masked(file.storage)} is a file: this works only with workers of this machine"
+        )
+    try:
+        client = Client(address, timeout=10)
+    except (OSError, ValueError) as error:
+        raise UserError(f"no Dask scheduler answers at {address}: {error}") from error
+    with client, sigterm_interrupts():
+        study = open_study(file, listener, settings)
+        return _run(client, study, file, listener, extra, settings)
+
+
+def _run(
+    client: Any,
+    study: optuna.Study,
+    file: StudyFile,
+    listener: StudyListener,
+    extra: int | None,
+    settings: WorkerSettings,
+) -> RunResult:
+    def ledger() -> Ledger:
+        return Ledger.read(every_trial(study), file.on_failure.max_retries)
+
+    addresses = list(client.scheduler_info(n_workers=-1)["workers"])
+    if not addresses:
+        raise UserError("the Dask cluster has no workers; start some, then run again")
+    before = ledger()
+    total = file.n_trials if extra is None else len(before.done) + extra
+    listener.started(StudyEvent(study.study_name, total, before))
+    # Not tied to an address, so that a task whose worker dies begins anew on another one.
+    futures = [client.submit(_work, shared(file), total, settings, pure=False) for _ in addresses]
+    teller = _Teller(study, listener)
+    interrupted = False
+    try:
+        while not all(future.done() for future in futures):
+            teller.look()
+            time.sleep(_POLL)
+    except KeyboardInterrupt:
+        interrupted = True
+        _ask_to_stop(study, file)
+    outcomes = client.gather(futures, errors="skip")
+    teller.look()
+    if not outcomes:
+        error = futures[0].exception()
+        raise UserError(f"every worker failed; the first: {error}")
+    reason = "interrupted" if interrupted else outcomes[-1][1]
+    listener.stopped(StudyEvent(study.study_name, total, ledger()), reason)
+    return RunResult(ledger(), sum(new for new, _ in outcomes), reason, interrupted)
+
+
+class _Teller:
+    """Tells a listener of trials that have ended, by looking into the database."""
+
+    def __init__(self, study: optuna.Study, listener: StudyListener) -> None:
+        self._study = study
+        self._listener = listener
+        self._known = {t.number for t in every_trial(study) if t.state.is_finished()}
+
+    def look(self) -> None:
+        for trial in every_trial(self._study):
+            if not trial.state.is_finished() or trial.number in self._known:
+                continue
+            self._known.add(trial.number)
+            if trial.state != TrialState.FAIL or trial.user_attrs.get("verdict") == "failed":
+                self._listener.finished(trial, None)
+
+
+def _ask_to_stop(study: optuna.Study, file: StudyFile) -> None:
+    with mutex_of(file):
+        stored = get_study_attribute(study, REGISTRY_ATTRIBUTE)
+        if stored:
+            stored["stop"] = "interrupted"
+            set_study_attribute(study, REGISTRY_ATTRIBUTE, stored)
+
+
+def _work(file: StudyFile, total: int | None, settings: WorkerSettings) -> tuple[int, str]:
+    """What a worker of Dask does: small numbers go back, everything else is in the database."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    with _one_at_a_time:
+        result = run_study(file, total=total, settings=settings, promotes=False)
+    return result.new, result.reason

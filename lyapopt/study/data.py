@@ -1,0 +1,216 @@
+"""`lyapopt.load`: the one door for analysis, in a notebook or a script."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from lyapopt.errors import UserError
+from lyapopt.store import TrajectoryStore
+from lyapopt.store.errors import StoreSchemaError, masked
+from lyapopt.study.figures import StudyFigures
+from lyapopt.study.overview import Overview, StoredStudy, load_study, names_of_studies
+from lyapopt.study.storage import has_sql
+
+
+def load(
+    storage: str | os.PathLike[str],
+    study_name: str | None = None,
+    *,
+    store: str | None = None,
+) -> StudyData:
+    """A study and all that was recorded of it, as tables; read, never written.
+
+    Args:
+        storage: URL of Optuna's storage, or the path of an SQLite file.
+        study_name: Of the study; not needed where there is one only.
+        store: URL of a store of its own, where the storage has no SQL.
+
+    Raises:
+        UserError: If it cannot be read, or there is no such study; the message says which there
+            are.
+
+    Example:
+        >>> import optuna, tempfile
+        >>> folder = tempfile.TemporaryDirectory()
+        >>> url = f"sqlite:///{folder.name}/study.db"
+        >>> optuna.logging.set_verbosity(optuna.logging.WARNING)
+        >>> study = optuna.create_study(study_name="parabola", storage=url)
+        >>> study.optimize(lambda trial: trial.suggest_float("x", -1, 1) ** 2, n_trials=3)
+        >>> data = load(url)
+        >>> data.name, len(data.trials), list(data.trials.columns[:4])
+        ('parabola', 3, ['study_name', 'trial_number', 'state', 'value'])
+        >>> folder.cleanup()
+    """
+    url = str(storage)
+    if "://" not in url:
+        url = f"sqlite:///{Path(url)}"
+    names = names_of_studies(url)
+    if study_name is None:
+        if len(names) != 1:
+            there = ", ".join(repr(name) for name in names) or "none"
+            raise UserError(f"{masked(url)} holds several studies, or none: say which of {there}")
+        [study_name] = names
+    return StudyData(load_study(url, study_name, store), url, store)
+
+
+class StudyData:
+    """A study as tables. Each is read when it is first asked for, and kept.
+
+    Args:
+        study: With its trials.
+        storage: URL of Optuna's storage.
+        store: URL of a store of its own.
+    """
+
+    def __init__(self, study: StoredStudy, storage: str, store: str | None = None) -> None:
+        self._study = study
+        self._url = store or (storage if has_sql(storage) else None)
+
+    @property
+    def name(self) -> str:
+        """Of the study."""
+        return self._study.name
+
+    @property
+    def directions(self) -> tuple[str, ...]:
+        """`minimize` or `maximize`, one for each objective."""
+        return self._study.directions
+
+    @cached_property
+    def overview(self) -> Overview:
+        """The study in a few numbers: counts, the best trial, compute spent and saved."""
+        return Overview.of(self._study)
+
+    @cached_property
+    def trials(self) -> pd.DataFrame:
+        """One row for each trial: `study_name`, `trial_number`, `state`, `value` (or `value_0`,
+        `value_1`, ...), a column `params_NAME` for each parameter, one for each user attribute
+        (`exponent`, `verdict`, `gradient_evaluations`, ...), `started`, `finished` and `reason`.
+        """
+        several = len(self.directions) > 1
+        rows = []
+        for trial in self._study.trials:
+            values = trial.values or (None,) * len(self.directions)
+            named = {f"value_{i}" if several else "value": v for i, v in enumerate(values)}
+            rows.append(
+                {
+                    "study_name": self.name,
+                    "trial_number": trial.number,
+                    "state": trial.state,
+                    **named,
+                    **{f"params_{name}": value for name, value in trial.params.items()},
+                    **trial.attributes,
+                    "started": trial.started,
+                    "finished": trial.finished,
+                    "reason": trial.reason,
+                }
+            )
+        table = pd.DataFrame(rows)
+        for name in ("started", "finished"):
+            if name in table:
+                table[name] = pd.to_datetime(table[name])
+        return table
+
+    @cached_property
+    def runs(self) -> pd.DataFrame:
+        """One row for each recorded trial; see `TrajectoryStore.runs`."""
+        return self._read("runs")
+
+    @cached_property
+    def exponents(self) -> pd.DataFrame:
+        """One row for each exponent of each trial; see `TrajectoryStore.exponents`."""
+        return self._read("exponents")
+
+    @cached_property
+    def decisions(self) -> pd.DataFrame:
+        """One row for each decision about each trial; see `TrajectoryStore.decisions`."""
+        return self._read("decisions")
+
+    def trajectories(
+        self, name: str | Sequence[str] | None = None, trial: int | Sequence[int] | None = None
+    ) -> pd.DataFrame:
+        """Series in the long form; see `TrajectoryStore.trajectories`.
+
+        Args:
+            name: One or several series, such as `"loss"`; None for all.
+            trial: One or several trials; None for all.
+        """
+        with self._store() as store:
+            return store.trajectories(self.name, trial, name)
+
+    def array(self, name: str, trial: int) -> NDArray[np.generic]:
+        """One series of one trial as the array that was recorded; see `TrajectoryStore.array`.
+
+        Args:
+            name: Of the series, such as `"weights"`.
+            trial: The trial's number.
+        """
+        with self._store() as store:
+            return store.array(name, self.name, trial)
+
+    @cached_property
+    def figures(self) -> StudyFigures:
+        """The functions of `lyapopt.figures`, with the tables of this study filled in.
+
+        `data.figures.exponent_against_rate()` draws what `exponent_against_rate(trials)` draws.
+        """
+        return StudyFigures(self)
+
+    def series_names(self) -> list[str]:
+        """Names of the series that there are."""
+        with self._store() as store:
+            return store.series_names(self.name)
+
+    def __repr__(self) -> str:
+        return f"StudyData({self.name!r}, {len(self._study.trials)} trials)"
+
+    def _read(self, what: str) -> pd.DataFrame:
+        with self._store() as store:
+            table: pd.DataFrame = getattr(store, what)(self.name)
+            return table
+
+    def _store(self) -> TrajectoryStore:
+        if self._url is None:
+            raise UserError(
+                f"nothing was recorded of study {self.name!r} beside Optuna's own data: its "
+                "storage has no SQL. A study file gives `store: URL` for that"
+            )
+        try:
+            return TrajectoryStore(self._url, create=False)
+        except StoreSchemaError as error:
+            raise UserError(f"{error}; study {self.name!r} was not run by lyapopt") from error
+
+
+def compare(studies: Iterable[StudyData]) -> pd.DataFrame:
+    """Studies side by side, a row each.
+
+    Args:
+        studies: From any storages.
+
+    Returns:
+        `study_name`, counts by state (`complete`, `pruned`, `failed`), `best` (value of the best
+        trial, of the first objective), `best_trial`, `gradient_evaluations` and `saved_share`
+        (what pruning saved).
+    """
+    rows = []
+    for study in studies:
+        overview = study.overview
+        best = overview.best[0] if overview.best else None
+        rows.append(
+            {
+                "study_name": study.name,
+                **{state: overview.states[state] for state in ("complete", "pruned", "failed")},
+                "best": None if best is None else best.value,
+                "best_trial": None if best is None else best.number,
+                "gradient_evaluations": overview.gradient_evaluations,
+                "saved_share": overview.saved_share,
+            }
+        )
+    return pd.DataFrame(rows)

@@ -1,0 +1,46 @@
+"""What a running study tells whoever shows it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from optuna.trial import FrozenTrial
+
+from lyapopt.study.ledger import Ledger
+
+WAITING = "nothing left to begin: waiting for trials that other workers run"
+"""A note."""
+
+
+@dataclass(frozen=True)
+class StudyEvent:
+    """Where a study is.
+
+    Attributes:
+        study_name: Its name.
+        total: Trials that it is to have, if that is limited.
+        ledger: Its trials.
+    """
+
+    study_name: str
+    total: int | None
+    ledger: Ledger
+
+
+class StudyListener:
+    """Told what happens while a study runs; the methods do nothing unless overridden."""
+
+    def started(self, event: StudyEvent) -> None:
+        """The study is open, and nothing is running yet."""
+
+    def note(self, text: str) -> None:
+        """Something that the user should know."""
+
+    def group_started(self, numbers: list[int]) -> None:
+        """A group of trials begins to train."""
+
+    def finished(self, trial: FrozenTrial, reason: str | None) -> None:
+        """A trial has ended."""
+
+    def stopped(self, event: StudyEvent, reason: str) -> None:
+        """The study has stopped."""

@@ -1,0 +1,261 @@
+"""Checks inside the search space: bounds, choices, conditions, and the options they vary."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from lyapopt.study.file.document import Path
+from lyapopt.study.file.model import StudyFile
+from lyapopt.study.file.report import Report
+from lyapopt.study.file.space import (
+    AnyParameter,
+    CategoricalParameter,
+    ConstantParameter,
+    FloatParameter,
+    IntParameter,
+    SeedParameter,
+    same,
+)
+from lyapopt.study.file.suggest import describe, did_you_mean, known_names
+from lyapopt.study.file.task_section import BuiltinTask, option_hint, unknown_option
+from lyapopt.tasks.catalogue import TASKS, options_of
+from lyapopt.tasks.options import Option
+
+__all__ = ["SPACE_CHECKS", "entry_path", "task_options", "written_names"]
+
+
+def entry_path(name: str, *inner: str | int) -> Path:
+    """The path of a part of an entry of the search space."""
+    return ("search_space", name, *inner)
+
+
+def _entries(study: StudyFile, report: Report) -> Iterator[tuple[str, AnyParameter]]:
+    """The entries that no mistake is known of."""
+    for name, parameter in study.search_space.items():
+        if report.sound(entry_path(name)):
+            yield name, parameter
+
+
+def written_names(report: Report) -> list[str]:
+    """The names that the search space has in the file, also those of entries that are wrong."""
+    space = report.document.get(("search_space",))
+    return list(space) if isinstance(space, dict) else []
+
+
+def _values(name: str, parameter: AnyParameter, report: Report) -> Iterator[tuple[Path, Any]]:
+    """The values that an entry lists, with their paths: choices, or a constant."""
+    if isinstance(parameter, ConstantParameter):
+        yield entry_path(name), parameter.value
+    elif isinstance(parameter, CategoricalParameter):
+        plain = isinstance(report.document.get(entry_path(name)), list)
+        for index, choice in enumerate(parameter.choices):
+            inner = (index,) if plain else ("choices", index)
+            yield entry_path(name, *inner), choice
+
+
+def check_bounds(study: StudyFile, report: Report) -> None:
+    """`low <= high`, and a logarithm that exists."""
+    for name, p in _entries(study, report):
+        if not isinstance(p, FloatParameter | IntParameter | SeedParameter):
+            continue
+        if p.low > p.high:
+            message = f"high ({p.high:g}) is below low ({p.low:g})"
+            report.add(entry_path(name, "high"), message, hint="exchange them")
+        if isinstance(p, SeedParameter) or not p.log:
+            continue
+        if p.low <= 0:
+            message = f"log: true needs low above 0, got {p.low:g}"
+            hint = "a smallest value such as 1e-5" if isinstance(p, FloatParameter) else "low: 1"
+            report.add(entry_path(name, "low"), message, hint=hint)
+        if p.step not in (None, 1) or (isinstance(p, FloatParameter) and p.step is not None):
+            message = "log: true and step exclude each other"
+            report.add(entry_path(name, "step"), message, hint="remove one of them", at="key")
+
+
+def check_choices(study: StudyFile, report: Report) -> None:
+    """Choices: some, and no two the same."""
+    for name, p in _entries(study, report):
+        if not isinstance(p, CategoricalParameter):
+            continue
+        if not p.choices:
+            plain = isinstance(report.document.get(entry_path(name)), list)
+            path = entry_path(name) if plain else entry_path(name, "choices")
+            report.add(path, "there are no choices: a list of at least one value is needed")
+        for index, (path, choice) in enumerate(_values(name, p, report)):
+            if any(same(choice, earlier) for earlier in p.choices[:index]):
+                message = f"the choice {describe(choice)} is listed twice"
+                hint = "a list here is a choice between its items"
+                if name in ("hidden", "channels"):
+                    hint += f"; for layers of that size write {name} under task:"
+                report.add(path, message, hint=hint)
+
+
+def check_seeds(study: StudyFile, report: Report) -> None:
+    """A seed has no order and no neighbours: a model of the search space learns noise from it."""
+    for name, p in _entries(study, report):
+        is_seed = name == "seed" or name.endswith("_seed")
+        if not is_seed or isinstance(p, SeedParameter | ConstantParameter):
+            continue
+        bounds = ""
+        if isinstance(p, IntParameter):
+            bounds = f", low: {p.low}, high: {p.high}"
+        elif isinstance(p, CategoricalParameter):
+            whole = [c for c in p.choices if isinstance(c, int) and not isinstance(c, bool)]
+            if whole and len(whole) == len(p.choices) and min(whole) >= 0:
+                bounds = f", low: {min(whole)}, high: {max(whole)}"
+        message = "a seed is a name, not a quantity: a sampler would learn noise from it"
+        report.add(entry_path(name), message, hint=f"write {{type: seed{bounds}}}")
+
+
+# conditions
+
+
+def check_conditions(study: StudyFile, report: Report) -> None:
+    """`when` names other parameters, values they can have, and goes in no circle."""
+    known = {*written_names(report), *study.search_space, *task_options(study)}
+    if study.task is not None and not isinstance(study.task, BuiltinTask):
+        known |= set(study.task.kwargs)
+    for name, p in _entries(study, report):
+        for other, values in p.when.items():
+            path = entry_path(name, "when", other)
+            if other == name:
+                report.add(path, f"{name} cannot depend on itself", at="key")
+            elif other not in known:
+                message = f"there is no parameter {other[:60]}"
+                hint = did_you_mean(other, known) or f"there are {known_names(sorted(known)[:12])}"
+                report.add(path, message, hint=hint, at="key")
+            elif report.sound(entry_path(other)) and report.sound(("task",)):
+                _check_condition_values(path, other, values, study, report)
+    _check_circles(study, report)
+
+
+def _check_condition_values(
+    path: Path, other: str, values: tuple[Any, ...], study: StudyFile, report: Report
+) -> None:
+    parameter = study.search_space.get(other)
+    if isinstance(parameter, FloatParameter | SeedParameter):
+        kind = "a real number" if isinstance(parameter, FloatParameter) else "a seed"
+        report.add(path, f"{other} is {kind}: a condition needs a choice or a whole number")
+        return
+    option = task_options(study).get(other)
+    for index, value in enumerate(values):
+        listed = isinstance(report.document.get(path), list)
+        where = (*path, index) if listed else path
+        if parameter is not None and not isinstance(parameter, ConstantParameter):
+            if not parameter.contains(value):
+                choices = getattr(parameter, "choices", ())
+                message = f"{other} is never {describe(value)}"
+                hint = _choice_hint(value, choices) or _range_hint(other, parameter)
+                report.add(where, message, hint=hint)
+        elif option is not None and option.problem(value) is not None:
+            message = f"{other} is {option.expected()}, never {describe(value)}"
+            report.add(where, message, hint=option_hint(option, value))
+
+
+def _choice_hint(value: Any, choices: tuple[Any, ...]) -> str | None:
+    names = [choice for choice in choices if isinstance(choice, str)]
+    near = did_you_mean(value, names) if isinstance(value, str) else None
+    return near or (f"its choices are {known_names(map(str, choices))}" if choices else None)
+
+
+def _range_hint(name: str, parameter: AnyParameter) -> str | None:
+    if isinstance(parameter, FloatParameter | IntParameter | SeedParameter):
+        return f"{name} lies between {parameter.low:g} and {parameter.high:g}"
+    return None
+
+
+def _check_circles(study: StudyFile, report: Report) -> None:
+    space = study.search_space
+    for name, p in _entries(study, report):
+        reached, open_names = set[str](), list(p.when)
+        while open_names:
+            other = open_names.pop()
+            if other == name and other not in p.when:
+                message = f"the conditions go in a circle back to {name}"
+                report.add(entry_path(name, "when"), message, at="key")
+                break
+            if other == name:
+                break
+            if other not in reached and other in space:
+                reached.add(other)
+                open_names += list(space[other].when)
+
+
+# options of built-in tasks
+
+
+def task_options(study: StudyFile) -> dict[str, Option]:
+    """The options of the study's built-in task, with all models that it searches; else none."""
+    if not isinstance(study.task, BuiltinTask):
+        return {}
+    allowed = TASKS[study.task.name].models
+    searched = study.search_space.get("model")
+    values: tuple[Any, ...] = getattr(searched, "choices", (getattr(searched, "value", None),))
+    models = [study.task.model, *(v for v in values if isinstance(v, str) and v in allowed)]
+    return options_of(study.task.name, dict.fromkeys(models))
+
+
+def check_options(study: StudyFile, report: Report) -> None:
+    """Each parameter varies an option of the built-in task, within what the option takes."""
+    if not isinstance(study.task, BuiltinTask):
+        return
+    options = task_options(study)
+    optimizers = _possible_optimizers(study)
+    for name in written_names(report):
+        if name not in options:
+            _unknown_parameter(name, study.task, study, report)
+    for name, p in _entries(study, report):
+        option = options.get(name)
+        if option is None:
+            continue
+        _check_parameter_against(option, name, p, report)
+        if option.optimizers is not None and not p.when and not optimizers & {*option.optimizers}:
+            used = known_names(sorted(optimizers))
+            message = f"{name} has no effect: no optimizer of this study ({used}) reads it"
+            hint = f"it is read by {known_names(option.optimizers)}"
+            report.add(entry_path(name), message, hint=hint, at="key")
+
+
+def _possible_optimizers(study: StudyFile) -> set[str]:
+    searched = study.search_space.get("optimizer")
+    if isinstance(searched, CategoricalParameter):
+        return {str(choice) for choice in searched.choices}
+    return {str(study.fixed_params().get("optimizer"))}
+
+
+def _unknown_parameter(name: str, task: BuiltinTask, study: StudyFile, report: Report) -> None:
+    models = TASKS[task.name].models if "model" in study.search_space else [task.model]
+    _, hint = unknown_option(name, task.name, models)
+    message = f"{name[:60]} would have no effect: it is no option of the task {task.name}"
+    report.add(entry_path(name), message, hint=hint, at="key")
+
+
+def _check_parameter_against(option: Option, name: str, p: AnyParameter, report: Report) -> None:
+    if isinstance(p, ConstantParameter | CategoricalParameter):
+        for path, value in _values(name, p, report):
+            if option.problem(value) is not None:
+                message = f"expected {option.expected()}, got {describe(value)}"
+                report.add(path, message, hint=option_hint(option, value))
+        return
+    if isinstance(p, SeedParameter) and option.kind != "seed":
+        message = f"{name} is {option.expected()}: a seed is a number without order"
+        report.add(entry_path(name, "type"), message, hint=f"write type: {option.kind}")
+        return
+    whole = isinstance(p, IntParameter | SeedParameter)
+    if option.kind not in ("float", "int", "ints", "seed") or (
+        option.kind != "float" and not whole
+    ):
+        message = f"{name} is {option.expected()}, which type: {p.type} does not give"
+        hint = f"a list of choices: {known_names(option.choices)}" if option.choices else None
+        hint = hint or ("a list of choices: [true, false]" if option.kind == "bool" else None)
+        path = entry_path(name, "type")
+        report.add(path, message, hint=hint or "write type: int")
+        return
+    for key, value in (("low", p.low), ("high", p.high)):
+        if option.problem(value) is not None:
+            message = f"expected {option.expected()}, got {describe(value)}"
+            report.add(entry_path(name, key), message)
+
+
+SPACE_CHECKS = (check_bounds, check_choices, check_seeds, check_conditions, check_options)

@@ -1,0 +1,214 @@
+"""Checks the `sampler` and `pruner` of a study file against the signatures of the classes."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from typing import Any
+
+from lyapopt.study.file.class_spec import ClassSpec
+from lyapopt.study.file.document import Path
+from lyapopt.study.file.import_paths import import_path_hint, is_import_path
+from lyapopt.study.file.own_classes import RANGES, RUNNER_ARGUMENTS
+from lyapopt.study.file.report import Report
+from lyapopt.study.file.signatures import (
+    ClassKind,
+    Parameter,
+    Signature,
+    available,
+    display_name,
+    signature_of,
+)
+from lyapopt.study.file.suggest import describe, did_you_mean, known_names, number
+
+__all__ = ["resolve_class"]
+
+_NESTED_BY_NAME: dict[str, ClassKind] = {
+    "base": "sampler",
+    "base_sampler": "sampler",
+    "independent_sampler": "sampler",
+    "wrapped": "pruner",
+    "wrapped_pruner": "pruner",
+}
+_SHORT = {"base": "base_sampler", "wrapped": "wrapped_pruner"}
+_TYPES: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "int": ("a whole number", lambda v: isinstance(v, int) and not isinstance(v, bool)),
+    "float": ("a number", lambda v: isinstance(v, int | float) and not isinstance(v, bool)),
+    "bool": ("true or false", lambda v: isinstance(v, bool)),
+    "str": ("a string", lambda v: isinstance(v, str)),
+    "None": ("null", lambda v: v is None),
+}
+
+
+def resolve_class(kind: ClassKind, value: Any, path: Path, report: Report) -> ClassSpec | None:
+    """The class that `value` names, with its arguments; mistakes go to the report.
+
+    Args:
+        kind: what is expected here.
+        value: a name, an import path, or a mapping with `name` and keyword arguments.
+        path: where it stands in the file.
+        report: takes the mistakes.
+
+    Returns:
+        the spec, or None if there was a mistake.
+    """
+    name, kwargs = _split(kind, value, path, report)
+    if name is None:
+        return None
+    at_name = (*path, "name") if isinstance(value, dict) else path
+    before = len(report.issues)
+    signature = signature_of(name, kind)
+    if signature is None and is_import_path(name):
+        spec = _unchecked(name, kwargs, path, report)
+    elif signature is None:
+        _unknown_class(kind, name, at_name, report)
+        return None
+    else:
+        spec = _checked(signature, kwargs, path, report)
+    return spec if len(report.issues) == before else None
+
+
+def _split(
+    kind: ClassKind, value: Any, path: Path, report: Report
+) -> tuple[str | None, dict[str, Any]]:
+    if isinstance(value, str):
+        return value, {}
+    example = {"sampler": "tpe", "pruner": "median"}.get(kind, "uniform")
+    if not isinstance(value, dict):
+        expected = f"expected a {kind}'s name or a mapping with `name`"
+        hint = f"for example {kind}: {example}"
+        report.add(path, f"{expected}, got {describe(value)}", hint=hint)
+        return None, {}
+    name = value.get("name")
+    if name is None:
+        message = f"`name` is missing: which {kind}?"
+        report.add((*path, "name"), message, hint=f"for example {{name: {example}}}")
+        return None, {}
+    if not isinstance(name, str):
+        report.add((*path, "name"), f"expected a {kind}'s name, got {describe(name)}")
+        return None, {}
+    return name, {key: item for key, item in value.items() if key != "name"}
+
+
+def _unknown_class(kind: ClassKind, name: str, path: Path, report: Report) -> None:
+    names = available(kind)
+    hint = did_you_mean(_kebab(name, kind), names)
+    other: ClassKind = "pruner" if kind == "sampler" else "sampler"
+    if hint is None and kind in ("sampler", "pruner") and signature_of(name, other) is not None:
+        hint = f"{name} is a {other}: write {other}: {name}"
+    hint = hint or import_path_hint(name)
+    message = f"no {kind} is called {name[:60]}; there are {known_names(names)}"
+    own = "a class of your own is package.module:Class"
+    report.add(path, message, hint=hint or own)
+
+
+def _kebab(name: str, kind: ClassKind) -> str:
+    return re.sub(rf"[-_ ]?{kind}$", "", display_name(name, kind), flags=re.IGNORECASE)
+
+
+def _unchecked(name: str, kwargs: dict[str, Any], path: Path, report: Report) -> ClassSpec:
+    """A user's own class: only what is nested in it can be checked."""
+    plain, nested = {}, {}
+    for key, value in kwargs.items():
+        inner = _NESTED_BY_NAME.get(key)
+        if inner is not None and value is not None:
+            spec = resolve_class(inner, value, (*path, key), report)
+            if spec is not None:
+                nested[key] = spec
+        else:
+            plain[key] = value
+    return ClassSpec(name, plain, nested)
+
+
+def _checked(signature: Signature, kwargs: dict[str, Any], path: Path, report: Report) -> ClassSpec:
+    plain: dict[str, Any] = {}
+    nested: dict[str, ClassSpec] = {}
+    functions: dict[str, str] = {}
+    given: set[str] = set()
+    for key, value in kwargs.items():
+        parameter = _parameter(signature, key)
+        where = (*path, key)
+        if parameter is None:
+            if signature.open:
+                plain[key] = value
+            else:
+                _unknown_argument(signature, key, where, report)
+            continue
+        if parameter.name in given:
+            report.add(where, f"{parameter.name} is given twice", at="key")
+        given.add(parameter.name)
+        if parameter.nested is not None and value is not None:
+            spec = resolve_class(parameter.nested, value, where, report)
+            if spec is not None:
+                nested[parameter.name] = spec
+        elif _is_function(parameter, value, where, report):
+            functions[parameter.name] = value
+        elif _fits(signature, parameter, value, where, report):
+            plain[parameter.name] = value
+    for parameter in signature.parameters.values():
+        if parameter.required and parameter.name not in given | RUNNER_ARGUMENTS:
+            if parameter.nested is not None and parameter.nullable:
+                plain[parameter.name] = None
+            else:
+                message = f"`{parameter.name}` is missing: {signature.class_name} needs it"
+                report.add((*path, parameter.name), message)
+    return ClassSpec(signature.import_path, plain, nested, functions)
+
+
+def _parameter(signature: Signature, key: str) -> Parameter | None:
+    if key in ("self", "build", "probe", "search_space"):
+        return None
+    parameters = signature.parameters
+    return parameters.get(key) or parameters.get(_SHORT.get(key, key))
+
+
+def _unknown_argument(signature: Signature, key: str, path: Path, report: Report) -> None:
+    names = [name for name in signature.parameters if _parameter(signature, name)]
+    if key in signature.parameters and key in RUNNER_ARGUMENTS:
+        message = f"{key} is filled in when the study runs"
+        hint: str | None = "remove it"
+    else:
+        takes = f"it takes {known_names(names)}" if names else "it takes no arguments"
+        message = f"{signature.class_name} has no argument {key[:60]}; {takes}"
+        hint = did_you_mean(key, names)
+    report.add(path, message, hint=hint, at="key")
+
+
+def _is_function(parameter: Parameter, value: Any, path: Path, report: Report) -> bool:
+    """Whether the value is a function's import path."""
+    if not parameter.callable or not isinstance(value, str):
+        return False
+    if is_import_path(value):
+        return True
+    if "str" not in parameter.members:
+        hint = import_path_hint(value)
+        report.add(
+            path, f"expected a function as package.module:name, got {describe(value)}", hint=hint
+        )
+    return False
+
+
+def _fits(
+    signature: Signature, parameter: Parameter, value: Any, path: Path, report: Report
+) -> bool:
+    scalars = parameter.scalars
+    if scalars is not None and not any(_TYPES[name][1](value) for name in scalars):
+        names = [n for n in _TYPES if n in scalars and not (n == "int" and "float" in scalars)]
+        expected = " or ".join(_TYPES[name][0] for name in names)
+        report.add(path, f"expected {expected}, got {describe(value)}", hint=_whole(value, scalars))
+        return False
+    if isinstance(value, float) and not math.isfinite(value):
+        report.add(path, f"expected a finite number, got {describe(value)}")
+        return False
+    limit = RANGES.get((signature.class_name, parameter.name))
+    if limit is not None and value is not None and not limit.holds(value):
+        report.add(path, f"expected {limit.expected}, got {describe(value)}")
+        return False
+    return True
+
+
+def _whole(value: Any, scalars: frozenset[str]) -> str | None:
+    if isinstance(value, float) and value.is_integer() and "int" in scalars:
+        return f"write {number(int(value))}"
+    return None

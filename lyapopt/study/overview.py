@@ -1,0 +1,163 @@
+"""Where a study stands: counts, the best trial, compute spent and saved. Read, never written."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from lyapopt.errors import UserError
+from lyapopt.store.errors import masked
+from lyapopt.store.trials import StoredStudy, StoredTrial, read_study, state_of, study_names
+
+__all__ = ["Overview", "StoredStudy", "StoredTrial", "load_study", "names_of_studies"]
+
+_WITHOUT_SQL = ("journal://", "grpc://")
+
+
+def names_of_studies(storage: str) -> list[str]:
+    """Names of the studies in a storage, in the order in which they were made.
+
+    Args:
+        storage: URL of Optuna's storage.
+
+    Raises:
+        UserError: If it cannot be read.
+    """
+    if not storage.startswith(_WITHOUT_SQL):
+        return study_names(storage)
+    import optuna
+
+    from lyapopt.study.storage import open_storage
+
+    return optuna.get_all_study_names(open_storage(storage, create=False))
+
+
+def load_study(storage: str, study_name: str, store: str | None = None) -> StoredStudy:
+    """A study with all its trials.
+
+    Args:
+        storage: URL of Optuna's storage.
+        study_name: Of the study.
+        store: URL of our own database, where it is another.
+
+    Raises:
+        UserError: If it cannot be read, or there is no such study.
+    """
+    if not storage.startswith(_WITHOUT_SQL):
+        return read_study(storage, study_name, reasons_url=store)
+    import optuna
+
+    from lyapopt.study.storage import open_storage
+
+    try:
+        study = optuna.load_study(
+            study_name=study_name, storage=open_storage(storage, create=False)
+        )
+    except KeyError:
+        raise UserError(f"storage {masked(storage)} has no study {study_name!r}") from None
+    trials = [
+        StoredTrial(
+            trial.number,
+            state_of(trial.state.name, trial.user_attrs),
+            tuple(trial.values or ()) if trial.state.name == "COMPLETE" else (),
+            dict(trial.params),
+            dict(trial.user_attrs),
+            trial.datetime_start,
+            trial.datetime_complete,
+        )
+        for trial in study.get_trials(deepcopy=False)
+    ]
+    directions = tuple(direction.name.lower() for direction in study.directions)
+    return StoredStudy(study_name, directions, trials)
+
+
+@dataclass(frozen=True)
+class Overview:
+    """A study in a few numbers.
+
+    Attributes:
+        study_name: Its name.
+        states: How many trials are in which state.
+        verdicts: How many trials have which verdict.
+        best: The best trials: one for a single objective, the Pareto front for several; without a
+            completed trial none.
+        running: Trials that are running, or were left running.
+        gradient_evaluations: What all trials have cost.
+        saved: What the pruned trials would have cost more, had each been trained like the average
+            completed one; none without a completed trial.
+    """
+
+    study_name: str
+    states: Counter[str]
+    verdicts: Counter[str]
+    best: tuple[StoredTrial, ...]
+    running: tuple[StoredTrial, ...]
+    gradient_evaluations: float
+    saved: float | None
+
+    @classmethod
+    def of(cls, study: StoredStudy) -> Overview:
+        """The overview of a study."""
+        trials = study.trials
+        return cls(
+            study_name=study.name,
+            states=Counter(trial.state for trial in trials),
+            verdicts=Counter(trial.verdict for trial in trials if trial.verdict is not None),
+            best=tuple(best_trials(trials, study.directions)),
+            running=tuple(trial for trial in trials if trial.state == "running"),
+            gradient_evaluations=math.fsum(trial.gradient_evaluations for trial in trials),
+            saved=saved_by_pruning(trials),
+        )
+
+    @property
+    def saved_share(self) -> float | None:
+        """What pruning saved, as a share of the cost without it."""
+        if not self.saved:
+            return None
+        return self.saved / (self.saved + self.gradient_evaluations)
+
+
+def saved_by_pruning(trials: Iterable[StoredTrial]) -> float | None:
+    """Gradient evaluations that pruned trials would have cost more, trained in full.
+
+    Example:
+        >>> cost = "gradient_evaluations"
+        >>> full = StoredTrial(0, "complete", (0.1,), attributes={cost: 600.0})
+        >>> pruned = StoredTrial(1, "pruned", attributes={cost: 40.0})
+        >>> saved_by_pruning([full, pruned])
+        560.0
+    """
+    costs: dict[str, list[float]] = {"complete": [], "pruned": []}
+    for trial in trials:
+        if trial.state in costs:
+            costs[trial.state].append(trial.gradient_evaluations)
+    if not costs["complete"]:
+        return None
+    full = math.fsum(costs["complete"]) / len(costs["complete"])
+    return math.fsum(max(0.0, full - cost) for cost in costs["pruned"])
+
+
+def best_trials(trials: Iterable[StoredTrial], directions: Sequence[str]) -> list[StoredTrial]:
+    """The best completed trial, or with several objectives all that no other one dominates.
+
+    Of equally good ones the earliest counts.
+    """
+    signs = [1.0 if direction == "minimize" else -1.0 for direction in directions]
+    scored = [
+        (tuple(sign * value for sign, value in zip(signs, trial.values, strict=True)), trial)
+        for trial in trials
+        if trial.state == "complete"
+        and len(trial.values) == len(signs)
+        and not any(math.isnan(value) for value in trial.values)
+    ]
+    front: list[tuple[tuple[float, ...], StoredTrial]] = []
+    for score, trial in sorted(scored, key=lambda pair: (pair[0], pair[1].number)):
+        # Sorted by the first objective, so that whatever dominates a trial comes before it.
+        dominated = any(all(a <= b for a, b in zip(kept, score, strict=True)) for kept, _ in front)
+        if not dominated:
+            front.append((score, trial))
+        if len(signs) == 1 and front:
+            break
+    return [trial for _, trial in front]

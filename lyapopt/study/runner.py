@@ -1,0 +1,110 @@
+"""Runs a study, and trains the best of a cheap one in full: what a user calls."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+import torch
+
+from lyapopt.search._optuna import inside_optimize
+from lyapopt.study.claims import WorkerSettings
+from lyapopt.study.events import StudyListener
+from lyapopt.study.execution import Execution, RunResult
+from lyapopt.study.file import StudyFile
+from lyapopt.study.interruption import sigterm_interrupts
+from lyapopt.study.promotion import Promotion, promotion
+
+__all__ = ["RunResult", "promote", "run_study"]
+
+
+def run_study(
+    file: StudyFile,
+    listener: StudyListener | None = None,
+    *,
+    extra: int | None = None,
+    total: int | None = None,
+    settings: WorkerSettings | None = None,
+    promotes: bool = True,
+) -> RunResult:
+    """Create or resume the study of a file, and run the trials that it still lacks.
+
+    Any number of processes may do so with one study at the same time: each is then a worker, and
+    totals hold across them (`lyapopt.study.claims`).
+
+    Args:
+        file: A validated study file.
+        listener: Told what happens.
+        extra: Run so many more trials than the study has, whatever `n_trials` says.
+        total: Run until so many trials count, whatever `n_trials` says.
+        settings: How this worker behaves towards others and towards its database.
+        promotes: Whether the best trials are trained in full then, if the file says `promote`.
+
+    Returns:
+        What the run came to. An interruption (Ctrl-C, SIGTERM) is a result, not an error: trials
+        that have ended are kept, those that were running are marked and run again next time.
+
+    Raises:
+        UserError: If the file asks for something that cannot be had: a module that is not there, a
+            database that cannot be opened, or that was in trouble for longer than
+            `settings.patience`. Trials that had ended are then kept in spill files.
+    """
+    listener, settings = listener or StudyListener(), settings or WorkerSettings()
+    result = _run(file, listener, settings, extra, total)
+    return promote(file, result, listener, settings) if promotes else result
+
+
+def promote(
+    file: StudyFile,
+    result: RunResult,
+    listener: StudyListener,
+    settings: WorkerSettings | None = None,
+) -> RunResult:
+    """Train the best trials of a study that has ended in full, if its file says `promote`.
+
+    Args:
+        file: Of the study.
+        result: What running it came to.
+        listener: Told what happens.
+        settings: As for `run_study`.
+
+    Returns:
+        The result, with what the trainings came to.
+    """
+    settings = settings or WorkerSettings()
+    if not file.promote or result.interrupted:
+        return result
+    chosen = promotion(file, result.ledger, listener, settings)
+    if chosen is None:
+        return result
+    promoted = _run(chosen.file, listener, settings, promotion=chosen)
+    return replace(result, promoted=promoted, interrupted=promoted.interrupted)
+
+
+def _run(
+    file: StudyFile,
+    listener: StudyListener,
+    settings: WorkerSettings,
+    extra: int | None = None,
+    total: int | None = None,
+    promotion: Promotion | None = None,
+) -> RunResult:
+    with _one_thread():
+        execution = Execution.open(file, listener, settings, promotion)
+        with inside_optimize(execution.study), sigterm_interrupts():
+            try:
+                return execution.run(extra, total)
+            finally:
+                execution.close()
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Small networks lose on several threads; the number is as before afterwards."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

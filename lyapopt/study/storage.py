@@ -1,0 +1,196 @@
+"""Opening the study database: safely at first, patiently later."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any, Final
+
+import optuna
+import sqlalchemy
+from optuna.storages import BaseStorage, RDBStorage
+
+from lyapopt.errors import UserError
+from lyapopt.search._optuna import intercept
+from lyapopt.store import TrajectoryStore
+from lyapopt.store.engine import make_engine, parse_url
+from lyapopt.store.errors import explained, masked
+from lyapopt.store.mutex import DEFAULT_TIMEOUT, Mutex, database_mutex, file_mutex
+from lyapopt.store.optuna_tables import is_initialised
+from lyapopt.store.patience import Patience, as_store_error
+
+__all__ = ["has_sql", "initialise", "masked", "open_storage", "open_store", "study_mutex"]
+
+_LOCK_TIMEOUT: Final = 60  # seconds that SQLite waits for another process's transaction
+_CONNECT_TIMEOUT: Final = 30  # seconds
+_WITHOUT_SQL: Final = ("journal://", "grpc://")
+
+
+def has_sql(url: str) -> bool:
+    """Whether a storage is a database that our tables can be in."""
+    return not url.startswith(_WITHOUT_SQL)
+
+
+def open_storage(
+    url: str,
+    *,
+    create: bool = True,
+    patience: Patience | None = None,
+    heartbeat: int | None = None,
+    grace: int | None = None,
+) -> BaseStorage:
+    """Optuna's storage behind a URL, cached, so that a study of many trials polls fast.
+
+    Any number of processes may open an empty database at once: its tables are created under a
+    lock, by one of them.
+
+    Args:
+        url: `sqlite:///path`, `postgresql+psycopg://...`, `mysql+pymysql://...`, `journal:///path`
+            or `grpc://host:port`.
+        create: Whether to make the folder and the file of a SQLite database that is not there.
+        patience: How long each operation is attempted while the database is in trouble; by
+            default once.
+        heartbeat: Seconds between two heartbeats of a running trial, where there are any.
+        grace: Seconds without one after which Optuna takes the trial for dead.
+
+    Raises:
+        UserError: If it cannot be opened; the message says why, without a password.
+    """
+    try:
+        if url.startswith("journal://"):
+            from optuna.storages.journal import JournalFileBackend, JournalStorage
+
+            path = _journal_path(url)
+            if create:
+                path.parent.mkdir(parents=True, exist_ok=True)
+            elif not path.is_file():
+                raise UserError(f"storage {masked(url)}: there is no file {path}")
+            return JournalStorage(JournalFileBackend(str(path)))
+        if url.startswith("grpc://"):
+            from optuna.storages import GrpcStorageProxy
+
+            host, _, port = url.removeprefix("grpc://").partition(":")
+            if not port.isdecimal():
+                raise UserError(f"storage {masked(url)}: expected grpc://host:port")
+            return GrpcStorageProxy(host=host, port=int(port))
+        attempt = patience or Patience(seconds=0)
+        return attempt(lambda: _rdb_storage(url, create, patience, heartbeat, grace), url)
+    except UserError:
+        raise
+    except ImportError as error:
+        raise UserError(f"storage {masked(url)}: {error}; install the driver") from error
+    except (sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.OptunaError, OSError) as error:
+        trouble = as_store_error(error, url if has_sql(url) else None)
+        raise trouble or UserError(f"storage {masked(url)}: {error}") from error
+    except RuntimeError as error:  # Optuna says so of tables of another version
+        raise UserError(
+            f"storage {masked(url)}: {error} Better, since our view has to step aside for it: "
+            "lyapopt storage upgrade"
+        ) from error
+
+
+def initialise(url: str) -> bool:
+    """Create Optuna's tables, unless they are there; one process at a time.
+
+    Args:
+        url: Of a database.
+
+    Returns:
+        Whether they were created now.
+
+    Raises:
+        StoreError: If the database cannot be written.
+    """
+    parsed = parse_url(url)
+    if _is_initialised(parsed):
+        return False
+    mutex = database_mutex(url, "the tables of Optuna")
+    try:
+        with mutex, explained(parsed, "create tables in"):
+            if _is_initialised(parsed):
+                return False
+            storage = RDBStorage(url, engine_kwargs=_engine_options(parsed))
+            storage.remove_session()
+            storage.engine.dispose()
+            mutex.discard()  # whoever waits for it finds the tables there, under any lock
+            return True
+    finally:
+        mutex.close()
+
+
+def open_store(url: str | None, *, create: bool = True) -> TrajectoryStore | None:
+    """The trajectory store at `url`, or `None` where the URL has no SQL behind it."""
+    if url is None or not has_sql(url):
+        return None
+    return TrajectoryStore(url, create=create)
+
+
+def study_mutex(
+    storage: str, store: str | None, study_name: str, timeout: float = DEFAULT_TIMEOUT
+) -> Mutex | None:
+    """The lock that the workers of a study share.
+
+    It is in the study's database; of a journal file it is beside it; a gRPC proxy has none, and
+    that of the store serves.
+
+    Args:
+        storage: URL of Optuna's storage.
+        store: URL of a store of its own.
+        study_name: Of the study.
+        timeout: Seconds to wait for another worker.
+
+    Returns:
+        The mutex, or `None` where there is none to be had.
+    """
+    name = f"study {study_name}"
+    if storage.startswith("journal://"):
+        return file_mutex(_journal_path(storage), name, timeout)
+    if has_sql(storage):
+        return database_mutex(storage, name, timeout)
+    return None if store is None else database_mutex(store, name, timeout)
+
+
+def _rdb_storage(
+    url: str, create: bool, patience: Patience | None, heartbeat: int | None, grace: int | None
+) -> BaseStorage:
+    parsed = parse_url(url)
+    if parsed.get_backend_name() == "sqlite":
+        path = Path(parsed.database or "")
+        if create:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        elif not path.is_file():
+            raise UserError(f"storage {masked(url)}: there is no file {path}")
+    initialise(url)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        storage = RDBStorage(
+            url,
+            engine_kwargs=_engine_options(parsed),
+            skip_table_creation=True,
+            heartbeat_interval=heartbeat,
+            grace_period=grace,
+        )
+    if patience is not None:
+        intercept(storage, lambda attempt: patience(attempt, parsed))
+    return optuna.storages.get_storage(storage)
+
+
+def _engine_options(url: sqlalchemy.URL) -> dict[str, Any]:
+    if url.get_backend_name() == "sqlite":
+        arguments = {} if "timeout" in url.query else {"timeout": _LOCK_TIMEOUT}
+        return {"connect_args": arguments}
+    arguments = {} if "connect_timeout" in url.query else {"connect_timeout": _CONNECT_TIMEOUT}
+    return {"connect_args": arguments, "pool_pre_ping": True}
+
+
+def _is_initialised(url: sqlalchemy.URL) -> bool:
+    engine = make_engine(url, _CONNECT_TIMEOUT)
+    try:
+        with explained(url, "open"), engine.connect() as connection:
+            return is_initialised(connection)
+    finally:
+        engine.dispose()
+
+
+def _journal_path(url: str) -> Path:
+    return Path(url.removeprefix("journal:///"))

@@ -1,0 +1,256 @@
+"""Several processes on this machine that run one study together."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial
+
+from lyapopt.errors import UserError
+from lyapopt.search._optuna import every_trial
+from lyapopt.study.claims import WorkerSettings
+from lyapopt.study.events import WAITING, StudyEvent, StudyListener
+from lyapopt.study.file import StudyFile
+from lyapopt.study.interruption import sigterm_interrupts
+from lyapopt.study.ledger import Ledger
+from lyapopt.study.opening import open_study
+from lyapopt.study.runner import RunResult, run_study
+
+_DEATHS_IN_A_ROW = 5
+_INTERRUPTED = 130  # exit code
+_PRELOADED = ["lyapopt.study.workers", "torch._dynamo", "sklearn", "alembic"]
+
+
+def run_workers(
+    file: StudyFile,
+    count: int,
+    listener: StudyListener | None = None,
+    *,
+    extra: int | None = None,
+    settings: WorkerSettings | None = None,
+) -> RunResult:
+    """Run a study with several processes on this machine that share its storage.
+
+    Each is a worker as `run_study` is: totals hold across them and all others that run the study.
+    A worker that dies is replaced, and its trials are run again; if workers die again and again
+    while no trial ends, no more are started. Ctrl-C and SIGTERM end them all, each as it
+    ends `run_study`, and so does the death of this process.
+
+    Args:
+        file: A validated study file.
+        count: How many processes.
+        listener: Told what happens in any of them.
+        extra: Run so many more trials than the study has, whatever `n_trials` says.
+        settings: How each behaves towards others and towards its database.
+
+    Raises:
+        UserError: What `run_study` raises, if it ended every worker, or if they all died.
+    """
+    listener = listener or StudyListener()
+    settings = settings or WorkerSettings()
+    study = open_study(file, listener, settings)
+
+    def ledger() -> Ledger:
+        return Ledger.read(every_trial(study), file.on_failure.max_retries)
+
+    before = ledger()
+    total = file.n_trials if extra is None else len(before.done) + extra
+    listener.started(StudyEvent(study.study_name, total, before))
+    crew = _Crew(listener, (shared(file), total, settings, optuna.logging.get_verbosity()))
+    with sigterm_interrupts(), crew.at_work(count):
+        crew.watch()
+    after = ledger()
+    if crew.errors and not crew.results:
+        raise UserError(crew.errors[0])
+    interrupted = any(result.interrupted for result in crew.results)
+    reason = "interrupted" if interrupted else crew.results[-1].reason
+    listener.stopped(StudyEvent(study.study_name, total, after), reason)
+    return RunResult(after, crew.finished, reason, interrupted)
+
+
+def shared(file: StudyFile) -> StudyFile:
+    """The file as other processes get it: the study exists by now, and paths are absolute."""
+    copy = file.model_copy(update={"load_if_exists": True, "workers": 1})
+    return copy.resolved()
+
+
+@dataclass
+class _Crew:
+    """The processes, and what they have said.
+
+    Attributes:
+        listener: Told what they say.
+        task: What each of them does: file, total, settings, verbosity of Optuna.
+        running: Those that have not ended.
+        results: Of those that ended as they should.
+        errors: Of those that did not.
+        finished: How many trials they have finished.
+        deaths_in_a_row: How many died since a trial ended.
+    """
+
+    listener: StudyListener
+    task: tuple[StudyFile, int | None, WorkerSettings, int]
+    running: dict[Connection, BaseProcess] = field(default_factory=dict)
+    results: list[RunResult] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+    finished: int = 0
+    deaths_in_a_row: int = 0
+    _done: set[Connection] = field(default_factory=set)
+
+    @contextmanager
+    def at_work(self, count: int) -> Iterator[None]:
+        """Start them; in the end, none is left."""
+        try:
+            for _ in range(count):
+                self._start()
+            yield
+        finally:
+            for process in self.running.values():
+                process.join()
+
+    def _start(self) -> None:
+        context = _context()
+        ours, theirs = context.Pipe(duplex=False)
+        process = context.Process(target=_work, args=(*self.task, theirs))
+        process.start()
+        theirs.close()
+        self.running[ours] = process
+
+    def watch(self) -> None:
+        """Pass on what they say until the last has ended; forward an interruption once."""
+        is_interrupted = False
+        while self.running:
+            try:
+                for connection in wait(list(self.running)):
+                    assert isinstance(connection, Connection)
+                    try:
+                        self._hear(connection, *connection.recv())
+                    except EOFError:
+                        if self._has_died(connection) and not is_interrupted:
+                            self._replace()
+            except KeyboardInterrupt:
+                if not is_interrupted:
+                    for process in self.running.values():
+                        process.terminate()
+                is_interrupted = True
+
+    def _hear(self, connection: Connection, what: str, *details: Any) -> None:
+        match what:
+            case "result":
+                self.results.append(*details)
+                self._done.add(connection)
+            case "error":
+                self.errors.append(*details)
+                self._done.add(connection)
+                self.listener.note(f"a worker ended: {details[0]}")
+            case _:
+                if what == "finished":
+                    self.finished += 1
+                    self.deaths_in_a_row = 0
+                getattr(self.listener, what)(*details)
+
+    def _has_died(self, connection: Connection) -> bool:
+        """Whether a process that has ended was killed, or ended itself with no word."""
+        process = self.running.pop(connection)
+        process.join()
+        code = process.exitcode or 0
+        if connection in self._done or code == _INTERRUPTED:
+            return False
+        cause = f"was killed ({signal.Signals(-code).name})" if code < 0 else f"died (code {code})"
+        text = f"worker {process.pid} {cause}; its trials are run again"
+        self.errors.append(text)
+        self.listener.note(text)
+        return True
+
+    def _replace(self) -> None:
+        """Start another one, unless they die and die and nothing comes of it."""
+        self.deaths_in_a_row += 1
+        file = self.task[0]
+        # So many deaths can one trial cause for each that runs beside it, before it is given up.
+        limit = (len(self.running) + 1) * (file.on_failure.max_deaths or _DEATHS_IN_A_ROW)
+        if self.deaths_in_a_row <= limit:
+            self._start()
+
+
+class _Relay(StudyListener):
+    """Tells the process that started this one; what a single worker begins with is left out."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def note(self, text: str) -> None:
+        """Pass it on, unless it is about one worker only."""
+        if text != WAITING:
+            self._send("note", text)
+
+    def group_started(self, numbers: list[int]) -> None:
+        """Pass it on."""
+        self._send("group_started", numbers)
+
+    def finished(self, trial: FrozenTrial, reason: str | None) -> None:
+        """Pass it on."""
+        self._send("finished", trial, reason)
+
+    def _send(self, *message: Any) -> None:
+        try:
+            self._connection.send(message)
+        except OSError:  # nobody listens any more
+            return
+
+
+def _work(
+    file: StudyFile,
+    total: int | None,
+    settings: WorkerSettings,
+    verbosity: int,
+    connection: Connection,
+) -> None:
+    """What a worker process does."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches it through its parent, once
+    optuna.logging.set_verbosity(verbosity)
+    _end_with_parent()
+    relay = _Relay(connection)
+    try:
+        relay._send(
+            "result", run_study(file, relay, total=total, settings=settings, promotes=False)
+        )
+    except UserError as error:
+        relay._send("error", str(error))
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(_INTERRUPTED)
+    finally:
+        connection.close()
+
+
+def _end_with_parent() -> None:
+    """Be interrupted when the parent dies, however it dies."""
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+
+    def watch() -> None:
+        parent.join()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, name="lyapopt-parent", daemon=True).start()
+
+
+def _context() -> Any:
+    """Processes are forked from a clean one that has imported what takes long, where that goes."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(_PRELOADED)
+    return context

@@ -1,0 +1,143 @@
+"""From the name of a built-in task to `build(params) -> Training`."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lyapopt.dynamics import Training
+from lyapopt.errors import UserError
+from lyapopt.tasks import data_sets
+from lyapopt.tasks.catalogue import TASKS, default_params, options_of
+from lyapopt.tasks.data_sets import DataSet
+from lyapopt.tasks.models import make_model
+from lyapopt.tasks.optimizers import make_optimizer, make_scheduler
+
+Build = Callable[[Mapping[str, Any]], Training]
+"""What a task is to a study: parameters of a trial to a training."""
+
+
+@dataclass(frozen=True)
+class TaskBuilder:
+    """`build(params)` of a built-in task; parameters of a trial override the task's options.
+
+    Args:
+        name: Task, such as `"xor"`.
+        options: The task's options (see `lyapopt.tasks.catalogue`); the rest are defaults.
+        dtype: Of weights and inputs. float64 resolves a radius of 1e-6, float32 does not.
+        device: Where models and data lie.
+
+    Raises:
+        UserError: If there is no such task, or its data are not installed.
+
+    Example:
+        >>> build = TaskBuilder("xor", {"hidden": 4})
+        >>> build({"activation": "relu", "lr": 0.5, "init_seed": 3}).steps
+        300
+    """
+
+    name: str
+    options: Mapping[str, Any]
+    dtype: torch.dtype = torch.float64
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        if self.name not in TASKS:
+            raise UserError(f"there is no task {self.name!r}; there are {', '.join(TASKS)}")
+        check_package(self.name)
+
+    def __call__(self, params: Mapping[str, Any]) -> Training:
+        """The training that `params` describe.
+
+        Raises:
+            UserError: If a parameter is no option of the task.
+        """
+        given = {**self.options, **params}
+        models = (given["model"],) if "model" in given else None
+        known = options_of(self.name, models)
+        unknown = sorted(set(given) - set(known) - _options_of_other_models(self.name))
+        if unknown:
+            raise UserError(f"task {self.name!r} has no option {', '.join(unknown)}")
+        own = {n: known[n].normalise(v) for n, v in given.items() if n in known}
+        options = {**default_params(self.name, models), **own}
+        data, loss_fn, metric = _parts(self.name, options, self.dtype, self.device)
+        model = self._initialised(options, data)
+        optimizer = make_optimizer(model, options)
+        return Training(
+            model=model,
+            loss_fn=loss_fn,
+            optimizer=optimizer,
+            data=data.training,
+            batch_size=options["batch_size"],
+            steps=options["steps"],
+            scheduler=make_scheduler(optimizer, options),
+            clip_grad_norm=options["clip_grad_norm"],
+            validation=data.validation,
+            metric=metric,
+            seed=options["data_seed"],
+        )
+
+    def _initialised(self, options: Mapping[str, Any], data: DataSet) -> nn.Module:
+        """The model, drawn from `init_seed`, or from torch's generator where that is `None`."""
+        seed = options["init_seed"]
+        with torch.random.fork_rng(devices=[], enabled=seed is not None):
+            if seed is not None:
+                torch.manual_seed(seed)
+            # Drawn in float64 on the CPU, so that one seed is one network whatever it runs on.
+            model = make_model(options, data.shape, data.outputs).double()
+        if options.get("output") == "sigmoid":
+            model = nn.Sequential(*model.children(), nn.Sigmoid())
+        return model.to(device=self.device, dtype=self.dtype)
+
+
+def accuracy(outputs: Tensor, target: Tensor) -> float:
+    """Share of examples whose largest output is the right class."""
+    return float((outputs.argmax(-1) == target).double().mean())
+
+
+Parts = tuple[DataSet, nn.Module, Callable[[Any, Tensor], float] | None]
+
+
+def _xor(options: Mapping[str, Any], dtype: torch.dtype, device: str) -> Parts:
+    seed, noise = options["data_seed"], float(options["noise"])
+    data = data_sets.xor(options["samples"], noise, seed, dtype, device)
+    return data, nn.MSELoss(), None
+
+
+def _from_package(name: str, options: Mapping[str, Any], dtype: torch.dtype, device: str) -> Parts:
+    fraction, seed = float(options["validation_fraction"]), options["data_seed"]
+    data = data_sets.by_name(name, fraction, seed, dtype, device)
+    if options["loss"] == "cross-entropy":
+        return data, nn.CrossEntropyLoss(), accuracy
+    return data, nn.MSELoss(), None
+
+
+def _parts(name: str, options: Mapping[str, Any], dtype: torch.dtype, device: str) -> Parts:
+    """Data, loss and metric of a task."""
+    if name == "xor":
+        return _xor(options, dtype, device)
+    return _from_package(name, options, dtype, device)
+
+
+def check_package(task: str) -> None:
+    """See to it that the package with a task's data is there.
+
+    Raises:
+        UserError: If it is not, with what to install.
+    """
+    package = TASKS[task].package
+    if package is not None and importlib.util.find_spec(package) is None:
+        raise UserError(
+            f"task {task!r} reads its data from the package {package}, which is not installed: "
+            "pip install 'lyapopt[bench]'"
+        )
+
+
+def _options_of_other_models(task: str) -> set[str]:
+    """Options that only some models of the task read: a search over models has them all."""
+    return set(options_of(task, TASKS[task].models))

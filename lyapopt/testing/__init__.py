@@ -1,0 +1,1 @@
+"""Pytest kits that third parties can subclass."""

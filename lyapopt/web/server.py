@@ -1,0 +1,117 @@
+"""Listening on an address of this machine, and serving until interrupted."""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import socket
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from lyapopt.errors import UserError
+
+if TYPE_CHECKING:
+    from wsgiref.types import WSGIApplication
+
+__all__ = ["Server", "bind"]
+
+_FIRST_PORT = 8080
+_PORTS_TRIED = 50
+
+
+@dataclass(frozen=True)
+class Server:
+    """A socket that listens.
+
+    Attributes:
+        socket: It.
+        host: Address.
+        port: Port.
+    """
+
+    socket: socket.socket
+    host: str
+    port: int
+
+    @property
+    def url(self) -> str:
+        """What to open in a browser."""
+        named = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http://{named}:{self.port}/"
+
+    def serve(self, app: WSGIApplication) -> None:
+        """Serve an application, a thread for each request, until Ctrl-C."""
+        from werkzeug.serving import WSGIRequestHandler, make_server
+
+        class Silent(WSGIRequestHandler):
+            def log_request(self, *args: Any, **kwargs: Any) -> None:
+                """A poll every ten seconds is nothing to tell."""
+
+        with self.socket:
+            server = make_server(
+                self.host,
+                self.port,
+                app,
+                threaded=True,
+                request_handler=Silent,
+                fd=self.socket.fileno(),
+            )
+            try:
+                server.serve_forever()
+            except KeyboardInterrupt:
+                pass
+            finally:
+                server.server_close()
+
+
+def bind(host: str, port: int | None = None) -> Server:
+    """Listen on a loopback address.
+
+    Args:
+        host: `127.0.0.1`, `::1` or `localhost`.
+        port: Port; `None` takes 8080, or the next one that is free.
+
+    Raises:
+        UserError: If the address is not of this machine alone, or the port is taken.
+    """
+    address = _loopback(host)
+    ports = range(_FIRST_PORT, _FIRST_PORT + _PORTS_TRIED) if port is None else [port]
+    for candidate in ports:
+        try:
+            return Server(_listen(address, candidate), address, candidate)
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                continue
+            raise UserError(f"cannot listen on {host}:{candidate}: {error.strerror}") from error
+    taken = f"port {port} is" if port is not None else f"ports {ports[0]} to {ports[-1]} are"
+    raise UserError(f"{taken} taken; choose another with --port")
+
+
+def _listen(address: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        # A port that was used a minute ago is free; one that is listened on is not.
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((address, port))
+        listening.listen()
+    except OSError:
+        listening.close()
+        raise
+    return listening
+
+
+def _loopback(host: str) -> str:
+    name = host.strip("[]")
+    if name == "localhost":
+        return "127.0.0.1"
+    try:
+        if ipaddress.ip_address(name).is_loopback:
+            return name
+    except ValueError:
+        pass
+    raise UserError(
+        f"--host {host}: the dashboard has no login, and everybody who reaches it can delete "
+        "studies; it listens on 127.0.0.1 only. From elsewhere, use a tunnel: "
+        "ssh -L 8080:127.0.0.1:8080 this-machine"
+    )

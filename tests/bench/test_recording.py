@@ -1,0 +1,135 @@
+"""What a table holds is what a lone training does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from small_case import STEPS, build, small_case
+
+from lyapopt.bench.tables.cache import key_of, table_of
+from lyapopt.bench.tables.curvature import Gradients
+from lyapopt.bench.tables.measures import exponents, measurements
+from lyapopt.bench.tables.recording import MANY, checkpoints_of, record
+from lyapopt.bench.tables.table import Table
+from lyapopt.dynamics import TrainingMap
+from lyapopt.errors import UserError
+from lyapopt.exponents import spectrum
+from lyapopt.probe import Probe
+
+
+@pytest.fixture(scope="module")
+def table() -> Table:
+    return record(small_case())
+
+
+def tame(table: Table) -> list[int]:
+    """Configurations whose rounding errors do not grow."""
+    values = exponents(table, "weights", MANY, 20)
+    return [int(row) for row in np.flatnonzero(values < 0.02)]
+
+
+def test_a_cell_is_what_a_lone_pytorch_loop_gives(table: Table) -> None:
+    for cell in tame(table)[::5]:
+        training = build(table.case.cells[cell])
+        step = TrainingMap([training])
+        model, z = training.model, step.initial_state()
+        for t in range(STEPS):
+            z, loss = step.step_with_losses(z, t)
+            assert loss.item() == pytest.approx(table.losses[cell, t], rel=1e-7)
+        [trained] = step.models(z)
+        x, y = training.validation
+        with torch.no_grad():
+            expected = float(training.loss_fn(trained(x), y))
+        assert table.validation[cell, -1] == pytest.approx(expected, rel=1e-7)
+        assert model is training.model
+
+
+def test_measurements_are_those_of_the_probe(table: Table) -> None:
+    cells = tame(table)[::4]
+    trainings = [build(table.case.cells[cell]) for cell in cells]
+    for horizon in (5, 20):
+        lone = Probe(horizon=horizon, neighbours=MANY).measure(trainings)
+        for cell, expected in zip(cells, lone, strict=True):
+            found = measurements(table, MANY, horizon)[cell]
+            assert found.exponent == pytest.approx(expected.exponent, rel=1e-6, abs=1e-12)
+            assert found.verdict == expected.verdict
+            assert found.low == pytest.approx(expected.low, rel=1e-5, abs=1e-12)
+            assert found.gradient_evaluations == expected.gradient_evaluations
+            assert np.allclose(found.losses, expected.losses, rtol=1e-9)
+
+
+def test_the_tangent_is_that_of_the_spectrum(table: Table) -> None:
+    cells = tame(table)[::6]
+    step = TrainingMap([build(table.case.cells[cell]) for cell in cells])
+    expected = spectrum(step, step.initial_state(), 20, k=1, seed=0).weight_value
+    assert exponents(table, "tangent", 1, 20)[cells] == pytest.approx(expected.numpy(), rel=1e-6)
+
+
+def test_outputs_grow_as_the_probe_measures_them(table: Table) -> None:
+    """The product follows neighbours in outputs; here they are read off the same neighbours."""
+    cells = tame(table)[::6]
+    trainings = [build(table.case.cells[cell]) for cell in cells]
+    lone = Probe(horizon=20, neighbours=2, distance="outputs").measure(trainings)
+    found = exponents(table, "outputs", 2, 20)[cells]
+    assert found == pytest.approx([one.exponent for one in lone], rel=1e-3, abs=1e-5)
+
+
+def test_gradients_and_curvature_are_those_of_autograd() -> None:
+    training = build({"init_seed": 0, "lr": 0.1})
+    step = TrainingMap([training])
+    w = step.weights(step.initial_state())[:, 0]
+    norm, sharpness = Gradients([training]).norm_and_sharpness(w, 0)
+    x, y = training.data
+    batch = training_batch(step)
+    parameters = list(training.model.parameters())
+    loss = training.loss_fn(training.model(x[batch]), y[batch])
+    first = torch.autograd.grad(loss, parameters, create_graph=True)
+    flat = torch.cat([g.reshape(-1) for g in first])
+    rows = [torch.autograd.grad(g, parameters, retain_graph=True) for g in flat]
+    hessian = torch.stack([torch.cat([h.reshape(-1) for h in row]) for row in rows])
+    assert norm.item() == pytest.approx(float(flat.norm().detach()), rel=1e-6)
+    largest = float(torch.linalg.eigvalsh(hessian).abs().max())
+    assert sharpness.item() == pytest.approx(largest, rel=0.1)
+
+
+def training_batch(step: TrainingMap) -> torch.Tensor:
+    return step._systems[0].order.epoch(0)[0]
+
+
+def test_a_table_comes_back_from_its_file_and_is_not_recorded_twice(tmp_path: Path) -> None:
+    said: list[str] = []
+    case = small_case()
+    first = table_of(case, tmp_path, said.append)
+    assert said
+    said.clear()
+    again = table_of(case, tmp_path, said.append)
+    assert not said
+    assert np.array_equal(first.validation, again.validation, equal_nan=True)
+    assert first.facts == again.facts
+
+
+def test_the_key_follows_from_what_is_recorded() -> None:
+    case = small_case()
+    other = small_case()
+    object.__setattr__(other, "axes", {**other.axes, "init_seed": (0, 2)})
+    assert key_of(case) == key_of(small_case())
+    assert key_of(case) != key_of(other)
+
+
+def test_early_checkpoints_and_epochs_are_evaluated() -> None:
+    assert checkpoints_of(60, 4).tolist() == [4, 5, 8, 10, 15, 20, 22, 30, 38, 40, 45, 52, 60]
+
+
+def test_a_training_without_steps_is_refused() -> None:
+    def endless(params):  # type: ignore[no-untyped-def]
+        training = build(params)
+        training.steps = None
+        return training
+
+    case = small_case()
+    object.__setattr__(case, "build", endless)
+    with pytest.raises(UserError, match="number of steps"):
+        record(case)

@@ -1,0 +1,100 @@
+"""A database of its own for each test, of each kind that answers."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import sqlalchemy
+from sqlalchemy import exc
+
+SERVERS = {
+    "postgresql": ("LYAPOPT_TEST_POSTGRESQL", "postgresql+psycopg://postgres@127.0.0.1:5432/test"),
+    "mariadb": ("LYAPOPT_TEST_MARIADB", "mysql+pymysql://root@127.0.0.1:3306/test"),
+}
+_unreachable: dict[str, str] = {}
+
+
+def _server(kind: str) -> sqlalchemy.URL:
+    variable, default = SERVERS[kind]
+    url = sqlalchemy.make_url(os.environ.get(variable, default))
+    if kind not in _unreachable:
+        engine = sqlalchemy.create_engine(url)
+        try:
+            engine.connect().close()
+            _unreachable[kind] = ""
+        except (exc.DBAPIError, ImportError) as error:
+            _unreachable[kind] = str(error).splitlines()[0]
+        engine.dispose()
+    if _unreachable[kind]:
+        how = (
+            f"no {kind} server answers ({_unreachable[kind]}). Start one, set {variable} to the "
+            "URL of a database whose user may create others, and install the drivers with "
+            "pip install 'lyapopt[postgresql,mysql]'"
+        )
+        if kind in os.environ.get("LYAPOPT_REQUIRED_SERVERS", ""):
+            pytest.fail(how)
+        pytest.skip(how)
+    return url
+
+
+@contextmanager
+def _place_on(kind: str) -> Iterator[str]:
+    """URL of an empty place for tables on a server; it is gone afterwards."""
+    server = _server(kind)
+    name = f"lyapopt_{uuid.uuid4().hex[:12]}"
+    # PostgreSQL takes its time to create a database; a schema is as good a place for tables.
+    is_schema = kind == "postgresql"
+    place = f"SCHEMA {name}" if is_schema else f"DATABASE {name}"
+    engine = sqlalchemy.create_engine(server, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.exec_driver_sql(f"CREATE {place}")
+    url = (
+        server.update_query_dict({"options": f"-csearch_path={name}"})
+        if is_schema
+        else server.set(database=name)
+    )
+    try:
+        yield url.render_as_string(hide_password=False)
+    finally:
+        with engine.connect() as connection:
+            connection.exec_driver_sql(f"DROP {place}{' CASCADE' if is_schema else ''}")
+        engine.dispose()
+
+
+@pytest.fixture(params=["sqlite", *SERVERS])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """URL of an empty database that is gone after the test."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path}/study.db"
+        return
+    with _place_on(request.param) as url:
+        yield url
+
+
+@pytest.fixture
+def postgresql_url() -> Iterator[str]:
+    """URL of an empty place on PostgreSQL."""
+    with _place_on("postgresql") as url:
+        yield url
+
+
+@pytest.fixture
+def sqlite_url(tmp_path: Path) -> str:
+    """URL of an empty SQLite database, for what only concerns files."""
+    return f"sqlite:///{tmp_path}/study.db"
+
+
+@pytest.fixture
+def memory(tmp_path: Path) -> Iterator[Path]:
+    """A folder that costs no disk access, where the system has one: many small commits are slow."""
+    if not os.access("/dev/shm", os.W_OK):
+        yield tmp_path
+        return
+    with tempfile.TemporaryDirectory(prefix="lyapopt-", dir="/dev/shm") as folder:
+        yield Path(folder)

@@ -1,0 +1,216 @@
+"""Exponents in a user's own loop, and a learning rate for one network."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import optuna
+import pytest
+import torch
+from networks import Quadratic, tanh_network
+from torch import Tensor, nn
+
+import lyapopt
+from lyapopt.errors import UserError
+from lyapopt.search import SteeringFailedError
+
+
+def batches(count: int, size: int = 8) -> Iterator[tuple[Tensor, Tensor]]:
+    source = torch.Generator().manual_seed(0)
+    for _ in range(count):
+        x = torch.randn(size, 3, generator=source)
+        yield x, x.sum(1, keepdim=True).sin()
+
+
+def network(dropout: float = 0.0) -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Dropout(dropout), nn.Linear(8, 1))
+
+
+def loop(model: nn.Module, optimizer: torch.optim.Optimizer, monitor: Any, steps: int = 12) -> None:
+    for x, y in batches(steps):
+        if monitor is not None:
+            monitor.observe(x, y)
+        optimizer.zero_grad()
+        nn.functional.mse_loss(model(x), y).backward()
+        optimizer.step()
+
+
+@pytest.mark.parametrize(("lr", "verdict"), [(0.05, "edge"), (0.24, "hot")])
+def test_the_exponent_of_a_quadratic_is_exact_also_for_float32_weights(
+    lr: float, verdict: str
+) -> None:
+    model = nn.Linear(1, 1, bias=False)
+    nn.init.ones_(model.weight)
+    optimizer = torch.optim.SGD(model.parameters(), lr=lr)
+    monitor = lyapopt.watch(None, model, optimizer, nn.functional.mse_loss, horizon=10)
+    x = torch.full((1, 1), math.sqrt(5.0))  # curvature 10
+    for _ in range(10):
+        monitor.observe(x, 0 * x)
+    assert monitor.exponent == pytest.approx(math.log(abs(1 - lr * 10)), abs=1e-6)
+    assert monitor.verdict == verdict
+    assert monitor.should_stop() == (verdict == "hot")
+
+
+@pytest.mark.parametrize("kind", [torch.optim.SGD, torch.optim.Adam, torch.optim.RMSprop])
+def test_the_loop_is_the_same_with_and_without_a_monitor(kind: Any) -> None:
+    plain, watched = network(dropout=0.5), network(dropout=0.5)
+    optimizers = [kind(model.parameters(), lr=0.01) for model in (plain, watched)]
+    torch.manual_seed(1)
+    loop(plain, optimizers[0], None)
+    torch.manual_seed(1)
+    monitor = lyapopt.watch(
+        None, watched, optimizers[1], nn.functional.mse_loss, horizon=10, neighbours=2
+    )
+    loop(watched, optimizers[1], monitor)
+    for a, b in zip(plain.parameters(), watched.parameters(), strict=True):
+        assert torch.equal(a, b)
+    assert monitor.is_done
+    assert monitor.gradient_evaluations == 30
+
+
+def test_a_trial_gets_exponent_verdict_and_cost() -> None:
+    study = optuna.create_study()
+    trial = study.ask()
+    model = network()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    monitor = lyapopt.watch(trial, model, optimizer, nn.functional.mse_loss, horizon=10)
+    loop(model, optimizer, monitor)
+    study.tell(trial, 1.0)
+    attributes = study.trials[0].user_attrs
+    assert attributes["verdict"] == "edge"
+    assert attributes["gradient_evaluations"] == 20
+    assert attributes["exponent"] == pytest.approx(monitor.exponent, rel=1e-5)
+
+
+def test_accumulated_batches_are_one_step_of_their_mean() -> None:
+    def exponent(accumulate: int) -> float:
+        model = network()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        monitor = lyapopt.watch(
+            None, model, optimizer, nn.functional.mse_loss, horizon=6, accumulate=accumulate
+        )
+        for x, y in batches(6):
+            for part in range(accumulate):
+                rows = slice(part * 8 // accumulate, (part + 1) * 8 // accumulate)
+                monitor.observe(x[rows], y[rows])
+        assert monitor.exponent is not None
+        return monitor.exponent
+
+    assert exponent(4) == pytest.approx(exponent(1), rel=1e-7)
+
+
+def test_weights_that_are_not_trained_are_not_perturbed_and_modes_are_followed() -> None:
+    def exponent(frozen: bool, mode: bool) -> float:
+        model = network(dropout=0.5)
+        parts = [model[3]] if frozen else model
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        model.requires_grad_(False)
+        for part in parts:
+            part.requires_grad_(True)
+        model.eval()
+        monitor = lyapopt.watch(None, model, optimizer, nn.functional.mse_loss, horizon=6)
+        model.train(mode)  # after the copies were made
+        torch.manual_seed(1)
+        for x, y in batches(6):
+            monitor.observe(x, y)
+        assert monitor.exponent is not None
+        return monitor.exponent
+
+    assert exponent(frozen=True, mode=False) != exponent(frozen=False, mode=False)
+    assert exponent(frozen=False, mode=True) != exponent(frozen=False, mode=False)
+
+
+def test_inputs_may_be_tuples_and_mappings() -> None:
+    class Sum(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.ones(1))
+
+        def forward(self, a: Tensor, b: Tensor) -> Tensor:
+            return self.weight * (a + b)
+
+    def exponent(x: Any) -> float | None:
+        model = Sum()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        monitor = lyapopt.watch(None, model, optimizer, nn.functional.mse_loss, horizon=3)
+        for _ in range(3):
+            monitor.observe(x, torch.zeros(1))
+        return monitor.exponent
+
+    one = torch.ones(1)
+    # The curvature of (w (1 + 1))^2 is eight.
+    assert exponent((one, one)) == pytest.approx(math.log(0.2), abs=1e-6)
+    assert exponent({"a": one, "b": one}) == pytest.approx(math.log(0.2), abs=1e-6)
+
+
+def test_steps_of_uneven_groups_of_batches_are_taken_when_told() -> None:
+    model = nn.Linear(1, 1, bias=False)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
+    monitor = lyapopt.watch(
+        None, model, optimizer, nn.functional.mse_loss, horizon=2, accumulate=None
+    )
+    x = torch.full((1, 1), math.sqrt(5.0))  # curvature 10
+    for group in (1, 3):
+        for _ in range(group):
+            monitor.observe(x, 0 * x)
+        monitor.step()
+    # Gradients add up: growth |1 - 0.5| and then |1 - 1.5|.
+    assert monitor.exponent == pytest.approx(math.log(0.5), abs=1e-6)
+
+
+def test_an_optimizer_of_another_model_is_refused() -> None:
+    optimizer = torch.optim.SGD(network().parameters(), lr=0.1)
+    with pytest.raises(UserError, match="does not train this model"):
+        lyapopt.watch(None, network(), optimizer, nn.functional.mse_loss)
+    model = network()
+    with pytest.raises(UserError, match="horizon"):
+        lyapopt.watch(
+            None,
+            model,
+            torch.optim.SGD(model.parameters(), lr=0.1),
+            nn.functional.mse_loss,
+            horizon=0,
+        )
+
+
+def test_a_run_that_diverges_is_said_to() -> None:
+    model = network()
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e30)
+    monitor = lyapopt.watch(None, model, optimizer, nn.functional.mse_loss)
+    loop(copy.deepcopy(model), optimizer, monitor, 20)
+    assert monitor.verdict == "diverged"
+
+
+def test_steer_finds_the_edge_of_a_quadratic_and_draws_it() -> None:
+    found = lyapopt.steer(Quadratic(curvature=10.0), target=0.01)
+    assert found.status == "crossed"
+    assert 0.2 / 10**0.15 <= found.rate <= 0.2 * 10**0.15
+    assert found.curve["rate"].is_monotonic_increasing
+    assert found.gradient_evaluations == 100 * len(found.curve)
+    figure = found.figure()
+    drawn = found.curve.dropna(subset=["exponent"])
+    assert list(figure.data[0].y) == drawn["exponent"].tolist()
+    assert figure.layout.xaxis.type == "log"
+
+
+def test_steer_gives_intervals_over_neighbours() -> None:
+    curve = lyapopt.steer(tanh_network, {"width": 6}, rates=7).curve.dropna()
+    assert len(curve) > 3
+    assert ((curve["low"] <= curve["exponent"]) & (curve["exponent"] <= curve["high"])).all()
+
+
+def test_steer_explains_what_it_cannot_do() -> None:
+    with pytest.raises(UserError, match="0 < low < high"):
+        lyapopt.steer(Quadratic(), low=1.0, high=0.1)
+    with pytest.raises(UserError, match="rates must be at least 3"):
+        lyapopt.steer(Quadratic(), rates=1)
+
+    def broken(params: Any) -> Any:
+        raise ValueError("no network here")
+
+    with pytest.raises(SteeringFailedError, match="no network here"):
+        lyapopt.steer(broken)

@@ -1,0 +1,156 @@
+import pickle
+import sqlite3
+import stat
+
+import numpy as np
+import pytest
+import sqlalchemy
+
+from lyapopt.store import StoreBusyError, StoreError, TrajectoryRecord, TrajectoryStore
+from lyapopt.store.errors import explain, masked
+
+SECRET = "s3cr3t-pass"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"postgresql+psycopg://me:{SECRET}@db:5432/studies",
+        f"mysql+pymysql://me@db/studies?passwd={SECRET}",
+        f"postgresql://db/studies?password={SECRET}&user=me",
+        f"grpc://me:{SECRET}@host:1234567890",
+    ],
+)
+def test_passwords_in_urls_are_masked(url):
+    assert SECRET not in masked(url)
+    assert "***" in masked(url)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"postgresql+psycopg://me:{SECRET}@127.0.0.1:9/test",
+        f"mysql+pymysql://me:{SECRET}@127.0.0.1:9/test",
+    ],
+)
+def test_a_server_that_does_not_answer_is_said_without_the_password(url):
+    with pytest.raises(StoreBusyError, match="no database server answers there") as caught:
+        TrajectoryStore(url, timeout=2)
+    assert SECRET not in str(caught.value)
+    assert "127.0.0.1:9" in str(caught.value)
+
+
+def test_neither_repr_nor_url_tell_the_password(store):
+    store._url = store._url.set(username="me", password=SECRET)
+    assert SECRET not in repr(store) + store.url
+
+
+def test_a_refused_login_is_said(database_url):
+    url = sqlalchemy.make_url(database_url)
+    if url.get_backend_name() != "mysql":
+        pytest.skip("SQLite has no users, and the PostgreSQL server of the tests trusts everyone")
+    with pytest.raises(StoreError, match="refused the login") as caught:
+        TrajectoryStore(url.set(password=SECRET))
+    assert SECRET not in str(caught.value)
+
+
+def test_a_database_that_does_not_exist_is_said(database_url):
+    url = sqlalchemy.make_url(database_url)
+    if url.get_backend_name() == "sqlite":
+        pytest.skip("SQLite creates the file")
+    with pytest.raises(StoreError, match="the server has no such database"):
+        TrajectoryStore(url.set(database="lyapopt_there_is_none"))
+
+
+def test_a_url_that_is_none_is_answered_with_examples():
+    with pytest.raises(StoreError, match="not the URL of a database"):
+        TrajectoryStore("runs/study.db")
+
+
+@pytest.mark.parametrize("url", ["journal:///study.log", "grpc://localhost:13000"])
+def test_storages_without_sql_are_told_to_give_a_database(url):
+    with pytest.raises(StoreError, match="Give the store a database of its own"):
+        TrajectoryStore(url)
+
+
+def test_a_missing_driver_is_named_with_its_extra():
+    with pytest.raises(StoreError, match=r"pip install 'lyapopt\[postgresql\]'"):
+        TrajectoryStore("postgresql+pg8000://me@host/studies")
+
+
+def test_a_directory_that_does_not_exist_is_said(tmp_path):
+    with pytest.raises(StoreError, match="the file cannot be opened"):
+        TrajectoryStore(f"sqlite:///{tmp_path}/missing/study.db")
+
+
+def test_a_file_that_is_no_database_is_said(tmp_path):
+    path = tmp_path / "study.yaml"
+    path.write_text("version: 1\n" * 100)
+    with pytest.raises(StoreError, match="not an SQLite database"):
+        TrajectoryStore(f"sqlite:///{path}")
+
+
+def test_a_reader_does_not_create_the_file_it_was_to_read(tmp_path):
+    path = tmp_path / "mistyped.db"
+    with pytest.raises(StoreError, match="there is no such file"):
+        TrajectoryStore(f"sqlite:///{path}", create=False)
+    assert not path.exists()
+
+
+def test_a_database_that_cannot_be_written_is_read_and_refused_for_writing(
+    sqlite_url, tmp_path, make_run
+):
+    with TrajectoryStore(sqlite_url) as store:
+        store.record(make_run())
+    (tmp_path / "study.db").chmod(stat.S_IREAD)
+    # The superuser may write every file; a read-only connection binds everyone.
+    url = f"sqlite:///file:{tmp_path}/study.db?mode=ro&uri=true"
+    with TrajectoryStore(url) as store:
+        assert len(store.runs("study")) == 1
+        with pytest.raises(StoreError, match="it cannot be written"):
+            store.record(make_run())
+
+
+def test_a_lock_held_by_another_process_is_said_and_may_be_tried_again(sqlite_url, make_run):
+    with TrajectoryStore(sqlite_url, timeout=0.05) as store:
+        other = sqlite3.connect(sqlite_url.removeprefix("sqlite:///"), isolation_level=None)
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(StoreBusyError, match="another process holds its lock"):
+            store.record(make_run())
+        other.execute("COMMIT")
+        other.close()
+        store.record(make_run())
+        assert len(store.runs("study")) == 1
+
+
+def test_a_full_disk_is_said_and_leaves_what_was_stored(sqlite_url, make_run):
+    engine = sqlalchemy.create_engine(sqlite_url)
+    store = TrajectoryStore(engine)
+    store.record(make_run())
+
+    @sqlalchemy.event.listens_for(engine, "begin")
+    def _limit(connection):
+        pages = connection.exec_driver_sql("PRAGMA page_count").scalar()
+        connection.exec_driver_sql(f"PRAGMA max_page_count = {pages + 5}")
+
+    noise = np.random.default_rng(0).standard_normal((1000, 100))
+    with pytest.raises(StoreError, match="is full"):
+        store.record(make_run(trial_number=1, trajectories=(TrajectoryRecord("w", noise),)))
+    assert store.runs("study")["trial_number"].tolist() == [0]
+    engine.dispose()
+
+
+def test_errors_can_be_sent_between_processes(sqlite_url, tmp_path):
+    with pytest.raises(StoreError) as caught:
+        TrajectoryStore(f"sqlite:///{tmp_path}/missing/study.db")
+    assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
+
+
+def test_what_follows_a_lost_connection_is_worth_another_attempt() -> None:
+    url = sqlalchemy.make_url("postgresql+psycopg://someone@127.0.0.1/somewhere")
+    cut = RuntimeError("can't change 'autocommit' now: connection in transaction status ACTIVE")
+    for error in (
+        sqlalchemy.exc.PendingRollbackError("Can't reconnect until it is rolled back."),
+        sqlalchemy.exc.ProgrammingError("SELECT 1", {}, cut),
+    ):
+        assert isinstance(explain(error, url, "lock"), StoreBusyError)

@@ -1,0 +1,154 @@
+"""Study files whose objective is the user's own function."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from lyapopt.errors import UserError
+from lyapopt.store import TrajectoryStore
+from lyapopt.study.file import check_study, load_study_file
+from lyapopt.study.runner import run_study
+
+OBJECTIVE = """
+import optuna
+import torch
+
+
+def objective(trial, offset):
+    x = trial.suggest_float("x", -1, 1)
+    if x > 0.8:
+        raise RuntimeError("x is too large")
+    if x < -0.8:
+        raise optuna.TrialPruned("x is too small")
+    if -0.1 < x < 0.1:
+        return float("nan")
+    return x**2 + offset + 1e-3 * torch.rand(()).item()
+"""
+STUDY = """
+study_name: own
+storage: sqlite:///{path}/{name}.db
+objective: {{call: "own_objective:objective", kwargs: {{offset: 1.0}}}}
+sampler: random
+n_trials: 40
+"""
+
+
+def run(folder: Path, name: str) -> optuna.Study:
+    (folder / "own_objective.py").write_text(OBJECTIVE)
+    path = folder / f"{name}.yaml"
+    path.write_text(STUDY.format(path=folder, name=name))
+    file = load_study_file(path)
+    run_study(file)
+    return optuna.load_study(study_name="own", storage=file.storage)
+
+
+def test_a_function_s_trials_end_as_it_says(tmp_path: Path) -> None:
+    study = run(tmp_path, "a")
+    assert len(study.trials) == 40
+    for trial in study.trials:
+        x = trial.params["x"]
+        if x > 0.8:
+            assert trial.state == TrialState.FAIL
+        elif x < -0.8 or -0.1 < x < 0.1:  # `on_failure.nan` is `prune` unless the file says else
+            assert trial.state == TrialState.PRUNED
+        else:
+            assert trial.state == TrialState.COMPLETE
+            assert trial.value is not None
+            assert 1 <= trial.value - x**2 < 1.001
+    with TrajectoryStore(f"sqlite:///{tmp_path}/a.db", create=False) as store:
+        reasons = store.runs("own").set_index("trial_number")["reason"]
+    failed = [t.number for t in study.trials if t.params["x"] > 0.8]
+    assert all("x is too large" in reasons[number] for number in failed)
+
+
+def test_the_same_seed_gives_a_function_the_same_numbers(tmp_path: Path) -> None:
+    first, second = run(tmp_path, "a"), run(tmp_path, "b")
+    assert [t.values for t in first.trials] == [t.values for t in second.trials]
+
+
+def test_a_sampler_whose_package_is_installed_runs_by_name(tmp_path: Path) -> None:
+    (tmp_path / "returning.py").write_text(RETURNS)
+    path = tmp_path / "cma.yaml"
+    path.write_text(
+        f"study_name: r\nstorage: sqlite:///{tmp_path}/r.db\nn_trials: 8\nsampler: cma-es\n"
+        'objective: {call: "returning:objective", kwargs: {what: one}}\n'
+    )
+    assert run_study(load_study_file(path)).new == 8
+
+
+def test_a_sampler_whose_package_is_missing_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(check_study._PACKAGES, "CmaEsSampler", "no_such_package_here")
+    path = tmp_path / "cma.yaml"
+    path.write_text(
+        f"study_name: r\nstorage: sqlite:///{tmp_path}/r.db\nn_trials: 8\nsampler: cma-es\n"
+        'objective: {call: "a:b"}\n'
+    )
+    with pytest.raises(UserError, match="pip install no_such_package_here"):
+        load_study_file(path)
+
+
+RETURNS = """
+import math
+from pathlib import Path
+
+
+def objective(trial, what):
+    x = trial.suggest_float("x", 0, 1)
+    returned = {"none": None, "one": x, "pair": (x, -x), "text": "hello", "nan": math.nan}
+    return returned[what]
+"""
+
+
+def returning(folder: Path, what: str, more: str = "") -> list[optuna.trial.FrozenTrial]:
+    (folder / "returning.py").write_text(RETURNS)
+    path = folder / "returning.yaml"
+    path.write_text(
+        f"study_name: r\nstorage: sqlite:///{folder}/r.db\nn_trials: 2\n{more}\n"
+        f'objective: {{call: "returning:objective", kwargs: {{what: {what}}}}}\n'
+    )
+    run_study(load_study_file(path))
+    return optuna.load_study(study_name="r", storage=f"sqlite:///{folder}/r.db").trials
+
+
+@pytest.mark.parametrize(
+    ("what", "reason"),
+    [
+        ("none", "returned None: is there a path without a `return`?"),
+        ("pair", "returned 2 values, and the study has 1 direction"),
+        ("text", "returned 'hello', which is no number"),
+    ],
+)
+def test_what_is_no_value_fails_the_trial_and_says_why(
+    tmp_path: Path, what: str, reason: str
+) -> None:
+    trials = returning(tmp_path, what)
+    assert [trial.state for trial in trials] == [TrialState.FAIL] * 2
+    with TrajectoryStore(f"sqlite:///{tmp_path}/r.db", create=False) as store:
+        assert all(reason in stored for stored in store.runs("r")["reason"])
+
+
+@pytest.mark.parametrize(
+    ("policy", "state"),
+    [("prune", TrialState.PRUNED), ("fail", TrialState.FAIL), ("worst", TrialState.COMPLETE)],
+)
+def test_a_value_that_is_nan_becomes_what_the_file_says(
+    tmp_path: Path, policy: str, state: TrialState
+) -> None:
+    more = f"direction: maximize\non_failure: {{nan: {policy}}}"
+    trials = returning(tmp_path, "nan", more)
+    assert [trial.state for trial in trials] == [state] * 2
+    if policy == "worst":
+        assert [trial.value for trial in trials] == [-math.inf] * 2
+
+
+def test_an_objective_may_have_several_values(tmp_path: Path) -> None:
+    trials = returning(tmp_path, "pair", "directions: [minimize, maximize]")
+    for trial in trials:
+        assert trial.values == [trial.params["x"], -trial.params["x"]]

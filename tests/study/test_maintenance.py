@@ -1,0 +1,193 @@
+"""Creating, upgrading, cleaning, exporting and examining a study database."""
+
+from __future__ import annotations
+
+import multiprocessing
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pandas as pd
+import pytest
+import sqlalchemy
+import worker_study as shared
+
+import lyapopt
+from lyapopt.errors import UserError
+from lyapopt.search._optuna import WORKER_ATTRIBUTE
+from lyapopt.store import RUN_ATTRIBUTE, TrajectoryStore
+from lyapopt.store.view import VIEW_NAME
+from lyapopt.study.doctor import examine
+from lyapopt.study.file import load_study_file
+from lyapopt.study.maintenance import collect_garbage, export, init_storage, upgrade_storage
+from lyapopt.study.runner import run_study
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """URL of a database with a small study in it, to be read only."""
+    folder = tmp_path_factory.mktemp("finished")
+    path = shared.write(folder, f"sqlite:///{folder}/study.db", n_trials=8)
+    run_study(load_study_file(path), settings=shared.QUICK)
+    return f"sqlite:///{folder}/study.db"
+
+
+def _init(url: str, barrier: Any, results: Any) -> None:
+    barrier.wait()
+    try:
+        results.put(init_storage(url))
+    except Exception as error:
+        results.put(repr(error))
+
+
+def test_an_empty_database_may_be_initialised_by_many_processes_at_once(
+    database_url: str,
+) -> None:
+    context = multiprocessing.get_context("fork")
+    barrier, results = context.Barrier(8), context.SimpleQueue()
+    processes = [
+        context.Process(target=_init, args=(database_url, barrier, results)) for _ in range(8)
+    ]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert sorted(results.get() for _ in processes) == [False] * 7 + [True]
+    optuna.create_study(storage=database_url, study_name="study")
+
+
+def test_upgrade_steps_aside_with_the_view_and_puts_it_back(database_url: str) -> None:
+    init_storage(database_url)
+    engine = sqlalchemy.create_engine(database_url)
+    old = "v3.0.0.d"  # the schema before the newest of Optuna's migrations
+    with engine.begin() as connection:
+        head = connection.scalar(sqlalchemy.text("SELECT version_num FROM alembic_version"))
+    before, after = upgrade_storage(database_url)
+    assert before.optuna == after.optuna == head != old
+    assert sqlalchemy.inspect(engine).has_table(VIEW_NAME)
+    engine.dispose()
+
+
+def test_garbage_is_what_no_trial_names(finished: str, tmp_path: Path) -> None:
+    assert collect_garbage(finished, dry_run=True, grace=0.0) == 0
+    [copy] = export(finished, tmp_path / "copy.db")
+    optuna.delete_study(study_name="shared", storage=f"sqlite:///{copy}")
+    assert collect_garbage(f"sqlite:///{copy}", grace=0.0) == 8
+
+
+def test_an_export_is_a_database_of_its_own_with_optunas_study(
+    finished: str, tmp_path: Path
+) -> None:
+    [path] = export(finished, tmp_path / "out" / "share.db")
+    assert [file.name for file in path.parent.iterdir()] == ["share.db"]
+    before = optuna.load_study(study_name="shared", storage=finished)
+    after = optuna.load_study(study_name="shared", storage=f"sqlite:///{path}")
+    assert [t.params for t in after.trials] == [t.params for t in before.trials]
+    assert [t.values for t in after.trials] == [t.values for t in before.trials]
+    a, b = lyapopt.load(finished), lyapopt.load(path)
+    assert a.trajectories().equals(b.trajectories())
+    assert a.exponents.equals(b.exponents)
+    with pytest.raises(UserError, match="exists already"):
+        export(finished, path)
+
+
+def test_an_export_without_trajectories_is_small(finished: str, tmp_path: Path) -> None:
+    [whole] = export(finished, tmp_path / "whole.db")
+    [small] = export(finished, tmp_path / "small.db", trajectories=False)
+    assert small.stat().st_size < whole.stat().st_size
+    assert len(lyapopt.load(small).exponents) == 8
+    assert lyapopt.load(small).trajectories().empty
+
+
+def test_an_exported_study_can_be_gone_on_with(finished: str, tmp_path: Path) -> None:
+    [copy] = export(finished, tmp_path / "copy.db")
+    path = shared.write(tmp_path, f"sqlite:///{copy}", n_trials=10)
+    assert run_study(load_study_file(path), settings=shared.QUICK).new == 2
+    shared.check(path, 10)
+
+
+def test_tables_are_exported_as_csv(finished: str, tmp_path: Path) -> None:
+    files = export(finished, tmp_path, format="csv")
+    assert [file.name for file in files] == [
+        "trials.csv",
+        "exponents.csv",
+        "decisions.csv",
+        "trajectories-shared.csv",
+    ]
+    trials = pd.read_csv(files[0])
+    assert list(trials["trial_number"]) == list(range(8))
+    assert trials["params_lr"].notna().all()
+    loss = pd.read_csv(files[3]).query("name == 'loss' and trial_number == 0")
+    expected = lyapopt.load(finished).trajectories("loss", 0)
+    assert loss["value"].to_numpy() == pytest.approx(expected["value"].to_numpy())
+
+
+def test_tables_are_exported_as_parquet(finished: str, tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow", reason="pip install 'lyapopt[parquet]'")
+    files = export(finished, tmp_path, format="parquet")
+    trials, exponents = pd.read_parquet(files[0]), pd.read_parquet(files[1])
+    assert len(trials) == len(exponents) == 8
+    assert trials["value"].equals(lyapopt.load(finished).trials["value"])
+
+
+def test_a_study_that_is_not_there_is_not_exported(finished: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no study 'shard'"):
+        export(finished, tmp_path / "x.db", "shard")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_doctor_finds_nothing_wrong_with_a_finished_study(finished: str) -> None:
+    findings = examine(finished, deep=True)
+    assert {finding.level for finding in findings} == {"fine"}
+    text = "\n".join(finding.what for finding in findings)
+    assert "study 'shared'" in text
+    assert "intact" in text
+    assert "all series of 8 runs can be read" in text
+
+
+def test_the_doctor_finds_what_is_wrong(finished: str, tmp_path: Path) -> None:
+    [copy] = export(finished, tmp_path / "copy.db")
+    url = f"sqlite:///{copy}"
+    study = optuna.load_study(study_name="shared", storage=url)
+    with TrajectoryStore(url) as store:
+        named = [trial.user_attrs[RUN_ATTRIBUTE] for trial in study.trials]
+        store.mark_interrupted(named[:1])
+        store._owned.dispose()  # type: ignore[union-attr]
+    engine = sqlalchemy.create_engine(url)
+    with engine.begin() as connection:
+        connection.execute(
+            sqlalchemy.text("DELETE FROM lyapopt_run WHERE run = :run"), {"run": named[1]}
+        )
+        connection.execute(
+            sqlalchemy.text("UPDATE lyapopt_block SET data = :data WHERE run = :run"),
+            {"data": b"not a series", "run": named[2]},
+        )
+        connection.exec_driver_sql("PRAGMA user_version = 1")
+    engine.dispose()
+    left = study.ask()
+    study._storage.set_trial_system_attr(left._trial_id, WORKER_ATTRIBUTE, "here/1|999999|1|x")
+    findings = examine(url, deep=True)
+    text = "\n".join(f"{finding.level}: {finding.what}" for finding in findings)
+    assert "wrong: study 'shared': nothing is stored of 1 finished trials (1)" in text
+    assert "wrong: study 'shared': 1 trials ended otherwise than their rows say (0)" in text
+    assert f"wrong: run {named[2]}" in text
+    assert "note: study 'shared': 1 trials were left by workers that died" in text
+
+
+def test_load_needs_no_name_where_there_is_one_study(finished: str) -> None:
+    data = lyapopt.load(finished)
+    assert data.name == "shared"
+    assert len(data.trials) == len(data.runs) == len(data.exponents) == 8
+    assert {"params_lr", "exponent", "verdict", "value"} <= set(data.trials.columns)
+    assert "loss" in data.series_names()
+    assert set(data.trajectories("loss", [0, 1])["trial_number"]) == {0, 1}
+    with pytest.raises(UserError, match="shard"):
+        lyapopt.load(finished, "shard")
+
+
+def test_studies_are_compared_side_by_side(finished: str) -> None:
+    table = lyapopt.compare([lyapopt.load(finished), lyapopt.load(finished)])
+    assert list(table["study_name"]) == ["shared", "shared"]
+    best = optuna.load_study(study_name="shared", storage=finished).best_trial
+    assert list(table["best_trial"]) == [best.number] * 2
+    assert (table["complete"] + table["pruned"] == 8).all()
