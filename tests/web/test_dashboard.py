@@ -36,6 +36,8 @@ BROWSER_FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+# The page draws in software, beside whatever else the machine does.
+PATIENCE = 240_000
 STUDY = """
 study_name: shown
 storage: sqlite:///study.db
@@ -162,6 +164,7 @@ def test_a_browser_shows_exponents_and_verdicts(port: int, database: Path, tmp_p
 
     trial = optuna.load_study(study_name="shown", storage=f"sqlite:///{database}").trials[0]
     address = f"http://127.0.0.1:{port}/"
+    expect.set_options(timeout=PATIENCE)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch_persistent_context(
             str(tmp_path / "profile"), executable_path=CHROMIUM, args=BROWSER_FLAGS
@@ -169,17 +172,21 @@ def test_a_browser_shows_exponents_and_verdicts(port: int, database: Path, tmp_p
         page = browser.new_page()
         broken: list[str] = []
         page.on("pageerror", lambda error: broken.append(str(error)))
+        # What a failure is explained by.
+        page.on("console", lambda message: print(message.type, message.text))
+        page.on("requestfailed", lambda request: print(request.url, request.failure))
+        page.set_default_timeout(PATIENCE)
         page.goto(address)
-        page.get_by_text("shown").first.click(timeout=60_000)
+        page.get_by_role("link", name="shown").first.click()
         page.wait_for_url(re.compile("/dashboard/studies/1"))
-        expect(page.get_by_text("Hyperparameter Importance")).to_be_visible(timeout=60_000)
+        expect(page.get_by_text("Hyperparameter Importance")).to_be_visible()
         page.goto(f"{address}dashboard/studies/1/smartSelection")
         for name in ("exponent", "verdict"):
             header = page.get_by_role("columnheader", name=re.compile(name)).first
-            expect(header).to_be_attached(timeout=60_000)
+            expect(header).to_be_attached()
         page.goto(f"{address}dashboard/studies/1/trials?numbers=0")
         shown = f"exponent {trial.user_attrs['exponent']}"
-        expect(page.get_by_text(shown)).to_be_visible(timeout=60_000)
+        expect(page.get_by_text(shown)).to_be_visible()
         expect(page.get_by_text(f"verdict {trial.user_attrs['verdict']}")).to_be_visible()
         if folder := os.environ.get("LYAPOPT_SCREENSHOTS"):
             page.screenshot(path=f"{folder}/trial.png", full_page=True)
