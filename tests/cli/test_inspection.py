@@ -200,5 +200,5 @@ def test_a_reader_that_leaves_is_no_error(folder: Path) -> None:
     assert process.stderr is not None
     process.stdout.close()
     assert process.stderr.read() == ""
-    assert process.wait(timeout=60) == 1
+    assert process.wait(timeout=300) == 1
     process.stderr.close()

@@ -30,7 +30,7 @@ def stopped_after_first_group(folder: Path, number: int) -> tuple[int, str]:
         assert line, f"it ended early: {seen}"
         seen += line
     process.send_signal(number)
-    _, rest = process.communicate(timeout=100)
+    _, rest = process.communicate(timeout=300)
     return process.returncode, seen + rest
 
 

@@ -32,7 +32,7 @@ def imported_by(folder: Path, *arguments: str) -> tuple[int, str]:
         env=environment(),
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=300,
         check=False,
     )
     return done.returncode, done.stderr.strip().splitlines()[-1]

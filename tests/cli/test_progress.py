@@ -92,7 +92,7 @@ def test_without_colour_a_terminal_gets_no_colour(tmp_path: Path) -> None:
         if not part:
             break
         drawn += part
-    out, _ = process.communicate(timeout=100)
+    out, _ = process.communicate(timeout=300)
     os.close(ours)
     assert process.returncode == 0, drawn.decode()
     assert b"4/4 trials" in drawn or b"0/4 trials" in drawn

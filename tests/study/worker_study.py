@@ -67,7 +67,7 @@ def trials(path: Path) -> list[FrozenTrial]:
 
 def wait_for_running(path: Path) -> None:
     """Until a trial of the study is running."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 240
     while time.monotonic() < deadline:
         try:
             if any(trial.state == TrialState.RUNNING for trial in trials(path)):
