@@ -17,8 +17,9 @@ D = torch.float64
 
 def make(seed: int, kind: Any = SGD, **own: Any) -> Training:
     torch.manual_seed(seed)
+    # No bias before BatchNorm: its gradient is zero but for rounding, and Adam divides by that.
     model = nn.Sequential(
-        nn.Linear(3, 6, dtype=D),
+        nn.Linear(3, 6, bias=False, dtype=D),
         nn.BatchNorm1d(6, dtype=D),
         nn.Tanh(),
         nn.Dropout(0.3),
