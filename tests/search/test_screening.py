@@ -125,6 +125,7 @@ def test_every_candidate_is_measured_counted_and_stored(tmp_path: Any) -> None:
     for trial in kept.trials:
         record = ScreeningRecord.of_trial(trial)
         assert record is not None
+        assert record.chosen is not None
         assert record.gradient_evaluations == 4 * 16
         assert record.candidates[record.chosen].params == trial.params
         assert len({c.params["init_seed"] for c in record.candidates}) == 4
@@ -151,6 +152,21 @@ def test_a_users_rule_is_given_the_candidates() -> None:
 def test_a_rule_that_returns_no_index_is_refused() -> None:
     with pytest.raises(UserError, match="returned 7 for 5 candidates"):
         study(rule=lambda candidates: 7).ask(SPACE.distributions)
+
+
+def test_probes_are_charged_also_where_the_rule_fails() -> None:
+    def broken(candidates: list[ScreenedCandidate]) -> int:
+        raise ValueError("no idea")
+
+    made = study(rule=broken)
+    with pytest.raises(ValueError, match="no idea"):
+        made.ask(SPACE.distributions)
+    made.tell(0, state=optuna.trial.TrialState.FAIL)
+    record = ScreeningRecord.of_trial(made.trials[0])
+    assert record is not None
+    assert record.chosen is None
+    assert len(record.candidates) == 5
+    assert made.trials[0].user_attrs["gradient_evaluations"] == record.gradient_evaluations > 0
 
 
 def test_a_seeded_study_repeats_itself_also_after_pickling() -> None:

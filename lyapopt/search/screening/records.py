@@ -57,14 +57,14 @@ class ScreeningRecord:
 
     Attributes:
         rule: Name of the rule.
-        chosen: Which candidate.
+        chosen: Which candidate; `None` if the rule failed.
         candidates: All of them.
         gradient_evaluations: Cost of all probes.
         examples: Examples they were computed on.
     """
 
     rule: str
-    chosen: int
+    chosen: int | None
     candidates: tuple[ScreenedCandidate, ...]
     gradient_evaluations: float
     examples: int

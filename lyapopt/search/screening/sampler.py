@@ -131,6 +131,8 @@ class ScreeningSampler(BaseSampler):
 
         Raises:
             SteeringFailedError: If no candidate could be probed; the message has the first reason.
+            UserError: If the user's rule returns no index; what the rule itself raises is passed
+                on. The probes are recorded and charged in either case.
         """
         if not search_space:
             return self._base.sample_relative(study, trial, search_space)
@@ -149,7 +151,11 @@ class ScreeningSampler(BaseSampler):
         ]
         if all(one.measurement is None for one in probed):
             raise SteeringFailedError(_reason(probed[0])) from probed[0].error
-        chosen = self._choose(study, measured, search_space, number)
+        try:
+            chosen = self._choose(study, measured, search_space, number)
+        except Exception:
+            self._keep(study, trial, measured, probed, None)  # the probes are paid all the same
+            raise
         self._keep(study, trial, measured, probed, chosen)
         return drawn[chosen]
 
@@ -245,7 +251,7 @@ class ScreeningSampler(BaseSampler):
         trial: FrozenTrial,
         measured: list[ScreenedCandidate],
         probed: list[Probed],
-        chosen: int,
+        chosen: int | None,
     ) -> None:
         spent = [one.measurement for one in probed if one.measurement is not None]
         record = ScreeningRecord(
@@ -256,7 +262,7 @@ class ScreeningSampler(BaseSampler):
             sum(measurement.examples for measurement in spent),
         )
         set_attribute(study, trial, SCREENING, record.as_attribute())
-        start = probed[chosen].start
+        start = None if chosen is None else probed[chosen].start
         if start is not None:
             with self._lock:
                 self._starts[identifier(study, trial)] = start
