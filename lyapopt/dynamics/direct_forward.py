@@ -23,7 +23,7 @@ from lyapopt.dynamics.system import System
 
 _MANY_EXAMPLES = 16  # in a batch: few make many small calls out of one
 _TINY = 16  # units of a layer, up to which a product is cheaper without a matrix product
-
+_MANY_ROWS = 192  # from which this is so
 
 _IN_CACHE = 3 * 2**20
 _IN_MEMORY = 2**30
@@ -87,16 +87,19 @@ class DirectForward:
         self._has_lost_rows = False
         self._bytes_of_row: int | None = None
         self._spread: dict[int, tuple[dict[str, Any], Any]] = {}
-        # Rows do not count here: what a row is computed by must not depend on its company.
-        self.runs_innermost = (
-            _is_tiny(template, self._weights) and first.order.size >= _MANY_EXAMPLES
-        )
+        self._is_tiny = _is_tiny(template, self._weights) and first.order.size >= _MANY_EXAMPLES
         self._binding.bind(shared)
+
+    def wants_innermost(self, rows: int) -> bool:
+        """Whether so many rows are computed faster with the rows innermost in memory."""
+        return self._is_tiny and rows >= _MANY_ROWS
 
     def gradients(
         self, w: Tensor, b: Tensor, batch: Sequence[Tensor], shared: bool, t: int
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Gradients `(rows, P)`, losses `(rows,)` and new buffers `(rows, B)`.
+
+        Weights with rows innermost in memory give gradients that have them so too.
 
         Raises:
             NoRule: If the model calls what has no stacked form here.
@@ -127,8 +130,10 @@ class DirectForward:
             fixed, keys = self._for_trajectories(len(w) // len(self._keys))
             own = batch if shared else [part[rows] for part in batch]
             some = {name: Rows(value.data[rows]) for name, value in fixed.items()}
+            # The memory layout stays as it is, since it says how to compute.
+            alive = w.t()[:, rows].t() if self._is_innermost(w) else w[rows]
             g[rows], losses[rows], buffers[rows] = self._of_stack(
-                w[rows], b[rows], own, shared, t, some, Rows(keys.data[rows])
+                alive, b[rows], own, shared, t, some, Rows(keys.data[rows])
             )
         return g, losses, buffers
 
@@ -148,7 +153,7 @@ class DirectForward:
             part = self._part(fixed, keys, rows)
             found.append(self._of_stack(w[rows], b[rows], own, shared, t, *part))
         g, losses, buffers = zip(*found, strict=True)
-        if self.runs_innermost:
+        if self._is_innermost(w):
             return torch.cat([part.t() for part in g], 1).t(), torch.cat(losses), torch.cat(buffers)
         return torch.cat(g), torch.cat(losses), torch.cat(buffers)
 
@@ -181,11 +186,9 @@ class DirectForward:
         fixed: dict[str, Any],
         keys: Any,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        leaf = (w.t() if self.runs_innermost else w).detach()
-        if self.runs_innermost:
-            leaf = leaf.contiguous()
-        leaf.requires_grad_()
-        parts = self._weights.innermost(leaf) if self.runs_innermost else self._weights.stacks(leaf)
+        innermost = self._is_innermost(w)
+        leaf = (w.t().contiguous() if innermost else w).detach().requires_grad_()
+        parts = self._weights.innermost(leaf) if innermost else self._weights.stacks(leaf)
         moving = {name: part.clone() for name, part in self._buffers.stacks(b).items()}
         self._bind(t, fixed, {n: Rows(p) for n, p in {**parts, **moving}.items()})
         values = batch if shared else [Rows(part) for part in batch]
@@ -195,7 +198,7 @@ class DirectForward:
         (g,) = torch.autograd.grad(loss.data.sum(), leaf)
         flat = [part.reshape(len(w), -1) for part in moving.values()]
         buffers = torch.cat(flat, 1) if flat else b
-        return g.t() if self.runs_innermost else g, loss.data.detach(), buffers.detach()
+        return g.t() if innermost else g, loss.data.detach(), buffers.detach()
 
     def _of_one(
         self, w: Tensor, b: Tensor, batch: Sequence[Tensor], shared: bool, t: int
@@ -207,6 +210,9 @@ class DirectForward:
                 self._system, template, {**self._shared, **fixed}, self._keys[0]
             )
         return self._single.gradients(w, b, batch if shared else [part[0] for part in batch], t)
+
+    def _is_innermost(self, w: Tensor) -> bool:
+        return self._is_tiny and w.stride(0) == 1 and len(w) > 1
 
     def _bind(self, t: int, *tensors: dict[str, Any]) -> None:
         counters = {name: counter + t for name, counter in self._counters.items()}

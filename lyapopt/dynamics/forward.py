@@ -119,7 +119,7 @@ class StackedForward:
 
     def arranged(self, z: Tensor) -> Tensor:
         """States `(systems, trajectories, D)` in the memory layout that gradients want."""
-        if self._direct is None or not self._direct.runs_innermost or z[..., 0].numel() == 1:
+        if self._direct is None or not self._direct.wants_innermost(z[..., 0].numel()):
             return z.contiguous()
         return z.permute(2, 0, 1).contiguous().permute(1, 2, 0)
 

@@ -142,6 +142,42 @@ def test_rows_that_run_in_parts_do_not_change(model: str, monkeypatch: pytest.Mo
         torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-14)
 
 
+@pytest.fixture
+def rows_innermost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small stacks are laid out as large ones of tiny nets are."""
+    monkeypatch.setattr(direct, "_MANY_ROWS", 2)
+    monkeypatch.setattr(direct, "_MANY_EXAMPLES", 1)
+
+
+@pytest.mark.usefixtures("rows_innermost")
+@pytest.mark.parametrize("loss", LOSSES)
+def test_rows_innermost_in_memory_agree_with_vmap(loss: str) -> None:
+    own = [make("tiny", loss, seed) for seed in range(3)]
+    step = TrainingMap(own)
+    assert step.step_with_losses(step.initial_state(), 0)[0].stride(0) == 1
+    assert_both_ways_agree(own)
+
+
+@pytest.mark.usefixtures("rows_innermost")
+def test_rows_innermost_run_in_parts_and_without_the_diverged_ones(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    own = [make("tiny", "mse", seed) for seed in range(9)]
+    whole, parts = TrainingMap(own), TrainingMap(own)
+    z = whole.initial_state()
+    expected = whole.step_with_losses(z, 0)[0]
+    monkeypatch.setattr(direct, "_IN_CACHE", 1)
+    found = parts.step_with_losses(z, 0)[0]
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-14)
+    lost = found.clone()
+    lost[2] = torch.inf
+    for t in (1, 2):
+        found, lost = (parts.step_with_losses(each, t)[0] for each in (found, lost))
+    keep = [row for row in range(9) if row != 2]
+    assert lost[2].isnan().all()
+    torch.testing.assert_close(lost[keep], found[keep], rtol=1e-12, atol=1e-14)
+
+
 def test_a_custom_gradient_is_respected() -> None:
     class Doubled(torch.autograd.Function):
         @staticmethod
