@@ -19,6 +19,7 @@ from typing import Any, Literal, NamedTuple
 import sqlalchemy
 from sqlalchemy import Connection, column, inspect, select, table
 
+from lyapopt.store.aggregation import decodes_slowly, grouped_rows
 from lyapopt.store.engine import make_engine, parse_url, sqlite_path
 from lyapopt.store.errors import RecordNotFoundError, explained, masked
 from lyapopt.store.lookup import check_study
@@ -206,17 +207,15 @@ def _trials(connection: Connection, study_id: int) -> list[StoredTrial]:
             times.order_by(_TIMES.c.number)
         ).all()
     }
-    of_study = TRIALS.c.study_id == study_id
-    attributes = select(ATTRIBUTES.c.trial_id, ATTRIBUTES.c.key, ATTRIBUTES.c.value_json)
-    attributes = attributes.join(TRIALS, TRIALS.c.trial_id == ATTRIBUTES.c.trial_id)
-    for trial_id, key, text in connection.execute(attributes.where(of_study)).all():
+    for trial_id, key, text in _attributes(connection, study_id):
         if trial_id in trials:  # otherwise it began after the first query
             trials[trial_id].attributes[key] = json.loads(text)
     for trial_id, name, value in _params(connection, study_id):
         if trial_id in trials:
             trials[trial_id].params[name] = value
     values = select(VALUES.c.trial_id, VALUES.c.value, VALUES.c.value_type)
-    values = values.join(TRIALS, TRIALS.c.trial_id == VALUES.c.trial_id).where(of_study)
+    values = values.join(TRIALS, TRIALS.c.trial_id == VALUES.c.trial_id)
+    values = values.where(TRIALS.c.study_id == study_id)
     for trial_id, number, kind in connection.execute(values.order_by(VALUES.c.objective)).all():
         if trial_id in trials:
             trials[trial_id].values += (float(_NOT_FINITE.get(kind, number)),)
@@ -225,6 +224,20 @@ def _trials(connection: Connection, study_id: int) -> list[StoredTrial]:
         if trial.state != "complete":
             trial.values = ()
     return list(trials.values())
+
+
+def _attributes(connection: Connection, study_id: int) -> Iterator[tuple[int, str, str]]:
+    """User attributes of all trials: a trial's number in the database, key, value as JSON."""
+    owner, key, value = ATTRIBUTES.c.trial_id, ATTRIBUTES.c.key, ATTRIBUTES.c.value_json
+    join = ATTRIBUTES.join(TRIALS, TRIALS.c.trial_id == owner)
+    of_study = TRIALS.c.study_id == study_id
+    if decodes_slowly(connection):
+        for trial_id, (text, name) in grouped_rows(connection, join, of_study, owner, value, key):
+            yield trial_id, name, text
+    else:
+        query = select(owner, key, value).select_from(join).where(of_study)
+        for trial_id, name, text in connection.execute(query).all():
+            yield trial_id, name, text
 
 
 def _params(connection: Connection, study_id: int) -> Iterator[tuple[int, str, Any]]:
@@ -240,18 +253,23 @@ def _params(connection: Connection, study_id: int) -> Iterator[tuple[int, str, A
     kinds = select(_PARAMS.c.param_name, _PARAMS.c.distribution_json).select_from(join)
     for name, distribution in connection.execute(kinds.where(of_study).distinct()).all():
         readers.setdefault(name, set()).add(_reader(distribution))
-    columns = [_PARAMS.c.trial_id, _PARAMS.c.param_name, _PARAMS.c.param_value]
     is_one = all(len(several) == 1 for several in readers.values())
+    if is_one and decodes_slowly(connection):
+        fields = _PARAMS.c.param_id, _PARAMS.c.param_value, _PARAMS.c.param_name
+        found = grouped_rows(connection, join, of_study, _PARAMS.c.trial_id, *fields)
+        for trial_id, (_, text, name) in sorted(found, key=lambda row: int(row[1][0])):
+            if name in readers:  # otherwise it was suggested after the first query
+                yield trial_id, name, _only(readers[name])(float(text))
+        return
+    columns = [_PARAMS.c.trial_id, _PARAMS.c.param_name, _PARAMS.c.param_value]
     if not is_one:
         columns.append(_PARAMS.c.distribution_json)
     rows = select(*columns).select_from(join).where(of_study).order_by(_PARAMS.c.param_id)
     for trial_id, name, number, *distributions in connection.execute(rows).all():
-        known = readers.get(name)
         if distributions:
             yield trial_id, name, _reader(distributions[0])(number)
-        elif known is not None:
-            [read] = known
-            yield trial_id, name, read(number)
+        elif name in readers:
+            yield trial_id, name, _only(readers[name])(number)
 
 
 class _Reader(NamedTuple):
@@ -267,6 +285,11 @@ class _Reader(NamedTuple):
             case "int":
                 return int(number)
         return number
+
+
+def _only(readers: set[_Reader]) -> _Reader:
+    [reader] = readers
+    return reader
 
 
 @lru_cache(maxsize=1024)

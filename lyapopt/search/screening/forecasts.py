@@ -73,6 +73,6 @@ def _trained(trial: FrozenTrial, sign: float) -> Trained | None:
     """
     record = ScreeningRecord.of_trial(trial)
     values = trial.values or [v for _, v in sorted(trial.intermediate_values.items())[-1:]]
-    if record is None or not values or not math.isfinite(values[0]):
+    if record is None or record.chosen is None or not values or not math.isfinite(values[0]):
         return None
     return record.candidates[record.chosen], sign * values[0]
