@@ -17,7 +17,7 @@ from lyapopt.search.building import seeded
 from lyapopt.search.candidate import Candidate, Outcome
 from lyapopt.search.records import run_record
 from lyapopt.search.training_group import NanPolicy
-from lyapopt.store import RunRecord, TrajectoryStore, new_run_id
+from lyapopt.store import RunRecord, new_run_id
 
 _log = logging.getLogger(__name__)
 
@@ -34,7 +34,6 @@ class FunctionObjective:
 
     Args:
         function: `trial -> value`; may raise `optuna.TrialPruned`.
-        store: Where a header of every trial is kept, or `None`.
         seed: Study seed.
         nan: What becomes of a trial whose value is NaN: it is pruned, failed, or gets `worst`.
         worst: The worst value of each direction of the study.
@@ -46,13 +45,11 @@ class FunctionObjective:
         self,
         function: Callable[[optuna.Trial], float | Sequence[float]],
         *,
-        store: TrajectoryStore | None = None,
         seed: int = 0,
         nan: NanPolicy = "fail",
         worst: Sequence[float] = (math.inf,),
     ) -> None:
         self._function = function
-        self._store = store
         self._nan = nan
         self._worst = tuple(worst)
         self.seed = seed
@@ -69,14 +66,12 @@ class FunctionObjective:
             candidate.outcome = self._outcome(candidate)
             candidate.params = candidate.trial.params
 
-    def finish(self, candidate: Candidate) -> None:
-        """Write the trial's header to the store. Must come before `tell`."""
+    def conclude(self, candidate: Candidate) -> None:
+        """Write the verdict of a trial that has no other to the trial. Must come before `tell`."""
         assert candidate.outcome is not None
         state = candidate.outcome.state
         if state in (attributes.FAILED, attributes.INTERRUPTED):
             candidate.trial.set_user_attr(attributes.VERDICT, state)
-        if self._store is not None:
-            self._store.record(self.record_of(candidate))
 
     def record_of(self, candidate: Candidate) -> RunRecord:
         """What the store keeps of a trial that has ended."""

@@ -257,6 +257,12 @@ class Objective:
 
         Must come before `tell`, which freezes attributes and commits the trial.
         """
+        self.conclude(candidate)
+        if self._store is not None:
+            self._store.record(self.record_of(candidate))
+
+    def conclude(self, candidate: Candidate) -> None:
+        """Write the cost and the verdict of a candidate that has ended to the trial."""
         assert candidate.outcome is not None
         state = candidate.outcome.state
         if state in (attributes.FAILED, attributes.INTERRUPTED):
@@ -266,8 +272,6 @@ class Objective:
         self._charge_probes(candidate)
         cost = attributes.rounded(candidate.gradient_evaluations)
         candidate.trial.set_user_attr(attributes.COST, cost)
-        if self._store is not None:
-            self._store.record(self.record_of(candidate))
 
     def _charge_probes(self, candidate: Candidate) -> None:
         """Add the cost of the probes that a sampler has made for a candidate, once."""

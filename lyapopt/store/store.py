@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -97,8 +97,23 @@ class TrajectoryStore:
         Raises:
             StoreError: If it could not be stored; `StoreBusyError` if trying again may help.
         """
+        self.record_all([run])
+
+    def record_all(self, runs: Iterable[RunRecord]) -> None:
+        """Store some runs in one transaction: all of them or none; see `record`.
+
+        Runs of trials that trained together are written together, since it is the end of a
+        transaction that takes most of the time.
+
+        Args:
+            runs: What to store. They are taken one after the other.
+
+        Raises:
+            StoreError: If they could not be stored; `StoreBusyError` if trying again may help.
+        """
         with self._writing("record a trial in") as connection:
-            write_run(connection, run)
+            for run in runs:
+                write_run(connection, run)
 
     def read(self, run: str) -> RunRecord:
         """One run, as it was recorded.

@@ -182,9 +182,7 @@ def objective(
             raise UserError(f"objective.call: {file.objective.call} is no function but {kind}")
         function = functools.partial(own, **file.objective.kwargs)
         worst = [math.inf if name == "minimize" else -math.inf for name in file.all_directions]
-        return FunctionObjective(
-            function, store=store, seed=file.seed, nan=file.on_failure.nan, worst=worst
-        )
+        return FunctionObjective(function, seed=file.seed, nan=file.on_failure.nan, worst=worst)
     wanted = 2 if file.value == "both" else 1
     if len(file.all_directions) != wanted:
         raise UserError(

@@ -6,6 +6,7 @@ What several processes need to share a study is in `claims`; with one it is the 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -272,12 +273,19 @@ class Execution:
         """
         self._mark_interrupted(candidates)
         left = [candidate for candidate in candidates if candidate.run not in self._told]
-        for act in (self._store_rows, self._tell):
-            for candidate in left:
-                try:
-                    act(candidate)
-                except optuna.exceptions.UpdateFinishedTrialError:
-                    self._throw_away(candidate)
+        left = [candidate for candidate in left if self._is_ours(self._conclude, candidate)]
+        self._store_rows(left)
+        for candidate in left:
+            self._is_ours(self._tell, candidate)
+
+    def _is_ours(self, act: Callable[[Candidate], None], candidate: Candidate) -> bool:
+        """Act on a candidate; whether it was still ours and not taken for dead."""
+        try:
+            act(candidate)
+        except optuna.exceptions.UpdateFinishedTrialError:
+            self._throw_away(candidate)
+            return False
+        return True
 
     def _mark_interrupted(self, candidates: list[Candidate]) -> None:
         """Mark what has not ended, and all of the group if it can only be repeated whole."""
@@ -300,10 +308,16 @@ class Execution:
                     f"its error: {candidate.outcome.reason}"
                 ) from candidate.error
 
-    def _store_rows(self, candidate: Candidate) -> None:
+    def _conclude(self, candidate: Candidate) -> None:
         if candidate.run not in self._stored:
-            self._patience(lambda: self.objective.finish(candidate))
-            self._stored.add(candidate.run)
+            self._patience(lambda: self.objective.conclude(candidate))
+
+    def _store_rows(self, candidates: list[Candidate]) -> None:
+        new = [candidate for candidate in candidates if candidate.run not in self._stored]
+        store = self._store
+        if new and store is not None:
+            self._patience(lambda: store.record_all(map(self.objective.record_of, new)))
+        self._stored.update(candidate.run for candidate in new)
 
     def _tell(self, candidate: Candidate) -> None:
         assert candidate.outcome is not None

@@ -95,7 +95,7 @@ def _watch(watch: Stopwatch, patches: ExitStack) -> None:
     methods = [
         ("optuna", optuna.Study, ("ask", "tell", "get_trials", "set_user_attr")),
         ("optuna", optuna.Trial, ("report", "should_prune", "set_user_attr", "_suggest")),
-        ("recording", TrajectoryStore, ("record",)),
+        ("recording", TrajectoryStore, ("record_all",)),
         ("recording", Recorder, ("observe", "keep", "losses", "trajectories")),
         ("probing", Probe, ("run", "read")),
         ("training", TrainingMap, ("step_with_losses", "evaluate", "of_systems")),
