@@ -6,6 +6,7 @@ A single row runs on plain tensors, as any PyTorch loop would; several run on `R
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import Any
@@ -110,7 +111,7 @@ class DirectForward:
             if not alive.all():
                 return self._of_some(w, b, batch, shared, t, alive.nonzero().squeeze(1))
         found = self._of_all(w, b, batch, shared, t)
-        self._has_lost_rows = not w.is_cuda and not bool(found[1].isfinite().all())
+        self._has_lost_rows = not w.is_cuda and not _all_finite(found[1])
         return found
 
     def whole(
@@ -245,6 +246,12 @@ class DirectForward:
 
 
 _NOTHING = nullcontext()
+
+
+def _all_finite(losses: Tensor) -> bool:
+    if len(losses) == 1:  # where two more operations of torch are a part of the step
+        return math.isfinite(losses.item())
+    return bool(losses.isfinite().all())
 
 
 def _is_tiny(template: nn.Module, weights: Pieces) -> bool:

@@ -47,14 +47,18 @@ class SingleForward:
             self._flat.copy_(w[0])
         if self._counters:
             self._binding.bind({name: counter + t for name, counter in self._counters.items()})
+        moving: dict[str, Tensor] = {}
         with torch.enable_grad():
-            moving = {name: part.clone() for name, part in self._buffers.of(b[0]).items()}
-            self._binding.bind(moving)
+            if b.shape[1]:
+                moving = {name: part.clone() for name, part in self._buffers.of(b[0]).items()}
+                self._binding.bind(moving)
             loss = self._loss(batch, t).reshape(())
             gradients = torch.autograd.grad(loss, self._leaves)
         g = torch.cat([gradient.reshape(-1) for gradient in gradients])
-        flat = [part.detach().reshape(-1) for part in moving.values()]
-        return g.unsqueeze(0), loss.detach().reshape(1), torch.cat([b[0, :0], *flat]).unsqueeze(0)
+        if moving:
+            flat = [part.detach().reshape(-1) for part in moving.values()]
+            b = torch.cat(flat).unsqueeze(0)
+        return g.unsqueeze(0), loss.detach().reshape(1), b
 
     def _loss(self, batch: Sequence[Tensor], t: int) -> Any:
         if not self._needs_layers:
