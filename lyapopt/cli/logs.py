@@ -24,7 +24,7 @@ class _ConsoleHandler(logging.Handler):
         try:
             text = redacted(self.format(record))
             self._console.print(text, markup=False, highlight=False, soft_wrap=True)
-        except Exception:
+        except Exception:  # as every handler of logging does: a log line must not end a program
             self.handleError(record)
 
 

@@ -343,7 +343,7 @@ def main() -> int:
     """The console entry: runs the command line, and returns its exit code."""
     for name in ("stdout", "stderr"):  # a stream that was closed (`>&-`) is None
         if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 (open until exit)
     return run_reporting_failures(app)
 
 

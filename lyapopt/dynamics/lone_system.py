@@ -207,7 +207,7 @@ class LoneSystem:
         self._restore_modes()
         self._optimizer.zero_grad()
         loss = self._loss(self._model, t)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()  # type: ignore[no-untyped-call]  # torch gives it no types
         if self.training.clip_grad_norm is not None:
             nn.utils.clip_grad_norm_(self._parameters, self.training.clip_grad_norm)
         return loss.detach().reshape(())

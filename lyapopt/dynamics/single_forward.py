@@ -49,7 +49,7 @@ class SingleForward:
             self._binding.bind({name: counter + t for name, counter in self._counters.items()})
         moving: dict[str, Tensor] = {}
         with torch.enable_grad():
-            if b.shape[1]:
+            if self._buffers.names:
                 moving = {name: part.clone() for name, part in self._buffers.of(b[0]).items()}
                 self._binding.bind(moving)
             loss = self._loss(batch, t).reshape(())

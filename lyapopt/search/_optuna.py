@@ -151,7 +151,7 @@ def _order_brackets(pruner: optuna.pruners.HyperbandPruner, study: OrderedStudy)
             return [trial for trial in trials if bracket_id(made, trial) == bracket]
 
         made._get_trials, made.get_trials = study._get_trials, get_trials
-        return made  # type: ignore[no-any-return]
+        return made  # type: ignore[no-any-return]  # what Optuna makes is typed as Any
 
     own: Any = pruner
     own._get_bracket_id, own._create_bracket_study = bracket_id, bracket_study
@@ -368,7 +368,7 @@ def intercept(storage: RDBStorage, around: Callable[[Callable[[], Any]], Any]) -
 
         return bool(around(attempt))
 
-    setattr(storage, "set_trial_state_values", set_trial_state_values)  # noqa: B010
+    setattr(storage, "set_trial_state_values", set_trial_state_values)  # noqa: B010 (mypy refuses to assign to a method)
 
 
 def _around(

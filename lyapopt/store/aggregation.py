@@ -39,7 +39,8 @@ def grouped_rows(
         source: Tables.
         where: Which rows.
         owner: What rows are grouped by.
-        fields: Columns, taken as text and never null; only the last may hold any characters.
+        fields: Columns, taken as text and never null. None may hold a record separator, and only
+            the last a unit separator.
     """
     connection.execute(text(f"SET SESSION group_concat_max_len = {_LONGEST}"))
     joined = func.aggregate_strings(func.concat_ws(_FIELD, *fields), _ROW)

@@ -113,6 +113,7 @@ def _timed_probes() -> Iterator[list[float]]:
         spent.append(time.process_time() - start)
         return found
 
+    # Imported names of modules: to mypy they are no attributes that may be set.
     users = (steering.search, screening.sampler)
     for module in users:
         module.probe_all = timed  # type: ignore[attr-defined]

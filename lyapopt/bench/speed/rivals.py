@@ -33,7 +33,7 @@ def eager(training: Training, steps: int = 1) -> Work:
             inputs, target = (x, y) if order.is_full_batch else (x[index], y[index])
             optimizer.zero_grad()
             loss = loss_fn(model(inputs), target)
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()  # type: ignore[no-untyped-call]  # torch gives it no types
             optimizer.step()
         return steps
 

@@ -8,7 +8,7 @@ from types import FunctionType
 from typing import Any, Protocol
 
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F  # noqa: N812 (the name that all of PyTorch uses)
 from torch import Tensor
 
 from lyapopt.dynamics.layers._dropout import Masks, dropout

@@ -21,7 +21,7 @@ def is_innermost(stack: Tensor) -> bool:
 
 def innermost_linear(x: Tensor, w: Tensor, b: Tensor | None) -> Tensor:
     """`x w^T + b` for `(rows, batch, in)`, `(rows, out, in)` and `(rows, out)`."""
-    y: Tensor = _InnermostLinear.apply(x, w, b)  # type: ignore[no-untyped-call]
+    y: Tensor = _InnermostLinear.apply(x, w, b)  # type: ignore[no-untyped-call]  # torch gives it no types
     return y
 
 

@@ -43,7 +43,7 @@ def _of_errors(
     refuse_extra(func.__name__, weight, size_average, reduce, kwargs.pop("pos_weight", None))
     a, b = aligned(input, target)
     if a.shape != b.shape:
-        a, b = torch.broadcast_tensors(a, b)  # type: ignore[no-untyped-call]
+        a, b = torch.broadcast_tensors(a, b)  # type: ignore[no-untyped-call]  # torch gives it no types
     return _reduced(func(a, b, reduction="none", **kwargs), reduction)
 
 
