@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -50,10 +51,10 @@ def _place_on(kind: str) -> Iterator[str]:
     name = f"lyapopt_{uuid.uuid4().hex[:12]}"
     # PostgreSQL takes its time to create a database; a schema is as good a place for tables.
     is_schema = kind == "postgresql"
-    place = f"SCHEMA {name}" if is_schema else f"DATABASE {name}"
+    place = "SCHEMA" if is_schema else "DATABASE"
     engine = sqlalchemy.create_engine(server, isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:
-        connection.exec_driver_sql(f"CREATE {place}")
+        connection.exec_driver_sql(f"CREATE {place} {name}")
     url = (
         server.update_query_dict({"options": f"-csearch_path={name}"})
         if is_schema
@@ -62,9 +63,22 @@ def _place_on(kind: str) -> Iterator[str]:
     try:
         yield url.render_as_string(hide_password=False)
     finally:
-        with engine.connect() as connection:
-            connection.exec_driver_sql(f"DROP {place}{' CASCADE' if is_schema else ''}")
+        _drop(engine, f"DROP {place} IF EXISTS {name}{' CASCADE' if is_schema else ''}")
         engine.dispose()
+
+
+def _drop(engine: sqlalchemy.Engine, statement: str, attempts: int = 5) -> None:
+    """Drop a place; servers refuse at times while others drop theirs, or connections close."""
+    for left in reversed(range(attempts)):
+        try:
+            with engine.connect() as connection:
+                connection.exec_driver_sql(statement)
+        except exc.DBAPIError:
+            if not left:
+                raise
+            time.sleep(0.5)
+        else:
+            return
 
 
 @pytest.fixture(params=["sqlite", *SERVERS])
