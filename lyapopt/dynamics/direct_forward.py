@@ -249,7 +249,7 @@ _NOTHING = nullcontext()
 
 
 def _all_finite(losses: Tensor) -> bool:
-    if len(losses) == 1:  # where two more operations of torch are a part of the step
+    if len(losses) == 1:  # a single system makes so short a step that two operations show
         return math.isfinite(losses.item())
     return bool(losses.isfinite().all())
 

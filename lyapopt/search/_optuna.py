@@ -501,7 +501,7 @@ def draw_relative(
         good.append(below)
         return sampler._compute_acquisition_func(samples, below, above)
 
-    setattr(once, "_compute_acquisition_func", remember)  # noqa: B010
+    setattr(once, "_compute_acquisition_func", remember)  # noqa: B010 (mypy refuses to assign to a method)
     drawn = [once.sample_relative(study, trial, space)]
     if not good or count == 1:  # still in its random start
         return drawn * count
