@@ -143,6 +143,7 @@ def steering_sampler(
         target=how.target,
         rates_at_once=how.rates_at_once,
         rounds=how.rounds,
+        reuse=how.reuse,
         seed=replay.seed,
     )
 

@@ -18,6 +18,7 @@ from lyapopt.bench.tables.table import Table
 from lyapopt.search import attributes
 from lyapopt.search.seeding import SeededSampler
 from lyapopt.search.space import SearchSpace, SeedParameter
+from lyapopt.search.steering.records import DRAWN, SteeringRecord
 
 FIRST_REPORT = 20
 
@@ -139,7 +140,7 @@ def run_trials(
         sampler: Of trials.
         pruner: Asked at `report_steps`; without one a trial is evaluated at its end only.
         watch: How every trial is probed, for pruners that read exponents.
-        paid: Steps of every trial that its sampler's probe has made already.
+        paid: Steps of every probed trial that its sampler's probe has made already.
     """
     study = replay.study(sampler, pruner)
     reports = [replay.table.facts.steps] if pruner is None else report_steps(replay.table)
@@ -148,7 +149,7 @@ def run_trials(
         if watch is not None:
             replay.charge(watch.neighbours * watch.horizon)
             _show(trial, replay, cell, watch)
-        _train(replay, study, trial, cell, paid, reports)
+        _train(replay, study, trial, cell, _paid(trial, paid), reports)
 
 
 def _train(
@@ -175,6 +176,12 @@ def _train(
             study.tell(trial, state=TrialState.PRUNED)
             return
     study.tell(trial, value)
+
+
+def _paid(trial: optuna.Trial, steps: int) -> int:
+    """Steps of a trial that its probe has made; none where its rate was drawn without one."""
+    record = SteeringRecord.of_trial(trial.study.trials[trial.number]) if steps else None
+    return 0 if record is not None and record.status == DRAWN else steps
 
 
 def report_steps(table: Table) -> list[int]:
@@ -212,7 +219,7 @@ def run_ranked(
         steps: For which every candidate is trained.
         keep: How many are trained to the end; fewer where the budget is too small.
         by: `validation` or `training`.
-        paid: Steps of every candidate that its sampler's probe has made already.
+        paid: Steps of every probed candidate that its sampler's probe has made already.
 
     Source: R. Egele et al., arXiv:2307.15422 and 2404.04111.
     """
@@ -226,7 +233,7 @@ def run_ranked(
     while not begun or replay.spent + dearest + keep * rest <= replay.limit:
         before = replay.spent
         trial, cell = replay.ask(study)
-        replay.charge(max(0, steps - paid))
+        replay.charge(max(0, steps - _paid(trial, paid)))
         if by == "validation":
             score = replay.evaluate(cell, steps)
         else:

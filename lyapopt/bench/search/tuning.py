@@ -22,19 +22,21 @@ from lyapopt.bench.tables.cache import table_of
 from lyapopt.bench.tables.cases import HELD_IN, cases_of
 from lyapopt.bench.tables.table import Table
 
-SEEDS = 6
+SEEDS = 10
 
 
 def variants() -> Iterator[Ranked]:
     """What is tried: one setting changed at a time, and rounds with parts together."""
     yield RANKED
+    for reuse in (None, 0.15, 0.25, 0.4, 0.6):
+        yield _steered(reuse=reuse)
     for horizon in (5, 15, 20):
         yield _steered(horizon=horizon)
     for target in (0.003, 0.01, 0.03):
         yield _steered(target=target)
     for rounds, part in itertools.product((2, 3, 4), (1 / 16, 1 / 8, 1 / 5, 1 / 4)):
         yield dataclasses.replace(_steered(rounds=rounds), part=part)
-    for share in (0.05, 0.2, 0.33):
+    for share in (0.33, 0.5, 0.6, 0.8, 0.9):
         yield dataclasses.replace(RANKED, share=share)
 
 

@@ -110,17 +110,29 @@ class _Network:
 _FEW = {"activation": ("relu", "tanh", "gelu")}
 _MLP = {"model": "mlp", "hidden": [32, 32], "steps": 400, "batch_size": 64}
 
+_RECURRENT = {"units": 16, "steps": 300, "batch_size": 64}
+_INITS = {"init": ("default", "orthogonal", "normal")}
+
 _SMALL = {"model": "mlp", "hidden": [16], "steps": 200, "batch_size": 32}
 
 NETWORKS: Mapping[str, _Network] = {
     "digits-mlp": _Network("digits", _MLP, is_held_in=True),
     "mnist1d-mlp": _Network("mnist1d", _MLP, is_held_in=True),
     "concrete-mlp": _Network("concrete", _MLP, is_held_in=True),
+    "digits-deep": _Network(
+        "digits", {**_MLP, "hidden": [16] * 4, "steps": 300}, _FEW, (0, 1), is_held_in=True
+    ),
+    "digits-rnn": _Network(
+        "digits", _RECURRENT | {"model": "rnn"}, _INITS, (0, 1), is_held_in=True
+    ),
+    "digits-gru": _Network(
+        "digits", _RECURRENT | {"model": "gru"}, _INITS, (0, 1), is_held_in=True
+    ),
     "mnist5k-mlp": _Network("mnist5k", {**_MLP, "hidden": [16]}, _FEW, (0, 1)),
     "mnist1d-gru": _Network(
         "mnist1d",
-        {"model": "gru", "patch": 8, "units": 16, "steps": 300, "batch_size": 64},
-        {"init": ("default", "orthogonal", "normal")},
+        {**_RECURRENT, "model": "gru", "patch": 8},
+        _INITS,
         (0, 1),
     ),
     "diamonds-mlp": _Network("diamonds", _MLP),

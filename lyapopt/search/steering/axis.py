@@ -42,6 +42,11 @@ class Axis:
             low, high = math.log(low), math.log(high)
         self.low, self.high = low, high
 
+    @property
+    def decade(self) -> float:
+        """Length of a decade; without logarithms it stands for a quarter of the range."""
+        return math.log(10) if self.is_log else (self.high - self.low) / 4
+
     def value(self, coordinate: float) -> int | float:
         """The nearest value that the parameter can take."""
         d = self._distribution

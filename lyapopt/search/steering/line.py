@@ -12,7 +12,7 @@ from lyapopt.search.steering.axis import Axis
 Status = Literal["crossed", "cold", "hot", "dead"]
 """Where the target was met: in the line, above it (all rates are cold), below it, or nowhere."""
 
-RESOLUTION = math.log(10) / 4  # a quarter of a decade
+RESOLUTION = 1 / 4  # decades
 _GUESS_FACTOR = math.log(10) / 4
 
 
@@ -52,12 +52,14 @@ class Line:
         axis: Of the steered parameter.
         target: Exponent to be met, nats per step.
         guess: Coordinate near which other lines had their edge.
+        window: Coordinates between which the edge is expected; the whole axis where there is none.
         points: Rates that were probed, in ascending order.
     """
 
     axis: Axis
     target: float
     guess: float | None = None
+    window: tuple[float, float] | None = None
     points: list[Point] = field(default_factory=list)
 
     def next_values(self, count: int) -> list[int | float]:
@@ -81,8 +83,8 @@ class Line:
     def bracket(self) -> tuple[float, float]:
         """Coordinates between which the edge lies."""
         cold, hot = self._ends()
-        low = self.axis.low if cold is None else cold.coordinate
-        return low, self.axis.high if hot is None else hot.coordinate
+        low, high = self.window or (self.axis.low, self.axis.high)
+        return low if cold is None else cold.coordinate, high if hot is None else hot.coordinate
 
     @property
     def status(self) -> Status:
@@ -130,4 +132,4 @@ class Line:
         return cold, None
 
     def _resolution(self) -> float:
-        return RESOLUTION if self.axis.is_log else (self.axis.high - self.axis.low) / 16
+        return RESOLUTION * self.axis.decade

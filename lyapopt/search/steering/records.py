@@ -15,6 +15,10 @@ STEERING: Final = "lyapopt:steering"
 """User attribute of a trial: its probes, as plain JSON."""
 
 
+DRAWN: Final = "drawn"
+"""Status of a rate that was drawn around edges that are known, without probes."""
+
+
 @dataclass(frozen=True)
 class SteeringRecord:
     """How a trial's rate was found.
@@ -24,12 +28,13 @@ class SteeringRecord:
         value: What was chosen.
         exponent: The exponent there as steering sees it, nats per step; `None` where there is none.
         target: The exponent that was aimed at.
-        status: `crossed`, `cold`, `hot` or `dead`.
+        status: `crossed`, `cold`, `hot` or `dead`; `drawn` where nothing was probed.
         edge: The rate at the crossing, if there is one.
         optimizer: Class of the optimiser (`SGD`, `momentum`, `Adam`, ...): targets differ.
         gradient_evaluations: Cost of all probes.
         examples: Examples they were computed on.
         probes: Rate, exponent and verdict of each, ascending.
+        line: The other parameters without the seeds: lines that have it in common are alike.
     """
 
     name: str
@@ -42,6 +47,7 @@ class SteeringRecord:
     gradient_evaluations: float
     examples: int
     probes: tuple[tuple[float, float | None, str], ...]
+    line: str = ""
 
     def as_attribute(self) -> dict[str, Any]:
         """JSON without NaN, numbers rounded to six digits."""
@@ -56,6 +62,7 @@ class SteeringRecord:
             "gradient_evaluations": self.gradient_evaluations,
             "examples": self.examples,
             "probes": [[v, _plain(e), str(verdict)] for v, e, verdict in self.probes],
+            "line": self.line,
         }
 
     @classmethod

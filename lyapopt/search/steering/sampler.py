@@ -29,7 +29,8 @@ from lyapopt.search.space import Entry, SearchSpace
 from lyapopt.search.steering.axis import Axis
 from lyapopt.search.steering.declared import declared_space, is_numeric, key_of
 from lyapopt.search.steering.probing import ProbedStart
-from lyapopt.search.steering.records import STEERING
+from lyapopt.search.steering.records import STEERING, SteeringRecord
+from lyapopt.search.steering.reuse import FormerEdges, line_name
 from lyapopt.search.steering.search import Request, SearchSettings, Steered, steer_lines
 from lyapopt.search.steering.target import History
 
@@ -65,6 +66,10 @@ class EdgeOfChaosSampler(BaseSampler):
             the fewest gradients, more make wider and fewer stacks.
         rounds: Rounds of probes at most. The search ends when the edge is known to a quarter of a
             decade.
+        reuse: Use edges again: of trials that differ in their seeds alone (`SeedParameter`s of
+            `search_space`) the first is steered, and the rates of the others are drawn around its
+            rate, without probes, with this standard deviation in decades; other trials are
+            searched near the edges that are known. `None` steers every trial by its own probes.
         seed: Seed of the study, as its objective has it; networks and targets follow from it and
             the trial number. `None` draws one.
 
@@ -94,6 +99,7 @@ class EdgeOfChaosSampler(BaseSampler):
         search_space: SearchSpace | Mapping[str, Entry] | None = None,
         rates_at_once: int = 3,
         rounds: int = 3,
+        reuse: float | None = None,
         seed: int | None = None,
     ) -> None:
         if not callable(build):
@@ -103,9 +109,6 @@ class EdgeOfChaosSampler(BaseSampler):
                 "EdgeOfChaosSampler: target must be 'adaptive' or a positive number, not "
                 f"{target!r}"
             )
-        for name, count in (("rates_at_once", rates_at_once), ("rounds", rounds)):
-            if isinstance(count, bool) or not isinstance(count, int) or count < 1:
-                raise UserError(f"EdgeOfChaosSampler: {name} must be at least 1, not {count!r}")
         self._base = without_probes("EdgeOfChaosSampler", base or TPESampler())
         self._space = declared_space(search_space, steer)
         self._settings = SearchSettings(
@@ -115,6 +118,7 @@ class EdgeOfChaosSampler(BaseSampler):
             target=None if isinstance(target, str) else float(target),
             rates_at_once=rates_at_once,
             rounds=rounds,
+            reuse=reuse,
             seed=secrets.randbits(32) if seed is None else seed,
         )
         self._drawn: dict[_Key, dict[str, Any]] = {}
@@ -122,6 +126,7 @@ class EdgeOfChaosSampler(BaseSampler):
         self._known: dict[_Key, frozenset[str]] = {}
         self._said: set[str] = set()
         self._history = History()
+        self._edges = FormerEdges()
         self._lock = threading.Lock()
 
     @property
@@ -269,10 +274,11 @@ class EdgeOfChaosSampler(BaseSampler):
         found = steer_lines(
             self._settings,
             [
-                Request(dict(params), number, axis)
+                Request(dict(params), number, axis, self._line_of(params))
                 for params, number in zip(list_of_params, numbers, strict=True)
             ],
             history,
+            self._former(trials[0].study) if trials else [],
         )
         keys: list[_Key | str] = [identifier(trial.study, trial) for trial in trials or ()]
         keys = keys or [key_of(params) for params in list_of_params]
@@ -298,8 +304,10 @@ class EdgeOfChaosSampler(BaseSampler):
         key = identifier(study, trial)
         steered = self._answer(key, params)
         if steered is None:
-            request = Request(params, logical_number(trial), Axis(distribution))
-            [steered] = steer_lines(self._settings, [request], self._history.ranked(study))
+            number, axis = logical_number(trial), Axis(distribution)
+            request = Request(params, number, axis, self._line_of(params))
+            ranked, former = self._history.ranked(study), self._former(study)
+            [steered] = steer_lines(self._settings, [request], ranked, former)
         with self._lock:
             self._answers[key] = steered
             self._known[key] = frozenset(params)
@@ -308,6 +316,15 @@ class EdgeOfChaosSampler(BaseSampler):
         if steered.error is not None:
             raise steered.error
         return steered.value
+
+    def _former(self, study: optuna.Study) -> list[SteeringRecord]:
+        """Edges of former trials, if they are to be used again."""
+        return [] if self._settings.reuse is None else self._edges.of(study)
+
+    def _line_of(self, params: Mapping[str, Any]) -> str:
+        if self._settings.reuse is None:
+            return ""
+        return line_name(params, () if self._space is None else self._space.seeds)
 
     def _answer(self, key: _Key, params: Mapping[str, Any]) -> Steered | None:
         with self._lock:
@@ -362,11 +379,16 @@ class EdgeOfChaosSampler(BaseSampler):
     def __getstate__(self) -> dict[str, Any]:
         state = self.__dict__.copy()
         del state["_lock"]
-        return state | {"_answers": {}, "_drawn": {}, "_known": {}, "_history": History()}
+        return state | {"_answers": {}, "_drawn": {}, "_known": {}, **_unread()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._lock = threading.Lock()
+
+
+def _unread() -> dict[str, Any]:
+    """What a copy of a sampler in another process reads anew."""
+    return {"_history": History(), "_edges": FormerEdges()}
 
 
 def find_steering(sampler: BaseSampler) -> EdgeOfChaosSampler | None:

@@ -16,6 +16,7 @@ from lyapopt.search.steering.growth import is_wild, settled_exponent
 from lyapopt.search.steering.line import Line, Point
 from lyapopt.search.steering.probing import Probed, ProbedStart, probe_all
 from lyapopt.search.steering.records import SteeringRecord
+from lyapopt.search.steering.reuse import crossings, drawn_record, is_an_edge, window
 from lyapopt.search.steering.target import adaptive_target
 
 _ENOUGH_EDGES = 5  # former trials, before their edges are a guess
@@ -35,8 +36,13 @@ class SearchSettings:
         steer: Name of the steered parameter.
         target: Exponent to be met, nats per step; `None` learns it.
         rates_at_once: Rates of a line that are probed together.
-        rounds: Rounds of probes at most.
+        rounds: Rounds of probes at most; one less near the edges of other lines.
+        reuse: Spread of rates around the edges of lines that differ in their seeds alone, in
+            decades; `None` searches every line.
         seed: Study seed.
+
+    Raises:
+        UserError: If a number is out of its range.
     """
 
     build: Build
@@ -45,7 +51,24 @@ class SearchSettings:
     target: float | None = None
     rates_at_once: int = 3
     rounds: int = 3
+    reuse: float | None = None
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("rates_at_once", "rounds"):
+            count = getattr(self, name)
+            if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+                raise UserError(f"EdgeOfChaosSampler: {name} must be at least 1, not {count!r}")
+        if self.reuse is not None and not _is_spread(self.reuse):
+            raise UserError(
+                "EdgeOfChaosSampler: reuse must be None or decades of at least 0, such as 0.25, "
+                f"not {self.reuse!r}"
+            )
+
+
+def _is_spread(value: object) -> bool:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_number and 0 <= value < math.inf
 
 
 @dataclass
@@ -56,11 +79,13 @@ class Request:
         params: Of the trial.
         number: Its logical number.
         axis: Of the steered parameter.
+        line: What it has in common with lines that differ in their seeds alone.
     """
 
     params: Mapping[str, Any]
     number: int
     axis: Axis
+    line: str = ""
 
 
 @dataclass(frozen=True)
@@ -84,39 +109,63 @@ class Steered:
 class _Search:
     request: Request
     line: Line
+    rounds: int
     kind: str = ""
     starts: dict[float, ProbedStart] = field(default_factory=dict)
     gradient_evaluations: float = 0.0
     examples: int = 0
     error: SteeringFailedError | None = None
 
+    def next_values(self, settings: SearchSettings) -> list[int | float]:
+        """Rates to probe next, if any."""
+        if self.error is not None or not self.rounds:
+            return []
+        self.rounds -= 1
+        return self.line.next_values(settings.rates_at_once)
+
 
 def steer_lines(
     settings: SearchSettings,
     requests: Sequence[Request],
     history: Sequence[SteeringRecord] = (),
+    former: Sequence[SteeringRecord] = (),
 ) -> list[Steered]:
     """Find the rate of every request at which the exponent meets its target.
+
+    With `reuse` one line of those that differ in their seeds alone is searched, and the rates of
+    the others are drawn around its edge.
 
     Args:
         settings: How.
         requests: The lines.
         history: Records of finished trials, best first: where targets and first guesses come from.
+        former: Records of all former trials that have an edge, in their order, for `reuse`.
 
     Returns:
         One result a request, in their order.
     """
-    edge = _usual_edge(history)
-    searches = [_begin(request, edge) for request in requests]
-    for _ in range(settings.rounds):
-        wanted = [
-            (search, value)
-            for search in searches
-            if search.error is None
-            for value in search.line.next_values(settings.rates_at_once)
-        ]
-        if not wanted:
-            break
+    if settings.reuse is None:
+        edge = _usual_edge(history)
+        return _search_all(settings, [_begin(r, edge, settings) for r in requests], history)
+    firsts = {request.line: place for place, request in reversed([*enumerate(requests)])}
+    edges, found = list(former), dict[int, Steered]()
+    for places in (firsts.values(), range(len(requests))):
+        waiting = sorted(set(places) - set(found))
+        drawn = [place for place in waiting if crossings(edges, requests[place].line)]
+        found.update((place, _draw(requests[place], edges, settings)) for place in drawn)
+        searched = [place for place in waiting if place not in found]
+        searches = [_begin_near(requests[place], edges, settings) for place in searched]
+        results = _search_all(settings, searches, history)
+        found.update(zip(searched, results, strict=True))
+        edges += [one.record for one in results if one.record and is_an_edge(one.record)]
+    return [found[place] for place in range(len(requests))]
+
+
+def _search_all(
+    settings: SearchSettings, searches: Sequence[_Search], history: Sequence[SteeringRecord]
+) -> list[Steered]:
+    """Search lines, each round of all of them in one batch."""
+    while wanted := [(s, value) for s in searches for value in s.next_values(settings)]:
         jobs = [
             ({**search.request.params, settings.steer: value}, search.request.number)
             for search, value in wanted
@@ -134,9 +183,27 @@ def _usual_edge(history: Sequence[SteeringRecord]) -> float | None:
     return edges[len(edges) // 2] if len(kinds) == 1 and len(edges) >= _ENOUGH_EDGES else None
 
 
-def _begin(request: Request, edge: float | None) -> _Search:
+def _begin(request: Request, edge: float | None, settings: SearchSettings) -> _Search:
     guess = None if edge is None else request.axis.coordinate(edge)
-    return _Search(request, Line(request.axis, math.nan, guess))
+    return _Search(request, Line(request.axis, math.nan, guess), settings.rounds)
+
+
+def _begin_near(
+    request: Request, former: Sequence[SteeringRecord], settings: SearchSettings
+) -> _Search:
+    """A search near the edges of other lines, if there are any."""
+    if not former:
+        return _begin(request, None, settings)
+    line = Line(request.axis, math.nan, window=window(former, request.line, request.axis))
+    return _Search(request, line, max(1, settings.rounds - 1))
+
+
+def _draw(request: Request, former: Sequence[SteeringRecord], settings: SearchSettings) -> Steered:
+    """A rate around the edges of lines that are alike."""
+    assert settings.reuse is not None
+    known = crossings(former, request.line)
+    record = drawn_record(known, request.axis, settings.reuse, settings.seed, request.number)
+    return Steered(record.value, record)
 
 
 def _take(
@@ -198,6 +265,7 @@ def _result(search: _Search, settings: SearchSettings) -> Steered:
         gradient_evaluations=search.gradient_evaluations,
         examples=search.examples,
         probes=tuple((float(p.value), p.exponent, str(p.verdict)) for p in line.points),
+        line=request.line,
     )
     return Steered(value, record, search.starts.get(value), search.error)
 

@@ -18,7 +18,8 @@ class EdgeOfChaosSampler:
                  probe: Probe | None = None, steer: str = "lr",
                  target: float | str = "adaptive",
                  search_space: SearchSpace | None = None, rates_at_once: int = 3,
-                 rounds: int = 3, seed: int | None = None): ...
+                 rounds: int = 3, reuse: float | None = None,
+                 seed: int | None = None): ...
 
 class ScreeningSampler:
     def __init__(self, base: BaseSampler | None = None, *, build: Build,
@@ -65,6 +66,7 @@ RANGES: dict[tuple[str, str], Range] = {
     ),
     ("EdgeOfChaosSampler", "rates_at_once"): _POSITIVE,
     ("EdgeOfChaosSampler", "rounds"): _POSITIVE,
+    ("EdgeOfChaosSampler", "reuse"): _NOT_NEGATIVE,
     ("ScreeningSampler", "candidates"): _POSITIVE,
     ("ScreeningSampler", "rule"): Range(
         "forecast, paper, or the import path of a function (package.module:name)",

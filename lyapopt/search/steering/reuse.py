@@ -1,0 +1,116 @@
+"""Edges that were found before: where lines that differ in their seeds alone have theirs, too.
+
+The rate at which perturbations begin to grow depends on the network, the optimiser and the data,
+and little on the seed. A line whose edge is known therefore needs no probes; one of another
+network is searched near the edges of the others.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import optuna
+import torch
+
+from lyapopt.dynamics.randomness import generator
+from lyapopt.search.steering.axis import Axis
+from lyapopt.search.steering.declared import key_of
+from lyapopt.search.steering.records import DRAWN, SteeringRecord
+
+_WINDOW = 2.0  # decades on either side of former edges
+
+
+class FormerEdges:
+    """Records of the steered trials of studies, whatever became of them, in their order.
+
+    A record does not change once it is written, so that each is read once.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[str, dict[int, SteeringRecord]] = {}
+
+    def of(self, study: optuna.Study) -> list[SteeringRecord]:
+        """The records of trials whose rates were found by probes."""
+        known = self._known.setdefault(study.study_name, {})
+        for trial in study.get_trials(deepcopy=False):
+            if trial.number not in known:
+                record = SteeringRecord.of_trial(trial)
+                if record is not None:
+                    known[trial.number] = record
+        return [known[number] for number in sorted(known) if is_an_edge(known[number])]
+
+
+def is_an_edge(record: SteeringRecord) -> bool:
+    """Whether a rate was found by probes and tells other lines where to look."""
+    return record.status not in ("dead", DRAWN)
+
+
+def line_name(params: Mapping[str, Any], seeds: Iterable[str]) -> str:
+    """What lines that differ in their seeds alone have in common.
+
+    Args:
+        params: Of a trial, without the steered one.
+        seeds: Names of those among them that are seeds.
+
+    Example:
+        >>> line_name({"init_seed": 3, "activation": "relu"}, ["init_seed"])
+        "[('activation', \\"'relu'\\")]"
+    """
+    return key_of({name: params[name] for name in set(params) - set(seeds)})
+
+
+def crossings(records: Sequence[SteeringRecord], line: str) -> list[SteeringRecord]:
+    """The records of lines that differ in their seeds alone, and on which the target was met."""
+    return [record for record in records if record.line == line and record.status == "crossed"]
+
+
+def drawn_record(
+    former: Sequence[SteeringRecord], axis: Axis, spread: float, seed: int, number: int
+) -> SteeringRecord:
+    """A rate drawn around the edges of lines that are alike: normal on the axis, and unprobed.
+
+    Args:
+        former: Records of those lines, at least one.
+        axis: Of the steered parameter.
+        spread: Standard deviation in decades; on an axis without logarithm a decade is a quarter
+            of its range.
+        seed: Study seed.
+        number: Logical number of the trial.
+    """
+    latest = former[-1]
+    source = generator(seed, number, "drawn rate", latest.name)
+    noise = float(torch.randn((), generator=source, dtype=torch.float64))
+    coordinate = _centre(former, axis) + spread * noise * axis.decade
+    return SteeringRecord(
+        name=latest.name,
+        value=axis.value(min(max(coordinate, axis.low), axis.high)),
+        exponent=None,
+        target=latest.target,
+        status=DRAWN,
+        edge=None,
+        optimizer=latest.optimizer,
+        gradient_evaluations=0.0,
+        examples=0,
+        probes=(),
+        line=latest.line,
+    )
+
+
+def window(former: Sequence[SteeringRecord], line: str, axis: Axis) -> tuple[float, float]:
+    """Coordinates between which an edge is expected: around those of former lines.
+
+    Args:
+        former: Records of any lines, at least one.
+        line: The line's own name; where lines alike were searched without a crossing, the search
+            goes on from where they ended.
+        axis: Of the steered parameter.
+    """
+    own = [record for record in former if record.line == line]
+    middle, half = _centre(own[-1:] or former, axis), _WINDOW * axis.decade
+    return max(axis.low, middle - half), min(axis.high, middle + half)
+
+
+def _centre(former: Sequence[SteeringRecord], axis: Axis) -> float:
+    return statistics.median(axis.coordinate(record.value) for record in former)
