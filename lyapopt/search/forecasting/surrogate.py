@@ -70,7 +70,9 @@ class Surrogate:
             random_state=seed,
             bootstrap=True,
             oob_score=True,
-        ).fit(features, values)
+        )
+        with np.errstate(all="ignore"):  # R squared, which nobody reads, of losses beyond 1e154
+            forest.fit(features, values)
         self._trees = [tree.tree_ for tree in forest.estimators_]
         self._errors: Numbers = values - forest.oob_prediction_
 

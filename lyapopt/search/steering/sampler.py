@@ -70,6 +70,8 @@ class EdgeOfChaosSampler(BaseSampler):
             `search_space`) the first is steered, and the rates of the others are drawn around its
             rate, without probes, with this standard deviation in decades; other trials are
             searched near the edges that are known. `None` steers every trial by its own probes.
+            It pays where many trials are trained a little and ranked; where every trial is trained
+            to its end, the benchmark sees no difference.
         seed: Seed of the study, as its objective has it; networks and targets follow from it and
             the trial number. `None` draws one.
 
