@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from lyapopt.figures._style import COLOURS, band, styled
 
+_SYMBOLS = ("circle", "diamond", "square", "triangle-up")  # a round of colours each
 _DASHES = {"ours": "solid", "rival": "dash", "placebo": "dot", "control": "dashdot"}
 
 
@@ -85,7 +86,12 @@ def draw(series: Sequence[RegretSeries]) -> go.Figure:
             name=one.method,
             legendgroup=one.method,
             mode="lines+markers",
-            line={"color": colour, "dash": _DASHES.get(one.family, "solid")},
+            marker={"symbol": _SYMBOLS[place // len(COLOURS) % len(_SYMBOLS)], "size": 8},
+            line={
+                "color": colour,
+                "dash": _DASHES.get(one.family, "solid"),
+                "width": 3 if one.family == "ours" else 2,
+            },
             hovertemplate="%{x:g} trainings: %{y:.3g}",
         )
     budgets = sorted({float(b) for one in series for b in one.budgets})
