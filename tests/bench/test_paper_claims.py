@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -10,7 +11,15 @@ import pytest
 
 from lyapopt.bench.paper.claims import CLAIMS, claim_map, correlation, in_gate, shares
 from lyapopt.bench.paper.report import PaperReport
-from lyapopt.bench.paper.settings import ACTIVATIONS, NEAREST, Settings, at_setting, swept, trained
+from lyapopt.bench.paper.settings import (
+    ACTIVATIONS,
+    NEAREST,
+    Settings,
+    at_setting,
+    swept,
+    trained,
+    trained_nearest,
+)
 from lyapopt.probe import Probe
 from lyapopt.tasks.builder import TaskBuilder
 
@@ -135,6 +144,9 @@ def test_a_huge_rate_can_kill_relu_networks_and_the_report_shows_it(
     dead = sweep[sweep["is_dead"]]
     assert (dead["lr"] == 1000.0).all()
     assert (dead["activation"] == "relu").any()
-    report = PaperReport(networks, sweep, claim_map(networks, sweep))
+    nearest = trained_nearest(replace(SMALL, nearest_seeds=4))
+    report = PaperReport(networks, sweep, claim_map(networks, sweep), nearest)
     assert len(at_setting(networks, NEAREST)) == 0  # 30 steps are not its 300
+    assert len(at_setting(nearest, NEAREST)) == len(nearest) == 4 * len(ACTIVATIONS)
+    assert report.table_1["networks"].tolist() == [4] * len(ACTIVATIONS)
     assert set(shares(report.claims)["claim"]) == set(CLAIMS)

@@ -29,7 +29,7 @@ ACTIVATIONS = ("sigmoid", "linear", "relu")
 PAPER = {"sigmoid": (-0.000055, 0.2659), "linear": (-0.000192, 0.2523), "relu": (-0.000209, 0.2520)}
 """Exponent and final loss as Table 1 has them."""
 
-NEAREST = {
+NEAREST: Mapping[str, Any] = {
     "init": "normal-weights",
     "output": "sigmoid",
     "width": 8,
@@ -53,6 +53,7 @@ class Settings:
         seeds: Networks of every setting and activation that are trained.
         sweep_seeds: Those of the sweep.
         neighbours: Of the exponents of trained networks.
+        nearest_seeds: Networks of every activation at the setting nearest to the paper's.
     """
 
     inits: tuple[str, ...] = ("normal-weights", "normal", "uniform", "default", "xavier")
@@ -65,6 +66,7 @@ class Settings:
     seeds: int = 32
     sweep_seeds: int = 32
     neighbours: int = 16
+    nearest_seeds: int = 1024
 
     @property
     def networks(self) -> list[dict[str, Any]]:
@@ -80,6 +82,7 @@ QUICK = Settings(
     steps=(300,),
     seeds=32,
     sweep=(0.01, 0.1, 1.0, 10.0, 1000.0),
+    nearest_seeds=128,
 )
 
 
@@ -103,6 +106,21 @@ def trained(settings: Settings, progress: Progress = lambda what: None) -> pd.Da
             parts.append(frame)
         progress(f"trained {_words(network)}")
     return pd.concat(parts, ignore_index=True)
+
+
+def trained_nearest(settings: Settings, progress: Progress = lambda what: None) -> pd.DataFrame:
+    """As `trained`, at the setting nearest to the paper's alone, and many networks of it."""
+    place = Settings(
+        inits=(NEAREST["init"],),
+        outputs=(NEAREST["output"],),
+        widths=(NEAREST["width"],),
+        rates=(NEAREST["lr"],),
+        horizons=(NEAREST["horizon"],),
+        steps=(NEAREST["steps"],),
+        seeds=settings.nearest_seeds,
+        neighbours=settings.neighbours,
+    )
+    return trained(place, progress)
 
 
 def swept(settings: Settings, progress: Progress = lambda what: None) -> pd.DataFrame:
