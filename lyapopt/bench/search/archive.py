@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import math
 from collections.abc import Sequence
@@ -153,6 +154,7 @@ def make_folder(storage: str) -> None:
         Path(storage.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
 
 
+@functools.cache  # of the code that runs, whatever becomes of the files meanwhile
 def code_digest() -> str:
     """A digest of the code that results of replays follow from."""
     root = Path(__file__).parents[2]
