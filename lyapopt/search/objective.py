@@ -12,6 +12,7 @@ import optuna
 from optuna.distributions import FloatDistribution, IntDistribution
 from optuna.samplers import BaseSampler
 
+from lyapopt.dynamics import Training
 from lyapopt.dynamics.compilation import Compile
 from lyapopt.errors import UserError
 from lyapopt.probe import Probe
@@ -78,6 +79,9 @@ class Objective:
         networks: By logical number, the trial of another study whose network each trial trains:
             what a build function draws follows from that one's number. It is in the user
             attribute `promoted_from`.
+        stop_at: Steps after which every training is stopped and its value taken, its schedule as
+            it is: candidates are ranked by it, and the best trained to the end by another
+            objective. `None` trains to the end.
         constrain_hot: Give every trial the constraint `not hot`: its exponent less this number,
             nats per step, which samplers that know constraints keep at zero or below.
 
@@ -110,11 +114,15 @@ class Objective:
         constrain_hot: float | None = None,
         compile: Compile = "auto",
         networks: Sequence[int] | None = None,
+        stop_at: int | None = None,
     ) -> None:
         if value not in get_args(Value):
             names = ", ".join(get_args(Value))
             raise UserError(f"Objective: value must be one of {names}, not {value!r}")
+        if stop_at is not None and (not isinstance(stop_at, int) or stop_at < 1):
+            raise UserError(f"Objective: stop_at must be at least 1 step, not {stop_at!r}")
         self._build = build
+        self._stop_at = stop_at
         self._space = as_space(search_space)
         self._suggest = as_suggestion(search_space)
         self._store = store
@@ -207,9 +215,10 @@ class Objective:
             candidate.outcome = Outcome("failed", reason=f"steering: {error}")
             return
         try:
-            candidate.training = build_training(
+            training = build_training(
                 self._build, candidate.params, self.seed, self._network(candidate.number)
             )
+            candidate.training = _stopped(training, self._stop_at)
         except (Exception, SystemExit) as error:
             _log.debug("build raised", exc_info=True)
             candidate.fail("build", error)
@@ -363,3 +372,10 @@ def first_steps_of(trial: optuna.Trial) -> ProbedStart | None:
             return found
         sampler = getattr(sampler, "base", None)
     return None
+
+
+def _stopped(training: Training, stop_at: int | None) -> Training:
+    """The training, ended early if it is longer."""
+    if stop_at is None or training.steps is None or training.steps <= stop_at:
+        return training
+    return dataclasses.replace(training, steps=stop_at)

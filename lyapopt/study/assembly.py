@@ -200,6 +200,7 @@ def objective(
         nan=file.on_failure.nan,
         compile=file.compile,
         networks=networks,
+        stop_at=file.rank_at,
     )
 
 

@@ -1,10 +1,11 @@
-"""`promote: k`: the best k trials of a study of exponents, trained in full.
+"""`promote: k`: the best k trials of a study of exponents or of short trainings, trained in full.
 
-A value that is an exponent and one that is a loss do not mix, so that the trainings are a study of
-their own, named after the search with `-promoted` behind it. Its n-th trial trains the network of
-one trial of the search: the same parameters and, where the build function draws initial weights,
-the same weights. Which one is written down when it is promoted, so that a search that goes on
-later adds to what was promoted, and an interruption changes nothing. Nothing is pruned.
+An exponent, or the loss of a training that was stopped at `rank_at`, does not mix with a final
+loss, so that the trainings are a study of their own, named after the search with `-promoted` behind
+it. Its n-th trial trains the network of one trial of the search: the same parameters and, where the
+build function draws initial weights, the same weights. Which one is written down when it is
+promoted, so that a search that goes on later adds to what was promoted, and an interruption changes
+nothing. Nothing is pruned.
 """
 
 from __future__ import annotations
@@ -57,13 +58,13 @@ class Promotion:
 
 def promoted_file(file: StudyFile) -> StudyFile:
     """The study in which the best trials of a file's study are trained in full."""
+    of_exponents = {"value": "loss", "direction": "minimize", "directions": None}
     return file.model_copy(
         update={
+            **(of_exponents if file.value == "exponent" else {}),
             "study_name": f"{file.study_name}-promoted",
-            "value": "loss",
-            "direction": "minimize",
-            "directions": None,
             "promote": 0,
+            "rank_at": None,
             "sampler": None,
             "pruner": None,
             "enqueue": (),

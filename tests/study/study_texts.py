@@ -23,6 +23,7 @@ search_space:
 probe:   {horizon: 20, neighbours: 1, radius: 1e-6, distance: weights, estimator: neighbours}
 value:   loss
 promote: 0
+rank_at: null
 sampler: {name: edge-of-chaos, steer: lr, target: adaptive, base: {name: tpe, seed: 0}}
 pruner:  {name: lyapunov, hot: 0.3, dead: true, wrapped: {name: median, n_warmup_steps: 1}}
 

@@ -1,4 +1,4 @@
-"""`promote: k`: the best trials of a study of exponents are trained in full."""
+"""`promote: k`: the best trials of a study of exponents or of short trainings, in full."""
 
 from __future__ import annotations
 
@@ -14,12 +14,14 @@ from lyapopt.cli import exit_codes
 from lyapopt.cli.run import Options
 from lyapopt.cli.run import run as run_command
 from lyapopt.errors import UserError
+from lyapopt.search import Objective
 from lyapopt.search._optuna import logical_number
 from lyapopt.search.promotion import GivenSampler
 from lyapopt.store import TrajectoryStore
 from lyapopt.study.deletion import delete_study
 from lyapopt.study.events import StudyListener
 from lyapopt.study.file import load_study_file
+from lyapopt.study.promotion import promoted_file
 from lyapopt.study.runner import RunResult, run_study
 
 TEXT = """
@@ -113,6 +115,62 @@ def test_running_again_does_nothing_and_a_longer_search_adds_to_what_was_promote
     run(path, extra=8)
     networks = [t.user_attrs["promoted_from"] for t in trials(path, "cheap-promoted")]
     assert networks == first + [number for number in best(path, 3) if number not in first]
+
+
+RANKED = ("value=loss", "rank_at=12", "pruner=none")
+
+
+def test_short_trainings_are_ranked_and_the_best_of_them_trained_in_full(path: Path) -> None:
+    result = run(path, *RANKED)
+    assert result.promoted is not None
+    assert result.ledger.states["complete"] == 8
+    promoted = trials(path, "cheap-promoted")
+    assert [trial.user_attrs["promoted_from"] for trial in promoted] == best(path, 3)
+    store = TrajectoryStore(load_study_file(path).storage)
+    for trial in promoted:
+        number = trial.user_attrs["promoted_from"]
+        short = store.array("loss", "cheap", number)
+        full = store.array("loss", "cheap-promoted", trial.number)
+        assert (len(short), len(full)) == (12, 30)
+        assert np.array_equal(short, full[:12])
+        assert trials(path, "cheap")[number].value == pytest.approx(full[12], rel=1e-9)
+
+
+def test_a_schedule_is_not_squeezed_into_a_short_training(path: Path) -> None:
+    (path.parent / "drawn.py").write_text(
+        BUILD.replace(
+            "    return lyapopt.Training(",
+            "    cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 30)\n"
+            "    return lyapopt.Training(",
+        ).replace("steps=30", "schedule=cosine, steps=30")
+    )
+    run(path, *RANKED)
+    store = TrajectoryStore(load_study_file(path).storage)
+    for trial in trials(path, "cheap-promoted"):
+        short = store.array("loss", "cheap", trial.user_attrs["promoted_from"])
+        full = store.array("loss", "cheap-promoted", trial.number)
+        assert np.array_equal(short, full[: len(short)])
+
+
+def test_ranking_after_more_steps_than_a_training_has_trains_it_in_full(path: Path) -> None:
+    run(path, "value=loss", "rank_at=500", "pruner=none", "promote=0")
+    store = TrajectoryStore(load_study_file(path).storage)
+    assert {len(store.array("loss", "cheap", number)) for number in range(8)} == {30}
+
+
+def test_the_promoted_keep_the_value_and_the_direction_of_a_ranking(path: Path) -> None:
+    file = load_study_file(path, [*RANKED, "direction=maximize"])
+    full = promoted_file(file)
+    assert (full.value, full.all_directions) == ("loss", ("maximize",))
+    assert (full.rank_at, full.promote) == (None, 0)
+    of_exponents = promoted_file(load_study_file(path, ["direction=maximize"]))
+    assert (of_exponents.value, of_exponents.all_directions) == ("loss", ("minimize",))
+
+
+@pytest.mark.parametrize("stop_at", [0, -3, 1.5, "10"])
+def test_a_training_is_stopped_after_a_whole_number_of_steps(stop_at: Any) -> None:
+    with pytest.raises(UserError, match="stop_at must be at least 1 step"):
+        Objective(lambda params: params["x"], {"x": [1]}, stop_at=stop_at)
 
 
 class Interrupting(StudyListener):

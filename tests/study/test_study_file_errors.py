@@ -73,7 +73,17 @@ SMALL_CASES = [
     (TRIALS, f"{TRIALS}\ndirection: minimize\n^directions: [minimize]", "exclude each other", ""),
     (TRIALS, f"{TRIALS}\nvalue: ^both", "two values, and there is one", "directions: ["),
     (TRIALS, f"{TRIALS}\ndirections: ^[minimize, maximize]", "value: loss is one value", ""),
-    (TRIALS, f"{TRIALS}\npromote: ^3", "promote trains the best in full", "value: exponent"),
+    (TRIALS, f"{TRIALS}\npromote: ^3", "promote trains the best in full", "rank_at: 50, or"),
+    (TRIALS, f"{TRIALS}\nvalue: exponent\nrank_at: ^50", "nothing is trained beyond", ""),
+    (TRIALS, f"{TRIALS}\nrank_at: ^3", "before the probe's horizon (20)", "a shorter horizon"),
+    (TRIALS, f"{TRIALS}\nrank_at: ^0", "whole number of at least 1", ""),
+    (TASK, "objective: {call: a:b}\n^rank_at: 5", "trains as long as it likes", "remove it"),
+    (
+        TRIALS,
+        f"{TRIALS}\nvalue: both\ndirections: [minimize, minimize]\nrank_at: 50\npromote: ^3",
+        "with two values none is the best",
+        "write value: loss",
+    ),
     # storage
     (STORAGE, "storage: ^runs/xor.db", "a URL, not a path", "write sqlite:///runs/xor.db"),
     (STORAGE, "storage: ^sqlite://runs/xor.db", "three slashes", "write sqlite:///runs/xor.db"),
@@ -182,12 +192,14 @@ SMALL_CASES = [
     (TRIALS, f"{TRIALS}\npruner: {{name: lyapunov, level: ^1}}", "between 0 and 1", ""),
     (TRIALS, f"{TRIALS}\npruner: {{name: lyapunov, dead: ^1}}", "true or false, got 1", ""),
     (TRIALS, f"{TRIALS}\npruner: {{name: patient, patience: 1, wrapped: ^x}}", "called x", ""),
+    (TASK, "objective: {call: a:b}\n^rank_at: 5", "trains as long as it likes", "remove it"),
     (
         TRIALS,
         f"{TRIALS}\nvalue: both\ndirections: [minimize, minimize]\npruner: ^median",
         "prunes studies of one value",
         "pruner: nop",
     ),
+    (TASK, "objective: {call: a:b}\n^rank_at: 5", "trains as long as it likes", "remove it"),
     (
         TRIALS,
         f"{TRIALS}\nvalue: both\ndirections: [minimize, minimize]\nsampler: ^cma-es",

@@ -76,6 +76,9 @@ def check_values(study: StudyFile, report: Report) -> None:
         if study.value != "loss":
             message = "an objective of your own returns the value: `value` is for tasks"
             report.add(("value",), message, hint="remove it", at="key")
+        if study.rank_at is not None:
+            message = "an objective of your own trains as long as it likes: rank_at is for tasks"
+            report.add(("rank_at",), message, hint="remove it", at="key")
         return
     given, needed = len(study.all_directions), 2 if study.value == "both" else 1
     if given != needed:
@@ -94,9 +97,30 @@ def check_values(study: StudyFile, report: Report) -> None:
     ):
         message = f"value: metric, but the task {task.name} has no metric"
         report.add(("value",), message, hint="write value: loss")
-    if study.promote and study.value != "exponent" and report.sound(("promote",)):
-        message = "promote trains the best in full, and without value: exponent all are"
-        report.add(("promote",), message, hint="remove it, or write value: exponent")
+    _check_ranking(study, report)
+
+
+def _check_ranking(study: StudyFile, report: Report) -> None:
+    """`promote` and `rank_at` fit what a trial returns."""
+    if not report.sound(("promote",), ("rank_at",)):
+        return
+    if study.rank_at is not None and study.value == "exponent":
+        message = "with value: exponent nothing is trained beyond the probe"
+        report.add(("rank_at",), message, hint="remove rank_at, or write value: loss")
+    if study.rank_at is not None and study.rank_at < study.probe.horizon:
+        message = (
+            f"trainings are stopped after {study.rank_at} steps, before the probe's horizon "
+            f"({study.probe.horizon}) is reached"
+        )
+        report.add(("rank_at",), message, hint="a larger number, or a shorter horizon")
+    if not study.promote:
+        return
+    if study.value == "both":
+        message = "promote trains the best in full, and with two values none is the best"
+        report.add(("promote",), message, hint="write value: loss")
+    elif study.value != "exponent" and study.rank_at is None:
+        message = "promote trains the best in full, and all trials of this study are"
+        report.add(("promote",), message, hint="rank_at: 50, or value: exponent")
 
 
 def check_horizon(study: StudyFile, report: Report) -> None:

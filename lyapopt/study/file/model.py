@@ -112,8 +112,13 @@ class StudyFile(Section):
     )
     promote: CountOrZero = Field(
         default=0,
-        description="With value: exponent, the best so many are trained in full, in a study of "
-        "their own that is named after this one with -promoted behind it.",
+        description="With value: exponent or rank_at, the best so many are trained in full, in a "
+        "study of their own that is named after this one with -promoted behind it.",
+    )
+    rank_at: Count | None = Field(
+        default=None,
+        description="Steps after which every training is stopped and takes its value, its schedule "
+        "as it is; with promote, the best are then trained in full.",
     )
     sampler: _ClassSpec | None = Field(
         default_factory=lambda: DEFAULT_SAMPLER,
