@@ -226,7 +226,7 @@ def speed(
 
 Quick = Annotated[bool, typer.Option("--quick", help="Small tables and few seeds: minutes.")]
 Full = Annotated[
-    bool, typer.Option("--full", help="Every case and method; hours. Goes on where it stopped.")
+    bool, typer.Option("--full", help="All held-out cases, more replays. Goes on where it stopped.")
 ]
 Tasks = Annotated[
     list[str] | None,
