@@ -55,8 +55,11 @@ def line_name(params: Mapping[str, Any], seeds: Iterable[str]) -> str:
         seeds: Names of those among them that are seeds.
 
     Example:
-        >>> line_name({"init_seed": 3, "activation": "relu"}, ["init_seed"])
-        "[('activation', \\"'relu'\\")]"
+        >>> one = line_name({"init_seed": 3, "activation": "relu"}, ["init_seed"])
+        >>> one == line_name({"init_seed": 4, "activation": "relu"}, ["init_seed"])
+        True
+        >>> one == line_name({"init_seed": 3, "activation": "tanh"}, ["init_seed"])
+        False
     """
     return key_of({name: params[name] for name in set(params) - set(seeds)})
 
