@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from lyapopt.bench.tables.building import build_cell
 from lyapopt.bench.tables.table import Table
 from lyapopt.dynamics import Training, stack
 from lyapopt.dynamics.randomness import derive_seed
-from lyapopt.search.building import build_training
 
 _RESOLVED = 1e-6
 
@@ -35,9 +35,8 @@ def live_check(table: Table, cells: int = 4, seed: int = 0) -> pd.DataFrame:
     for cell in chosen.tolist():
         params = table.case.cells[cell]
         off = float(np.clip(params["lr"] * np.exp(rng.uniform(-half, half)), low, high))
-        build = table.case.make_build()
-        own = _train(table, build_training(build, params, 0, 0))
-        other = _train(table, build_training(build, {**params, "lr": off}, 0, 0))
+        own = _train(table, build_cell(table.case, params))
+        other = _train(table, build_cell(table.case, {**params, "lr": off}))
         recorded = float(table.final[cell])
         rows.append(
             {
@@ -73,7 +72,7 @@ def _train(table: Table, training: Training) -> float:
     """Final validation loss of a training by itself."""
     [(_, step)] = stack([training], compile="off")
     z = step.initial_state()
-    for t in range(table.facts.steps):
+    for t in range(training.steps or 0):
         z, _ = step.step_with_losses(z, t)
     if not bool(np.isfinite(z.cpu().numpy()).all()):
         return table.untrained

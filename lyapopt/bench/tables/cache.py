@@ -10,7 +10,8 @@ from pathlib import Path
 import torch
 
 from lyapopt.bench.tables.cases import Case
-from lyapopt.bench.tables.recording import Progress, fingerprint, record
+from lyapopt.bench.tables.fingerprint import fingerprint
+from lyapopt.bench.tables.recording import Progress, record
 from lyapopt.bench.tables.table import Table
 
 VERSION = 1
@@ -28,7 +29,7 @@ def cache_folder() -> Path:
 
 def key_of(case: Case) -> str:
     """A digest of everything that a table follows from: the definition of the case, the version of
-    torch, and what the present code makes of the first steps.
+    torch, its data and schedules, and what the present code makes of the first steps.
     """
     definition = json.dumps(case.definition(), sort_keys=True, default=str)
     if definition not in _FINGERPRINTS:

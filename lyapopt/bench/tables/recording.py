@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -13,8 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lyapopt.bench.tables.building import build_cell
 from lyapopt.bench.tables.cases import Case, spaced
 from lyapopt.bench.tables.curvature import Gradients
+from lyapopt.bench.tables.fingerprint import RADIUS, fingerprint
 from lyapopt.bench.tables.table import HORIZONS, Facts, Table
 from lyapopt.dynamics import AnyTrainingMap, Training, stack
 from lyapopt.dynamics.randomness import derive_seed
@@ -22,12 +23,10 @@ from lyapopt.errors import UserError
 from lyapopt.exponents import Exponent, from_neighbours, spectrum
 from lyapopt.probe.run import ProbeRun
 from lyapopt.probe.verdicts import tail_length
-from lyapopt.search.building import build_training
 from lyapopt.search.steering.target import optimizer_kind
 
 Progress = Callable[[str], None]
 
-RADIUS = 1e-6
 FEW, MANY, MANY_HORIZON = 2, 16, 20
 LOOKS = (0, 10, 20)  # steps before which gradients and curvature are taken
 RANGE_STEPS = 100
@@ -40,11 +39,11 @@ def record(case: Case, progress: Progress = lambda what: None) -> Table:
     """Train and measure every configuration of a case.
 
     Raises:
-        UserError: If a training says not for how many steps, or for fewer than the horizon.
+        UserError: If a configuration cannot be built or trained, a training says not for how many
+            steps, or for fewer than the horizon, or no training is better than none.
     """
     begun = time.perf_counter()
-    build = case.make_build()
-    trainings = [build_training(build, params, 0, 0) for params in case.cells]
+    trainings = [build_cell(case, params) for params in case.cells]
     steps = _steps_of(trainings)
     parts: dict[int, Mapping[str, np.ndarray[Any, Any]]] = {}
     probe_map = stack(trainings[:1])[0][1]
@@ -70,7 +69,9 @@ def record(case: Case, progress: Progress = lambda what: None) -> Table:
         fingerprint=fingerprint(case),
         seconds=time.perf_counter() - begun,
     )
-    return Table(case, facts, checkpoints=checkpoints, range_rates=rates, **arrays)
+    table = Table(case, facts, checkpoints=checkpoints, range_rates=rates, **arrays)
+    _refuse_without_progress(table)
+    return table
 
 
 def checkpoints_of(steps: int, steps_per_epoch: int) -> np.ndarray[Any, np.dtype[np.int64]]:
@@ -85,30 +86,34 @@ def checkpoints_of(steps: int, steps_per_epoch: int) -> np.ndarray[Any, np.dtype
     return np.array(sorted(step for step in early | even if step <= steps), dtype=np.int64)
 
 
-def fingerprint(case: Case) -> str:
-    """A digest of the first steps of a few configurations: it changes where the code computes
-    something else.
-    """
-    build = case.make_build()
-    chosen = case.cells[:: max(1, len(case.cells) // 3)]
-    digest = hashlib.blake2b(digest_size=8)
-    for _, step in stack([build_training(build, params, 0, 0) for params in chosen], compile="off"):
-        found = from_neighbours(step, step.initial_state(), 3, neighbours=1, radius=RADIUS)
-        assert found.losses is not None
-        for number in [*found.losses.flatten().tolist(), *found.value.tolist()]:
-            digest.update(f"{number:.6g};".encode())
-    return digest.hexdigest()
-
-
 def _steps_of(trainings: Sequence[Training]) -> int:
     steps = {training.steps for training in trainings}
-    if len(steps) != 1 or None in steps:
-        raise UserError("bench: every Training must have the same number of steps")
+    if None in steps:
+        raise UserError("bench: a Training says no steps; write Training(..., steps=400)")
+    if len(steps) > 1:
+        raise UserError(
+            "bench: every Training must have the same number of steps, not "
+            + ", ".join(str(count) for count in sorted(steps, key=lambda count: count or 0))
+        )
     [count] = steps
     assert count is not None
     if count <= max(HORIZONS):
         raise UserError(f"bench: {count} steps are too few; more than {max(HORIZONS)} are needed")
     return count
+
+
+def _refuse_without_progress(table: Table) -> None:
+    """Where no training is better than none there is nothing to search for."""
+    untrained, best = table.untrained, float(table.final.min())
+    if not math.isfinite(untrained):
+        raise UserError(
+            f"{table.case.task}: the validation loss of untrained networks is not finite"
+        )
+    if not best < untrained:
+        raise UserError(
+            f"{table.case.task}: no configuration ends below the validation loss of an untrained "
+            f"network, {untrained:.6g}: there is nothing to search for; check loss and rates"
+        )
 
 
 def _chunks(trainings: Sequence[Training], size: int) -> list[list[int]]:
