@@ -116,11 +116,11 @@ def _conclude(
     given: tuple[Path, Sequence[str]],
 ) -> None:
     from lyapopt.cli.summary import print_best_line, print_summary
-    from lyapopt.store.patience import Patience
+    from lyapopt.store.retry import RetryPolicy
     from lyapopt.study.overview import Overview, load_study
 
-    patience = Patience()  # a server may be restarted at the very end, too
-    study = patience(lambda: load_study(file.storage, file.study_name, file.store))
+    retry = RetryPolicy()  # a server may be restarted at the very end, too
+    study = retry(lambda: load_study(file.storage, file.study_name, file.store))
     overview = Overview.of(study)
     if options.quiet:
         if result.promoted is None:

@@ -59,7 +59,7 @@ from lyapopt.search.pruners.repetition import needs_whole_groups
 from lyapopt.search.seeding import SeededSampler
 from lyapopt.store import TrajectoryStore
 from lyapopt.store.mutex import Mutex
-from lyapopt.store.patience import Patience
+from lyapopt.store.retry import RetryPolicy
 from lyapopt.study import processes
 from lyapopt.study.ledger import Ledger
 from lyapopt.study.recovery import DEATHS_OF_A_GROUP, settle
@@ -76,14 +76,14 @@ class WorkerSettings:
         heartbeat: Seconds between two signs of life.
         grace: Seconds of silence after which a worker on another machine is taken for dead.
         poll: Seconds between two looks when there is nothing to claim.
-        patience: Seconds for which a database that is locked, full, lost or restarted is waited
-            for.
+        retry_seconds: Seconds for which an operation is tried again on a database that is locked,
+            full, lost or restarted.
     """
 
     heartbeat: float = 10.0
     grace: float = 60.0
     poll: float = 0.3
-    patience: float = 120.0
+    retry_seconds: float = 120.0
 
 
 @dataclass
@@ -142,7 +142,7 @@ class Claims:
         settings: How it behaves.
         max_retries: How often a trial that failed by its own fault is repeated.
         max_deaths: How often the worker of a trial may die before the trial counts as failed.
-        patience: With the mutex's database.
+        retry: How operations on the mutex's database are tried again.
     """
 
     def __init__(
@@ -153,7 +153,7 @@ class Claims:
         settings: WorkerSettings,
         max_retries: int,
         max_deaths: int | None,
-        patience: Patience,
+        retry: RetryPolicy,
     ) -> None:
         self.worker = processes.new_worker_id()
         self._study = study
@@ -162,13 +162,13 @@ class Claims:
         self._settings = settings
         self._max_retries = max_retries
         self._max_deaths = max_deaths
-        self._patience = patience
+        self._retry = retry
         self._is_registered = False
 
     @contextmanager
     def alone(self) -> Iterator[Mutex]:
         """While no other worker changes the study."""
-        self._patience(self._mutex.__enter__)
+        self._retry(self._mutex.__enter__)
         try:
             yield self._mutex
         finally:

@@ -27,7 +27,7 @@ from lyapopt.search._optuna import (
 from lyapopt.search.function_objective import FunctionObjective
 from lyapopt.search.pruners.repetition import needs_whole_groups
 from lyapopt.store import StoreError, TrajectoryStore
-from lyapopt.store.patience import Patience, as_store_error
+from lyapopt.store.retry import RetryPolicy, as_store_error
 from lyapopt.study import assembly
 from lyapopt.study.claims import Claims, Situation, WorkerSettings
 from lyapopt.study.events import WAITING, StudyEvent, StudyListener
@@ -75,7 +75,7 @@ class Execution:
         store: TrajectoryStore | None,
         listener: StudyListener,
         settings: WorkerSettings,
-        patience: Patience,
+        retry: RetryPolicy,
     ) -> None:
         self.file = file
         self.study = study
@@ -85,7 +85,7 @@ class Execution:
         self.settings = settings
         self._plan = Plan(file, study)
         self._store = store
-        self._patience = patience
+        self._retry = retry
         self._heartbeat = Heartbeat(study, claims, settings.heartbeat)
         self._spill = Spill(file.study_name, file.storage, [file.base_dir or Path.cwd()])
         self._callbacks = assembly.Callbacks.of(file)
@@ -106,9 +106,9 @@ class Execution:
         promotion: Promotion | None = None,
     ) -> Execution:
         """Open the study of a file and all that working on it needs."""
-        patience = Patience(settings.patience, notify=listener.note)
-        storage = storage_of(file, settings, patience)
-        store = _store(file, listener, patience)
+        retry = RetryPolicy(settings.retry_seconds, notify=listener.note)
+        storage = storage_of(file, settings, retry)
+        store = _store(file, listener, retry)
         space = assembly.search_space(file)
         networks = None if promotion is None else promotion.networks
         objective = assembly.objective(file, space, store, networks)
@@ -118,10 +118,8 @@ class Execution:
         if promotion is not None:
             study.sampler = promotion.sampler()
         policy = file.on_failure
-        claims = Claims(
-            study, mutex, store, settings, policy.max_retries, policy.max_deaths, patience
-        )
-        return cls(file, study, objective, claims, store, listener, settings, patience)
+        claims = Claims(study, mutex, store, settings, policy.max_retries, policy.max_deaths, retry)
+        return cls(file, study, objective, claims, store, listener, settings, retry)
 
     def close(self) -> None:
         """Leave the study to the other workers, or to the next run."""
@@ -140,7 +138,7 @@ class Execution:
     def run(self, extra: int | None, total: int | None) -> RunResult:
         """Work on the study until there is a reason to stop; arguments as of `run_study`."""
         self._import_spilled()
-        situation = self._patience(self._first_look)
+        situation = self._retry(self._first_look)
         remember_exhaustion(self._plan.sampler, self.study)
         if extra is not None:
             total = len(situation.ledger.done) + extra
@@ -179,7 +177,7 @@ class Execution:
 
     def _work(self, total: int | None) -> RunResult:
         while True:
-            ledger, group, reason = self._patience(lambda: self._claim(total))
+            ledger, group, reason = self._retry(lambda: self._claim(total))
             if reason is not None:
                 return self._stopped(ledger, total, reason)
             if group is None:
@@ -310,13 +308,13 @@ class Execution:
 
     def _conclude(self, candidate: Candidate) -> None:
         if candidate.run not in self._stored:
-            self._patience(lambda: self.objective.conclude(candidate))
+            self._retry(lambda: self.objective.conclude(candidate))
 
     def _store_rows(self, candidates: list[Candidate]) -> None:
         new = [candidate for candidate in candidates if candidate.run not in self._stored]
         store = self._store
         if new and store is not None:
-            self._patience(lambda: store.record_all(map(self.objective.record_of, new)))
+            self._retry(lambda: store.record_all(map(self.objective.record_of, new)))
         self._stored.update(candidate.run for candidate in new)
 
     def _tell(self, candidate: Candidate) -> None:
@@ -361,8 +359,8 @@ class Execution:
         )
 
 
-def _store(file: StudyFile, listener: StudyListener, patience: Patience) -> TrajectoryStore | None:
-    store = patience(lambda: open_store(file.store or file.storage))
+def _store(file: StudyFile, listener: StudyListener, retry: RetryPolicy) -> TrajectoryStore | None:
+    store = retry(lambda: open_store(file.store or file.storage))
     if store is None:
         listener.note(
             "this storage has no SQL: trajectories and exponents are not kept; give `store: URL`"

@@ -7,7 +7,7 @@ import optuna
 from lyapopt.errors import UserError
 from lyapopt.search._optuna import OrderedStudy
 from lyapopt.store.mutex import Mutex
-from lyapopt.store.patience import Patience
+from lyapopt.store.retry import RetryPolicy
 from lyapopt.study import assembly
 from lyapopt.study.claims import WorkerSettings
 from lyapopt.study.compatibility import check_parameters
@@ -17,16 +17,16 @@ from lyapopt.study.storage import masked, open_storage, study_mutex
 
 
 def storage_of(
-    file: StudyFile, settings: WorkerSettings, patience: Patience
+    file: StudyFile, settings: WorkerSettings, retry: RetryPolicy
 ) -> optuna.storages.BaseStorage:
-    """The storage of a file, patient and with heartbeats.
+    """The storage of a file, whose operations are tried again, with heartbeats.
 
     Raises:
         UserError: If it cannot be opened.
     """
     return open_storage(
         file.storage,
-        patience=patience,
+        retry=retry,
         heartbeat=max(1, round(settings.heartbeat)),
         grace=max(1, round(settings.grace)),
     )
@@ -53,7 +53,7 @@ def open_study(file: StudyFile, listener: StudyListener, settings: WorkerSetting
     Raises:
         UserError: If the storage cannot be opened, or has no lock for several workers.
     """
-    storage = storage_of(file, settings, Patience(settings.patience, notify=listener.note))
+    storage = storage_of(file, settings, RetryPolicy(settings.retry_seconds, notify=listener.note))
     mutex = mutex_of(file)
     with mutex:
         study = create_or_load(file, listener, storage)

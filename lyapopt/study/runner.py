@@ -48,7 +48,7 @@ def run_study(
     Raises:
         UserError: If the file asks for something that cannot be had: a module that is not there, a
             database that cannot be opened, or that was in trouble for longer than
-            `settings.patience`. Trials that had ended are then kept in spill files.
+            `settings.retry_seconds`. Trials that had ended are then kept in spill files.
     """
     listener, settings = listener or StudyListener(), settings or WorkerSettings()
     result = _run(file, listener, settings, extra, total)

@@ -1,4 +1,4 @@
-"""Opening the study database: safely at first, patiently later."""
+"""Opening the study database, by one process at a time, with operations that are tried again."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from lyapopt.store.engine import make_engine, parse_url
 from lyapopt.store.errors import explained, masked
 from lyapopt.store.mutex import DEFAULT_TIMEOUT, Mutex, database_mutex, file_mutex
 from lyapopt.store.optuna_tables import is_initialised
-from lyapopt.store.patience import Patience, as_store_error
+from lyapopt.store.retry import RetryPolicy, as_store_error
 
 __all__ = ["has_sql", "initialise", "masked", "open_storage", "open_store", "study_mutex"]
 
@@ -35,7 +35,7 @@ def open_storage(
     url: str,
     *,
     create: bool = True,
-    patience: Patience | None = None,
+    retry: RetryPolicy | None = None,
     heartbeat: int | None = None,
     grace: int | None = None,
 ) -> BaseStorage:
@@ -48,8 +48,8 @@ def open_storage(
         url: `sqlite:///path`, `postgresql+psycopg://...`, `mysql+pymysql://...`, `journal:///path`
             or `grpc://host:port`.
         create: Whether to make the folder and the file of a SQLite database that is not there.
-        patience: How long each operation is attempted while the database is in trouble; by
-            default once.
+        retry: How each operation is tried again while the database is in trouble; by default it
+            is attempted once.
         heartbeat: Seconds between two heartbeats of a running trial, where there are any.
         grace: Seconds without one after which Optuna takes the trial for dead.
 
@@ -73,8 +73,8 @@ def open_storage(
             if not port.isdecimal():
                 raise UserError(f"storage {masked(url)}: expected grpc://host:port")
             return GrpcStorageProxy(host=host, port=int(port))
-        attempt = patience or Patience(seconds=0)
-        return attempt(lambda: _rdb_storage(url, create, patience, heartbeat, grace), url)
+        attempt = retry or RetryPolicy(seconds=0)
+        return attempt(lambda: _rdb_storage(url, create, retry, heartbeat, grace), url)
     except UserError:
         raise
     except ImportError as error:
@@ -151,7 +151,7 @@ def study_mutex(
 
 
 def _rdb_storage(
-    url: str, create: bool, patience: Patience | None, heartbeat: int | None, grace: int | None
+    url: str, create: bool, retry: RetryPolicy | None, heartbeat: int | None, grace: int | None
 ) -> BaseStorage:
     parsed = parse_url(url)
     if parsed.get_backend_name() == "sqlite":
@@ -170,8 +170,8 @@ def _rdb_storage(
             heartbeat_interval=heartbeat,
             grace_period=grace,
         )
-    if patience is not None:
-        intercept(storage, lambda attempt: patience(attempt, parsed))
+    if retry is not None:
+        intercept(storage, lambda attempt: retry(attempt, parsed))
     return optuna.storages.get_storage(storage)
 
 

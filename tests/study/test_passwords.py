@@ -30,7 +30,7 @@ SECRET = "s3cr3t-w0rd"
 NOBODY = f"postgresql+psycopg://me:{SECRET}@127.0.0.1:1/none"
 MYSQL = f"mysql+pymysql://me:{SECRET}@127.0.0.1:1/none"
 REFUSED = f"mysql+pymysql://nobody_here:{SECRET}@127.0.0.1:3306/test"
-IMPATIENT = WorkerSettings(patience=0.2)
+IMPATIENT = WorkerSettings(retry_seconds=0.2)
 
 DOORS: dict[str, Callable[[str, Path], object]] = {
     "open_storage": lambda url, folder: open_storage(url),

@@ -22,7 +22,7 @@ from lyapopt.study.file import load_study_file
 from lyapopt.study.runner import run_study
 from lyapopt.study.spill import Spill
 
-IMPATIENT = WorkerSettings(heartbeat=60.0, poll=0.05, patience=1.0)
+IMPATIENT = WorkerSettings(heartbeat=60.0, poll=0.05, retry_seconds=1.0)
 
 
 class _At(StudyListener):

@@ -34,7 +34,7 @@ pruner: {{name: median, n_startup_trials: 5}}
 n_trials: {n_trials}
 trials_at_once: 2
 """
-QUICK = WorkerSettings(heartbeat=1.0, grace=5.0, poll=0.05, patience=30.0)
+QUICK = WorkerSettings(heartbeat=1.0, grace=5.0, poll=0.05, retry_seconds=30.0)
 PRELOADED = ["lyapopt.study.runner", "torch._dynamo", "sklearn", "alembic", "worker_study"]
 
 

@@ -20,17 +20,18 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass
-class Patience:
-    """How long to go on trying, and whom to tell.
+class RetryPolicy:
+    """How long to try again, and who is told.
 
     The waits double from `first` to `longest`, and are drawn at random around that, so that many
     workers do not come back all at once.
 
     Args:
-        seconds: After this long the error is raised.
+        seconds: Seconds after which the error is raised.
         first: Seconds before the second attempt.
-        longest: Seconds between two attempts, at the most.
-        notify: Told once for each trouble that is waited for.
+        longest: Most seconds between two attempts.
+        notify: Called with a message for a person, once for each trouble that is waited for; by
+            default the message is logged.
 
     Example:
         >>> attempts = []
@@ -39,7 +40,7 @@ class Patience:
         ...     if len(attempts) < 3:
         ...         raise StoreBusyError("cannot write: another process holds its lock")
         ...     return "written"
-        >>> Patience(seconds=5, first=0.001)(write), len(attempts)
+        >>> RetryPolicy(seconds=5, first=0.001)(write), len(attempts)
         ('written', 3)
     """
 
@@ -49,17 +50,17 @@ class Patience:
     notify: Callable[[str], None] | None = None
 
     def __call__(self, attempt: Callable[[], T], url: str | sqlalchemy.URL | None = None) -> T:
-        """Attempt until it succeeds, or the error is not one that passes, or time is up.
+        """Call `attempt` until it succeeds, its error is not a passing one, or time is up.
 
         Args:
-            attempt: To call; it must be safe to call again.
-            url: Of the database, for errors that are not explained yet.
+            attempt: What to do; it must be safe to call again.
+            url: The database, to name in errors that are not explained yet.
 
         Raises:
             StoreError: The last one, with how long it was tried for.
         """
         started = time.monotonic()
-        wait, told = self.first, False
+        wait, is_announced = self.first, False
         while True:
             try:
                 return attempt()
@@ -67,28 +68,23 @@ class Patience:
                 trouble = as_store_error(error, url)
                 if trouble is None:
                     raise
-                if not passes(trouble):
+                if not isinstance(trouble, StoreBusyError | StoreFullError):
                     raise trouble from error
                 elapsed = time.monotonic() - started
                 if elapsed + wait > self.seconds:
                     text = f"{trouble} (Tried again for {self.seconds:g} s.)"
                     raise type(trouble)(text) from error
-                if not told and wait >= min(1.0, self.longest):
-                    told = True
-                    self._tell(f"{trouble} Trying again for up to {self.seconds:g} s.")
+                if not is_announced and wait >= min(1.0, self.longest):
+                    is_announced = True
+                    self._announce(f"{trouble} Trying again for up to {self.seconds:g} s.")
             time.sleep(wait * random.uniform(0.5, 1.0))
             wait = min(2 * wait, self.longest)
 
-    def _tell(self, text: str) -> None:
+    def _announce(self, text: str) -> None:
         if self.notify is None:
             _log.info(text)
         else:
             self.notify(text)
-
-
-def passes(error: StoreError) -> bool:
-    """Whether trying again may help."""
-    return isinstance(error, StoreBusyError | StoreFullError)
 
 
 def as_store_error(
@@ -103,9 +99,6 @@ def as_store_error(
         if isinstance(seen, StoreError):
             return seen
         if isinstance(seen, exc.SQLAlchemyError):
-            where = (
-                sqlalchemy.make_url(url) if url is not None else sqlalchemy.make_url("sqlite://")
-            )
-            return explain(seen, where, "work with")
+            return explain(seen, sqlalchemy.make_url(url or "sqlite://"), "work with")
         seen = seen.__cause__
     return None
