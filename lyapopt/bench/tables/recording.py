@@ -89,7 +89,7 @@ def checkpoints_of(steps: int, steps_per_epoch: int) -> np.ndarray[Any, np.dtype
 def _steps_of(trainings: Sequence[Training]) -> int:
     steps = {training.steps for training in trainings}
     if None in steps:
-        raise UserError("bench: a Training says no steps; write Training(..., steps=400)")
+        raise UserError("bench: a Training says no number of steps; write Training(..., steps=400)")
     if len(steps) > 1:
         raise UserError(
             "bench: every Training must have the same number of steps, not "
