@@ -29,9 +29,9 @@ if TYPE_CHECKING:
         watch,
     )
     from lyapopt.store import TrajectoryStore
-    from lyapopt.study.data import StudyData, compare, load
+    from lyapopt.study.analysis.data import StudyData, compare, load
     from lyapopt.study.file import load_study_file
-    from lyapopt.study.runner import run_study
+    from lyapopt.study.run.runner import run_study
 
 __all__ = [
     "EdgeOfChaosSampler",
@@ -81,7 +81,7 @@ _HOMES = {
     "Probe": "lyapopt.probe",
     "SearchSpace": "lyapopt.search",
     "SeededSampler": "lyapopt.search",
-    "StudyData": "lyapopt.study.data",
+    "StudyData": "lyapopt.study.analysis.data",
     "Spectrum": "lyapopt.exponents",
     "Training": "lyapopt.dynamics",
     "TrainingMap": "lyapopt.dynamics",
@@ -90,10 +90,10 @@ _HOMES = {
     "Verdict": "lyapopt.probe",
     "from_neighbours": "lyapopt.exponents",
     "from_tangents": "lyapopt.exponents",
-    "compare": "lyapopt.study.data",
-    "load": "lyapopt.study.data",
+    "compare": "lyapopt.study.analysis.data",
+    "load": "lyapopt.study.analysis.data",
     "load_study_file": "lyapopt.study.file",
-    "run_study": "lyapopt.study.runner",
+    "run_study": "lyapopt.study.run.runner",
     "spectrum": "lyapopt.exponents",
     "training_exponent": "lyapopt.exponents.convenience",
     "training_spectrum": "lyapopt.exponents.convenience",

@@ -18,7 +18,7 @@ from lyapopt.bench.store.measuring import measure as measure_store
 from lyapopt.cli.target import target_of
 from lyapopt.errors import UserError
 from lyapopt.study.file import load_study_file
-from lyapopt.study.runner import run_study
+from lyapopt.study.run.runner import run_study
 
 
 def speed(quick: bool, file: Path | None, only: Sequence[str] | None) -> int:

@@ -29,7 +29,7 @@ def serve(storage: str, host: str, port: int | None, *, read_only: bool) -> int:
     require_dashboard()
     target = target_of(storage)
     logs.configure("warning")
-    from lyapopt.study.storage import masked, open_storage
+    from lyapopt.study.run.storage import masked, open_storage
 
     server = bind(host, port)
     app = dashboard_app(

@@ -29,8 +29,8 @@ def show(path: Path, overrides: Sequence[str], extra: int | None) -> int:
     """
     file = load_study_file(path, overrides)
     logs.configure(file.output.log_level)
-    from lyapopt.study.preview import preview
-    from lyapopt.study.storage import masked
+    from lyapopt.study.run.preview import preview
+    from lyapopt.study.run.storage import masked
 
     found = preview(file)
     typer.echo(f"study {file.study_name} in {masked(file.storage)}: nothing was run\n")

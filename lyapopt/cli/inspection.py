@@ -14,7 +14,7 @@ from lyapopt.cli.summary import facts
 from lyapopt.cli.target import target_of, with_study
 from lyapopt.errors import UserError
 from lyapopt.store import RecordNotFoundError
-from lyapopt.study.overview import Overview, StoredStudy, StoredTrial, load_study
+from lyapopt.study.analysis.overview import Overview, StoredStudy, StoredTrial, load_study
 
 _RUNNING_SHOWN = 20
 

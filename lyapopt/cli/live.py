@@ -18,9 +18,9 @@ from lyapopt.cli.numbers import assignments, count, counts, duration, short
 from lyapopt.cli.progress import ProgressListener, as_stored, numbers_in_words, seed_names
 from lyapopt.cli.trial_table import style_of, trial_table
 from lyapopt.store.trials import StoredTrial
-from lyapopt.study.events import StudyEvent
+from lyapopt.study.analysis.overview import best_trials, load_study
 from lyapopt.study.file import StudyFile
-from lyapopt.study.overview import best_trials, load_study
+from lyapopt.study.run.events import StudyEvent
 
 _NEWEST = 10
 _REFRESHES_PER_SECOND = 4

@@ -10,9 +10,9 @@ from rich.console import Console
 
 from lyapopt.cli.numbers import assignments, interval, plural, short
 from lyapopt.store.trials import StoredTrial
-from lyapopt.study.events import StudyEvent, StudyListener
 from lyapopt.study.file import StudyFile
-from lyapopt.study.ledger import state_of
+from lyapopt.study.run.events import StudyEvent, StudyListener
+from lyapopt.study.run.ledger import state_of
 
 __all__ = ["LineListener", "ProgressListener", "listener_for", "trial_line"]
 

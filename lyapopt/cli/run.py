@@ -17,11 +17,11 @@ from lyapopt.cli.numbers import plural
 from lyapopt.cli.program import program
 from lyapopt.errors import UserError
 from lyapopt.study.file import StudyFile, load_study_file
-from lyapopt.study.interruption import sigterm_interrupts
+from lyapopt.study.run.interruption import sigterm_interrupts
 
 if TYPE_CHECKING:
-    from lyapopt.study.events import StudyListener
-    from lyapopt.study.runner import RunResult
+    from lyapopt.study.run.events import StudyListener
+    from lyapopt.study.run.runner import RunResult
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def _run_file(path: Path, overrides: Sequence[str], options: Options) -> int:
     _conclude(file, result, seconds, options, (path, overrides))
     if result.promoted is None:
         return exit_code(file, result)
-    from lyapopt.study.promotion import promoted_file
+    from lyapopt.study.run.promotion import promoted_file
 
     _conclude_promoted(promoted_file(file), result.promoted, options)
     return exit_code(file, result.promoted)
@@ -82,16 +82,16 @@ def _run_file(path: Path, overrides: Sequence[str], options: Options) -> int:
 
 def _run(file: StudyFile, listener: StudyListener, options: Options) -> RunResult:
     """In this process, in several, or on a cluster; the best in full, here, where that is asked."""
-    from lyapopt.study.runner import promote, run_study
+    from lyapopt.study.run.runner import promote, run_study
 
     if options.dask is not None:
-        from lyapopt.study.cluster import run_on_dask
+        from lyapopt.study.run.cluster import run_on_dask
 
         result = run_on_dask(file, options.dask, listener, extra=options.extra)
         return promote(file, result, listener)
     count = options.workers or file.workers
     if count > 1:
-        from lyapopt.study.workers import run_workers
+        from lyapopt.study.run.workers import run_workers
 
         result = run_workers(file, count, listener, extra=options.extra)
         return promote(file, result, listener)
@@ -117,7 +117,7 @@ def _conclude(
 ) -> None:
     from lyapopt.cli.summary import print_best_line, print_summary
     from lyapopt.store.retry import RetryPolicy
-    from lyapopt.study.overview import Overview, load_study
+    from lyapopt.study.analysis.overview import Overview, load_study
 
     retry = RetryPolicy()  # a server may be restarted at the very end, too
     study = retry(lambda: load_study(file.storage, file.study_name, file.store))
@@ -140,8 +140,8 @@ def _conclude(
 def _conclude_promoted(file: StudyFile, result: RunResult, options: Options) -> None:
     """The same of the best trials that were trained in full."""
     from lyapopt.cli.summary import print_best_line, print_summary
-    from lyapopt.study.overview import Overview, load_study
-    from lyapopt.study.storage import masked
+    from lyapopt.study.analysis.overview import Overview, load_study
+    from lyapopt.study.run.storage import masked
 
     study = load_study(file.storage, file.study_name, file.store)
     overview = Overview.of(study)
@@ -155,7 +155,7 @@ def _conclude_promoted(file: StudyFile, result: RunResult, options: Options) -> 
 
 def _commands(file: StudyFile, path: Path, overrides: Sequence[str]) -> list[str]:
     """To run it again, to see the best trial, to open the dashboard: ready to paste."""
-    from lyapopt.study.storage import masked
+    from lyapopt.study.run.storage import masked
 
     sets = [part for text in overrides for part in ("--set", text)]
     study, storage = [str(path)], [str(path)]
@@ -178,8 +178,8 @@ def _interrupted(result: RunResult) -> int:
 
 def _delete(file: StudyFile, options: Options) -> None:
     """Delete the study of a file, if there is one and the user is sure."""
-    from lyapopt.study.deletion import delete_study, number_of_trials
-    from lyapopt.study.storage import masked
+    from lyapopt.study.admin.deletion import delete_study, number_of_trials
+    from lyapopt.study.run.storage import masked
 
     there = number_of_trials(file)
     if there is None:

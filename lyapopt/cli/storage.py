@@ -41,8 +41,8 @@ class ExportFormat(StrEnum):
 @app.command()
 def init(storage: Storage) -> int:
     """Create the tables, before many workers come; any number of processes may do so at once."""
-    from lyapopt.study.maintenance import init_storage
-    from lyapopt.study.storage import masked
+    from lyapopt.study.admin.maintenance import init_storage
+    from lyapopt.study.run.storage import masked
 
     target = _new_target(storage)
     created = init_storage(target.storage, target.store)
@@ -53,7 +53,7 @@ def init(storage: Storage) -> int:
 @app.command()
 def upgrade(storage: Storage) -> int:
     """Bring Optuna's tables and ours to the versions of what is installed."""
-    from lyapopt.study.maintenance import upgrade_storage
+    from lyapopt.study.admin.maintenance import upgrade_storage
 
     before, after = upgrade_storage(target_of(storage).storage)
     typer.echo(f"Optuna's tables: {before.optuna} -> {after.optuna}")
@@ -71,7 +71,7 @@ def gc(
     ] = 3600.0,
 ) -> int:
     """Delete what is stored of trials that are gone, such as those of deleted studies."""
-    from lyapopt.study.maintenance import collect_garbage
+    from lyapopt.study.admin.maintenance import collect_garbage
 
     target = target_of(storage)
     count = collect_garbage(target.storage, target.store, dry_run=dry_run, grace=grace)
@@ -97,7 +97,7 @@ def export(
     ] = True,
 ) -> int:
     """Copy studies into one SQLite file that dashboards open, or into tables."""
-    from lyapopt.study.maintenance import export as copy
+    from lyapopt.study.admin.maintenance import export as copy
 
     target = target_of(storage, study)
     files = copy(
@@ -122,7 +122,7 @@ def doctor(
 
     Exit codes: 0 nothing is wrong, 1 something is.
     """
-    from lyapopt.study.doctor import examine
+    from lyapopt.study.admin.doctor import examine
 
     target = target_of(storage)
     findings = examine(target.storage, target.store, deep=deep)

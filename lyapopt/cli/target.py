@@ -69,7 +69,7 @@ def with_study(target: Target) -> tuple[Target, str]:
     """
     if target.study_name is not None:
         return target, target.study_name
-    from lyapopt.study.overview import names_of_studies
+    from lyapopt.study.analysis.overview import names_of_studies
 
     names = names_of_studies(target.storage)
     if len(names) == 1:

@@ -38,8 +38,8 @@ def dashboard_app(
     """optuna-dashboard over a storage, and a place at `/lyapopt` for pages of ours.
 
     Args:
-        storage: A cached storage, as `lyapopt.study.storage.open_storage` gives it: with one that
-            is not, each poll of the browser reads every trial anew.
+        storage: A cached storage, as `lyapopt.study.run.storage.open_storage` gives it: with one
+            that is not, each poll of the browser reads every trial anew.
         host: Address that it is served on.
         port: Port that it is served on.
         read_only: Whether to refuse everything that would change the storage.

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from lyapopt.cli.output import as_dict
+from lyapopt.study.analysis.overview import load_study, names_of_studies
 from lyapopt.study.file import load_study_file
-from lyapopt.study.overview import load_study, names_of_studies
-from lyapopt.study.runner import run_study
+from lyapopt.study.run.runner import run_study
 
 ROOT = Path(__file__).parents[2]
 

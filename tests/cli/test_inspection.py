@@ -20,7 +20,7 @@ from lyapopt.cli.output import print_best, print_trials
 from lyapopt.cli.trial_table import trial_lines
 from lyapopt.cli.yaml_text import yaml_lines
 from lyapopt.store import RUN_ATTRIBUTE, RunRecord, TrajectoryStore, new_run_id
-from lyapopt.study.overview import Overview, load_study
+from lyapopt.study.analysis.overview import Overview, load_study
 
 SPACE = {
     "activation": CategoricalDistribution(["relu", "off", None, True]),

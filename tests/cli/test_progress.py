@@ -16,7 +16,7 @@ from rich.console import Console
 from lyapopt.cli.live import LiveListener
 from lyapopt.cli.progress import LineListener, listener_for
 from lyapopt.study.file import StudyFile, load_study_file
-from lyapopt.study.runner import run_study
+from lyapopt.study.run.runner import run_study
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from torch import nn
 from lyapopt.dynamics import Training, TrainingMap
 from lyapopt.exponents import from_neighbours
 from lyapopt.study.file import load_study_file
-from lyapopt.study.runner import run_study
+from lyapopt.study.run.runner import run_study
 
 pytestmark = pytest.mark.skipif(
     not torch.cuda.is_available(),

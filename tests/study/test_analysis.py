@@ -13,9 +13,9 @@ import worker_study as shared
 import lyapopt
 from lyapopt import figures
 from lyapopt.errors import UserError
-from lyapopt.study.data import StudyData
+from lyapopt.study.analysis.data import StudyData
 from lyapopt.study.file import load_study_file
-from lyapopt.study.runner import run_study
+from lyapopt.study.run.runner import run_study
 
 
 @pytest.fixture(scope="module")

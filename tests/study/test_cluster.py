@@ -11,9 +11,9 @@ import pytest
 import worker_study as shared
 
 from lyapopt.errors import UserError
-from lyapopt.study.cluster import run_on_dask
-from lyapopt.study.events import StudyListener
 from lyapopt.study.file import load_study_file
+from lyapopt.study.run.cluster import run_on_dask
+from lyapopt.study.run.events import StudyListener
 
 distributed = pytest.importorskip("distributed", reason="pip install 'lyapopt[dask]'")
 

@@ -12,10 +12,10 @@ import worker_study as shared
 
 import lyapopt
 from lyapopt.errors import UserError
-from lyapopt.study.events import StudyListener
 from lyapopt.study.file import load_study_file
-from lyapopt.study.runner import run_study
-from lyapopt.study.workers import run_workers
+from lyapopt.study.run.events import StudyListener
+from lyapopt.study.run.runner import run_study
+from lyapopt.study.run.workers import run_workers
 
 MODULE = """
 import os, signal, torch

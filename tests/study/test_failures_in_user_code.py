@@ -10,9 +10,9 @@ from optuna.trial import TrialState
 
 from lyapopt.errors import StudyStoppedError, UserError
 from lyapopt.search._optuna import logical_number
-from lyapopt.study.events import StudyListener
 from lyapopt.study.file import load_study_file
-from lyapopt.study.runner import RunResult, run_study
+from lyapopt.study.run.events import StudyListener
+from lyapopt.study.run.runner import RunResult, run_study
 
 STUDY = """
 study_name: small

@@ -12,7 +12,7 @@ from optuna.trial import TrialState
 from lyapopt.errors import UserError
 from lyapopt.store import TrajectoryStore
 from lyapopt.study.file import check_study, load_study_file
-from lyapopt.study.runner import run_study
+from lyapopt.study.run.runner import run_study
 
 OBJECTIVE = """
 import optuna

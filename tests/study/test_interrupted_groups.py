@@ -14,7 +14,7 @@ from optuna.trial import TrialState
 
 from lyapopt.search._optuna import logical_number
 from lyapopt.study.file import load_study_file
-from lyapopt.study.runner import run_study
+from lyapopt.study.run.runner import run_study
 
 TASK = """
 import lyapopt, pathlib, torch

@@ -17,10 +17,10 @@ from lyapopt.errors import UserError
 from lyapopt.search._optuna import WORKER_ATTRIBUTE
 from lyapopt.store import RUN_ATTRIBUTE, TrajectoryStore
 from lyapopt.store.view import VIEW_NAME
-from lyapopt.study.doctor import examine
+from lyapopt.study.admin.doctor import examine
+from lyapopt.study.admin.maintenance import collect_garbage, export, init_storage, upgrade_storage
 from lyapopt.study.file import load_study_file
-from lyapopt.study.maintenance import collect_garbage, export, init_storage, upgrade_storage
-from lyapopt.study.runner import run_study
+from lyapopt.study.run.runner import run_study
 
 
 @pytest.fixture(scope="module")

@@ -13,9 +13,9 @@ from optuna.trial import FrozenTrial
 from lyapopt.search.screening import ScreeningRecord
 from lyapopt.search.steering import SteeringRecord
 from lyapopt.store import TrajectoryStore
-from lyapopt.study.events import StudyListener
 from lyapopt.study.file import load_study_file
-from lyapopt.study.runner import run_study
+from lyapopt.study.run.events import StudyListener
+from lyapopt.study.run.runner import run_study
 
 STEERED = """
 version: 1

@@ -18,11 +18,11 @@ from lyapopt.search import Objective
 from lyapopt.search._optuna import logical_number
 from lyapopt.search.promotion import GivenSampler
 from lyapopt.store import TrajectoryStore
-from lyapopt.study.deletion import delete_study
-from lyapopt.study.events import StudyListener
+from lyapopt.study.admin.deletion import delete_study
 from lyapopt.study.file import load_study_file
-from lyapopt.study.promotion import promoted_file
-from lyapopt.study.runner import RunResult, run_study
+from lyapopt.study.run.events import StudyListener
+from lyapopt.study.run.promotion import promoted_file
+from lyapopt.study.run.runner import RunResult, run_study
 
 TEXT = """
 version: 1

@@ -18,10 +18,10 @@ from optuna.trial import FrozenTrial, TrialState
 from lyapopt.errors import StudyStoppedError, UserError
 from lyapopt.search._optuna import logical_number
 from lyapopt.store import TrajectoryStore
-from lyapopt.study.events import StudyListener
 from lyapopt.study.file import load_study_file
-from lyapopt.study.plan import default_group_size
-from lyapopt.study.runner import RunResult, run_study
+from lyapopt.study.run.events import StudyListener
+from lyapopt.study.run.plan import default_group_size
+from lyapopt.study.run.runner import RunResult, run_study
 
 XOR = """
 version: 1
@@ -149,9 +149,9 @@ def test_two_interruptions_of_the_same_group_change_nothing(tmp_path: Path) -> N
 
 
 TELLING = """
-from lyapopt.study.events import StudyListener
+from lyapopt.study.run.events import StudyListener
 from lyapopt.study.file import load_study_file
-from lyapopt.study.runner import run_study
+from lyapopt.study.run.runner import run_study
 
 
 class Teller(StudyListener):
@@ -417,7 +417,7 @@ def test_enqueued_trials_come_first(tmp_path: Path) -> None:
 def test_what_needs_a_study_that_nobody_runs_is_refused_while_somebody_does(
     tmp_path: Path,
 ) -> None:
-    from lyapopt.study.lock import sole_runner
+    from lyapopt.study.run.lock import sole_runner
 
     path = write(tmp_path)
     file = load_study_file(path)

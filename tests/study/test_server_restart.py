@@ -13,8 +13,8 @@ import pytest
 import worker_study as shared
 
 from lyapopt.study.file import load_study_file
-from lyapopt.study.ledger import Ledger
-from lyapopt.study.runner import run_study
+from lyapopt.study.run.ledger import Ledger
+from lyapopt.study.run.runner import run_study
 
 pytestmark = pytest.mark.slow
 

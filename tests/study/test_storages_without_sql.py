@@ -15,12 +15,12 @@ import worker_study as shared
 import lyapopt
 from lyapopt.errors import UserError
 from lyapopt.store import RUN_ATTRIBUTE, TrajectoryStore
-from lyapopt.study.events import StudyListener
+from lyapopt.study.admin.maintenance import collect_garbage, init_storage
 from lyapopt.study.file import load_study_file
-from lyapopt.study.maintenance import collect_garbage, init_storage
-from lyapopt.study.runner import run_study
-from lyapopt.study.storage import open_storage
-from lyapopt.study.workers import run_workers
+from lyapopt.study.run.events import StudyListener
+from lyapopt.study.run.runner import run_study
+from lyapopt.study.run.storage import open_storage
+from lyapopt.study.run.workers import run_workers
 
 
 class _Notes(StudyListener):

@@ -9,9 +9,9 @@ import optuna
 from optuna.trial import TrialState
 
 from lyapopt.store import TrajectoryStore
-from lyapopt.study.doctor import examine
+from lyapopt.study.admin.doctor import examine
 from lyapopt.study.file import load_study_file
-from lyapopt.study.runner import RunResult, run_study
+from lyapopt.study.run.runner import RunResult, run_study
 
 TEXT = """
 version: 1

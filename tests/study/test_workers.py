@@ -15,12 +15,12 @@ from optuna.trial import TrialState
 
 from lyapopt.errors import UserError
 from lyapopt.search._optuna import get_study_attribute
-from lyapopt.study.claims import WorkerSettings
-from lyapopt.study.events import StudyListener
 from lyapopt.study.file import load_study_file
-from lyapopt.study.registry import REGISTRY_ATTRIBUTE
-from lyapopt.study.runner import run_study
-from lyapopt.study.workers import run_workers
+from lyapopt.study.run.events import StudyListener
+from lyapopt.study.run.leases import WorkerSettings
+from lyapopt.study.run.runner import run_study
+from lyapopt.study.run.worker_table import REGISTRY_ATTRIBUTE
+from lyapopt.study.run.workers import run_workers
 
 
 def _join(workers: list[Any]) -> list[int | None]:

@@ -16,11 +16,11 @@ import worker_study as shared
 from lyapopt.errors import UserError
 from lyapopt.search._optuna import frozen
 from lyapopt.store import RUN_ATTRIBUTE, StoreBusyError, TrajectoryStore
-from lyapopt.study.claims import Claims, WorkerSettings
-from lyapopt.study.events import StudyListener
 from lyapopt.study.file import load_study_file
-from lyapopt.study.runner import run_study
-from lyapopt.study.spill import Spill
+from lyapopt.study.run.events import StudyListener
+from lyapopt.study.run.leases import Claims, WorkerSettings
+from lyapopt.study.run.runner import run_study
+from lyapopt.study.run.spill import Spill
 
 IMPATIENT = WorkerSettings(heartbeat=60.0, poll=0.05, retry_seconds=1.0)
 

@@ -14,10 +14,10 @@ from optuna.trial import FrozenTrial, TrialState
 from lyapopt.errors import UserError
 from lyapopt.search._optuna import logical_number
 from lyapopt.store import RUN_ATTRIBUTE, TrajectoryStore
-from lyapopt.study.claims import WorkerSettings
 from lyapopt.study.file import load_study_file
-from lyapopt.study.runner import run_study
-from lyapopt.study.storage import open_storage
+from lyapopt.study.run.leases import WorkerSettings
+from lyapopt.study.run.runner import run_study
+from lyapopt.study.run.storage import open_storage
 
 TEXT = """
 version: 1
@@ -35,7 +35,7 @@ n_trials: {n_trials}
 trials_at_once: 2
 """
 QUICK = WorkerSettings(heartbeat=1.0, grace=5.0, poll=0.05, retry_seconds=30.0)
-PRELOADED = ["lyapopt.study.runner", "torch._dynamo", "sklearn", "alembic", "worker_study"]
+PRELOADED = ["lyapopt.study.run.runner", "torch._dynamo", "sklearn", "alembic", "worker_study"]
 
 
 def write(folder: Path, url: str, n_trials: int = 12) -> Path:

@@ -19,7 +19,7 @@ import pytest
 
 from lyapopt.errors import UserError
 from lyapopt.study.file import load_study_file
-from lyapopt.study.runner import run_study
+from lyapopt.study.run.runner import run_study
 from lyapopt.web import bind
 
 pytest.importorskip("optuna_dashboard", reason="the extra `dashboard` is not installed")

@@ -60,10 +60,10 @@ from lyapopt.search.seeding import SeededSampler
 from lyapopt.store import TrajectoryStore
 from lyapopt.store.mutex import Mutex
 from lyapopt.store.retry import RetryPolicy
-from lyapopt.study import processes
-from lyapopt.study.ledger import Ledger
-from lyapopt.study.recovery import DEATHS_OF_A_GROUP, settle
-from lyapopt.study.registry import REGISTRY_ATTRIBUTE, Group, Registry, Worker
+from lyapopt.study.run import processes
+from lyapopt.study.run.ledger import Ledger
+from lyapopt.study.run.recovery import DEATHS_OF_A_GROUP, settle
+from lyapopt.study.run.worker_table import REGISTRY_ATTRIBUTE, Group, Registry, Worker
 
 _log = logging.getLogger(__name__)
 

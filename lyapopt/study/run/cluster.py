@@ -11,16 +11,16 @@ from optuna.trial import TrialState
 
 from lyapopt.errors import UserError
 from lyapopt.search._optuna import every_trial, get_study_attribute, set_study_attribute
-from lyapopt.study.claims import WorkerSettings
-from lyapopt.study.events import StudyEvent, StudyListener
 from lyapopt.study.file import StudyFile
-from lyapopt.study.interruption import sigterm_interrupts
-from lyapopt.study.ledger import Ledger
-from lyapopt.study.opening import mutex_of, open_study
-from lyapopt.study.registry import REGISTRY_ATTRIBUTE
-from lyapopt.study.runner import RunResult, run_study
-from lyapopt.study.storage import masked
-from lyapopt.study.workers import shared
+from lyapopt.study.run.events import StudyEvent, StudyListener
+from lyapopt.study.run.interruption import sigterm_interrupts
+from lyapopt.study.run.leases import WorkerSettings
+from lyapopt.study.run.ledger import Ledger
+from lyapopt.study.run.opening import mutex_of, open_study
+from lyapopt.study.run.runner import RunResult, run_study
+from lyapopt.study.run.storage import masked
+from lyapopt.study.run.worker_table import REGISTRY_ATTRIBUTE
+from lyapopt.study.run.workers import shared
 
 _POLL = 0.5  # seconds
 _one_at_a_time = threading.Lock()  # a process of Dask may run several tasks, torch seeds are global

@@ -19,9 +19,9 @@ from lyapopt.store import RUN_ATTRIBUTE, TrajectoryStore, schema
 from lyapopt.store.engine import make_engine, parse_url
 from lyapopt.store.errors import explained, masked
 from lyapopt.store.mutex import database_mutex
-from lyapopt.study.overview import names_of_studies
-from lyapopt.study.registry import REGISTRY_ATTRIBUTE
-from lyapopt.study.storage import has_sql, initialise, open_storage
+from lyapopt.study.analysis.overview import names_of_studies
+from lyapopt.study.run.storage import has_sql, initialise, open_storage
+from lyapopt.study.run.worker_table import REGISTRY_ATTRIBUTE
 
 Format = Literal["sqlite", "csv", "parquet"]
 
@@ -220,7 +220,7 @@ def _export_tables(
     format: Format,
     trajectories: bool,
 ) -> list[Path]:
-    from lyapopt.study.data import load
+    from lyapopt.study.analysis.data import load
 
     studies = [load(storage, name, store=store) for name in names]
     tables = {

@@ -29,7 +29,7 @@ def names_of_studies(storage: str) -> list[str]:
         return study_names(storage)
     import optuna
 
-    from lyapopt.study.storage import open_storage
+    from lyapopt.study.run.storage import open_storage
 
     return optuna.get_all_study_names(open_storage(storage, create=False))
 
@@ -49,7 +49,7 @@ def load_study(storage: str, study_name: str, store: str | None = None) -> Store
         return read_study(storage, study_name, reasons_url=store)
     import optuna
 
-    from lyapopt.study.storage import open_storage
+    from lyapopt.study.run.storage import open_storage
 
     try:
         study = optuna.load_study(

@@ -16,11 +16,11 @@ from lyapopt.search._optuna import get_study_attribute, study_key, worker_of
 from lyapopt.store import RUN_ATTRIBUTE, StoreError, StoreSchemaError, TrajectoryStore, schema
 from lyapopt.store.engine import make_engine, parse_url
 from lyapopt.store.errors import explained, masked
-from lyapopt.study import processes
-from lyapopt.study.claims import WorkerSettings, lives
-from lyapopt.study.registry import REGISTRY_ATTRIBUTE, Registry
-from lyapopt.study.spill import Spill
-from lyapopt.study.storage import has_sql, open_storage, study_mutex
+from lyapopt.study.run import processes
+from lyapopt.study.run.leases import WorkerSettings, lives
+from lyapopt.study.run.spill import Spill
+from lyapopt.study.run.storage import has_sql, open_storage, study_mutex
+from lyapopt.study.run.worker_table import REGISTRY_ATTRIBUTE, Registry
 
 Level = Literal["fine", "note", "wrong"]
 

@@ -30,8 +30,8 @@ from lyapopt.store import (
     new_run_id,
 )
 from lyapopt.store.errors import DamagedDataError
-from lyapopt.study.ledger import deaths_of
-from lyapopt.study.registry import Group
+from lyapopt.study.run.ledger import deaths_of
+from lyapopt.study.run.worker_table import Group
 
 _log = logging.getLogger(__name__)
 

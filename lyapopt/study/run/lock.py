@@ -9,10 +9,10 @@ import optuna
 
 from lyapopt.errors import UserError
 from lyapopt.search._optuna import get_study_attribute, study_key
-from lyapopt.study import processes
-from lyapopt.study.claims import WorkerSettings, lives
-from lyapopt.study.registry import REGISTRY_ATTRIBUTE, Registry
-from lyapopt.study.storage import masked, open_storage, study_mutex
+from lyapopt.study.run import processes
+from lyapopt.study.run.leases import WorkerSettings, lives
+from lyapopt.study.run.storage import masked, open_storage, study_mutex
+from lyapopt.study.run.worker_table import REGISTRY_ATTRIBUTE, Registry
 
 
 @contextmanager

@@ -19,17 +19,17 @@ from optuna.trial import FrozenTrial
 
 from lyapopt.errors import UserError
 from lyapopt.search._optuna import every_trial
-from lyapopt.study.claims import WorkerSettings
-from lyapopt.study.events import WAITING, StudyEvent, StudyListener
 from lyapopt.study.file import StudyFile
-from lyapopt.study.interruption import sigterm_interrupts
-from lyapopt.study.ledger import Ledger
-from lyapopt.study.opening import open_study
-from lyapopt.study.runner import RunResult, run_study
+from lyapopt.study.run.events import WAITING, StudyEvent, StudyListener
+from lyapopt.study.run.interruption import sigterm_interrupts
+from lyapopt.study.run.leases import WorkerSettings
+from lyapopt.study.run.ledger import Ledger
+from lyapopt.study.run.opening import open_study
+from lyapopt.study.run.runner import RunResult, run_study
 
 _DEATHS_IN_A_ROW = 5
 _INTERRUPTED = 130  # exit code
-_PRELOADED = ["lyapopt.study.workers", "torch._dynamo", "sklearn", "alembic"]
+_PRELOADED = ["lyapopt.study.run.workers", "torch._dynamo", "sklearn", "alembic"]
 
 
 def run_workers(

@@ -9,12 +9,12 @@ from dataclasses import replace
 import torch
 
 from lyapopt.search._optuna import inside_optimize
-from lyapopt.study.claims import WorkerSettings
-from lyapopt.study.events import StudyListener
-from lyapopt.study.execution import Execution, RunResult
 from lyapopt.study.file import StudyFile
-from lyapopt.study.interruption import sigterm_interrupts
-from lyapopt.study.promotion import Promotion, promotion
+from lyapopt.study.run.events import StudyListener
+from lyapopt.study.run.execution import Execution, RunResult
+from lyapopt.study.run.interruption import sigterm_interrupts
+from lyapopt.study.run.leases import WorkerSettings
+from lyapopt.study.run.promotion import Promotion, promotion
 
 __all__ = ["RunResult", "promote", "run_study"]
 
@@ -31,7 +31,7 @@ def run_study(
     """Create or resume the study of a file, and run the trials that it still lacks.
 
     Any number of processes may do so with one study at the same time: each is then a worker, and
-    totals hold across them (`lyapopt.study.claims`).
+    totals hold across them (`lyapopt.study.run.leases`).
 
     Args:
         file: A validated study file.

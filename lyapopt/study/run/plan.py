@@ -6,9 +6,9 @@ import optuna
 
 from lyapopt.search._optuna import grid_points_left, stop_was_asked
 from lyapopt.search.seeding import SeededSampler
-from lyapopt.study.claims import Situation
 from lyapopt.study.file import StudyFile
-from lyapopt.study.registry import Group
+from lyapopt.study.run.leases import Situation
+from lyapopt.study.run.worker_table import Group
 
 _LARGEST_GROUP = 16
 _GROUPS_OF_A_STUDY = 6

@@ -13,7 +13,7 @@ import pandas as pd
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-    from lyapopt.study.data import StudyData
+    from lyapopt.study.analysis.data import StudyData
 
 _TABLES: Final = ("trials", "runs", "exponents", "decisions", "trajectories")
 _PARAMETER: Final = "params_"

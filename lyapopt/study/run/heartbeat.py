@@ -10,7 +10,7 @@ from types import TracebackType
 import optuna
 
 from lyapopt.search._optuna import record_heartbeats, remove_session
-from lyapopt.study.claims import Claims
+from lyapopt.study.run.leases import Claims
 
 _log = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from optuna.trial import FrozenTrial
 
-from lyapopt.study.ledger import Ledger
+from lyapopt.study.run.ledger import Ledger
 
 WAITING = "nothing left to begin: waiting for trials that other workers run"
 """A note."""

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from lyapopt.errors import UserError
 from lyapopt.store import TrajectoryStore
 from lyapopt.store.errors import StoreSchemaError, masked
-from lyapopt.study.figures import StudyFigures
-from lyapopt.study.overview import Overview, StoredStudy, load_study, names_of_studies
-from lyapopt.study.storage import has_sql
+from lyapopt.study.analysis.figures import StudyFigures
+from lyapopt.study.analysis.overview import Overview, StoredStudy, load_study, names_of_studies
+from lyapopt.study.run.storage import has_sql
 
 
 def load(

@@ -14,9 +14,9 @@ from lyapopt.probe.probe import FORWARD_COST
 from lyapopt.search import Candidate
 from lyapopt.search._optuna import OrderedStudy, grid_points_left, inside_optimize
 from lyapopt.search.training_group import checkpoint_steps
-from lyapopt.study import assembly
 from lyapopt.study.file import StudyFile
-from lyapopt.study.plan import group_size, wrapped_sampler
+from lyapopt.study.run import assembly
+from lyapopt.study.run.plan import group_size, wrapped_sampler
 
 __all__ = ["Preview", "preview"]
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import optuna
 
 from lyapopt.store import RUN_ATTRIBUTE, RecordNotFoundError
+from lyapopt.study.analysis.overview import load_study
 from lyapopt.study.file import StudyFile
-from lyapopt.study.lock import sole_runner
-from lyapopt.study.overview import load_study
-from lyapopt.study.promotion import promoted_file
-from lyapopt.study.storage import open_storage, open_store
+from lyapopt.study.run.lock import sole_runner
+from lyapopt.study.run.promotion import promoted_file
+from lyapopt.study.run.storage import open_storage, open_store
 
 __all__ = ["delete_study", "number_of_trials"]
 

@@ -28,20 +28,20 @@ from lyapopt.search.function_objective import FunctionObjective
 from lyapopt.search.pruners.repetition import needs_whole_groups
 from lyapopt.store import StoreError, TrajectoryStore
 from lyapopt.store.retry import RetryPolicy, as_store_error
-from lyapopt.study import assembly
-from lyapopt.study.claims import Claims, Situation, WorkerSettings
-from lyapopt.study.events import WAITING, StudyEvent, StudyListener
 from lyapopt.study.file import StudyFile
-from lyapopt.study.heartbeat import Heartbeat
-from lyapopt.study.interruption import undisturbed
-from lyapopt.study.ledger import Ledger
-from lyapopt.study.opening import create_or_load, mutex_of, storage_of
-from lyapopt.study.plan import Plan
-from lyapopt.study.promotion import Promotion
-from lyapopt.study.recovery import STATES
-from lyapopt.study.registry import Group
-from lyapopt.study.spill import Spill, import_spilled
-from lyapopt.study.storage import open_store
+from lyapopt.study.run import assembly
+from lyapopt.study.run.events import WAITING, StudyEvent, StudyListener
+from lyapopt.study.run.heartbeat import Heartbeat
+from lyapopt.study.run.interruption import undisturbed
+from lyapopt.study.run.leases import Claims, Situation, WorkerSettings
+from lyapopt.study.run.ledger import Ledger
+from lyapopt.study.run.opening import create_or_load, mutex_of, storage_of
+from lyapopt.study.run.plan import Plan
+from lyapopt.study.run.promotion import Promotion
+from lyapopt.study.run.recovery import STATES
+from lyapopt.study.run.spill import Spill, import_spilled
+from lyapopt.study.run.storage import open_store
+from lyapopt.study.run.worker_table import Group
 
 
 @dataclass(frozen=True)

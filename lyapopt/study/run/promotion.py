@@ -25,11 +25,11 @@ from lyapopt.search._optuna import (
     set_study_attribute,
 )
 from lyapopt.search.promotion import GivenSampler
-from lyapopt.study.claims import WorkerSettings
-from lyapopt.study.events import StudyListener
 from lyapopt.study.file import StudyFile
-from lyapopt.study.ledger import Ledger
-from lyapopt.study.opening import mutex_of, open_study
+from lyapopt.study.run.events import StudyListener
+from lyapopt.study.run.leases import WorkerSettings
+from lyapopt.study.run.ledger import Ledger
+from lyapopt.study.run.opening import mutex_of, open_study
 
 Found = TypeVar("Found")
 

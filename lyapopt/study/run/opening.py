@@ -8,12 +8,12 @@ from lyapopt.errors import UserError
 from lyapopt.search._optuna import OrderedStudy
 from lyapopt.store.mutex import Mutex
 from lyapopt.store.retry import RetryPolicy
-from lyapopt.study import assembly
-from lyapopt.study.claims import WorkerSettings
-from lyapopt.study.compatibility import check_parameters
-from lyapopt.study.events import StudyListener
 from lyapopt.study.file import StudyFile
-from lyapopt.study.storage import masked, open_storage, study_mutex
+from lyapopt.study.run import assembly
+from lyapopt.study.run.compatibility import check_parameters
+from lyapopt.study.run.events import StudyListener
+from lyapopt.study.run.leases import WorkerSettings
+from lyapopt.study.run.storage import masked, open_storage, study_mutex
 
 
 def storage_of(
