@@ -173,7 +173,7 @@ def _case(name: str, grid: Sequence[str]) -> Case:
             raise UserError("--grid belongs to --task package.module:build")
         return cases_of([name])[0]
     from lyapopt.bench.tables.own_case import own_case
-    from lyapopt.study.objects import import_object
+    from lyapopt.study.file.import_paths import import_object
 
     return own_case(name, import_object(name, Path.cwd()), grid)
 

@@ -12,11 +12,8 @@ import optuna
 import pytest
 
 from lyapopt.errors import UserError
-from lyapopt.study.file.class_spec import ClassSpec
-from lyapopt.study.file.classes import resolve_class
-from lyapopt.study.file.document import Document
-from lyapopt.study.file.issues import StudyFileError
-from lyapopt.study.file.report import Report
+from lyapopt.study.file.classes import ClassSpec, resolve_class
+from lyapopt.study.file.document import Document, Report, StudyFileError
 from lyapopt.study.file.signatures import ClassKind, available, signature_of
 
 CLASSES = [(kind, name) for kind in ("sampler", "pruner") for name in available(kind)]

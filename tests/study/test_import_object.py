@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from lyapopt.errors import UserError
-from lyapopt.study.objects import ImportPathError, import_object
+from lyapopt.study.file.import_paths import ImportPathError, import_object
 
 
 @pytest.fixture(autouse=True)

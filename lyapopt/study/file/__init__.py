@@ -1,7 +1,7 @@
 """Reading study files: YAML 1.2, validated, typed, with errors that show the place."""
 
-from lyapopt.study.file.class_spec import ClassSpec
-from lyapopt.study.file.issues import Issue, StudyFileError
+from lyapopt.study.file.classes import ClassSpec
+from lyapopt.study.file.document import Issue, StudyFileError
 from lyapopt.study.file.load import load_study_file, validate
 from lyapopt.study.file.model import StudyFile
 from lyapopt.study.file.schema import json_schema

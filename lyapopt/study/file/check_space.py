@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from lyapopt.study.file.document import Path
+from lyapopt.study.file.document import Path, Report
+from lyapopt.study.file.messages import describe, did_you_mean, known_names
 from lyapopt.study.file.model import StudyFile
-from lyapopt.study.file.report import Report
 from lyapopt.study.file.space import (
     AnyParameter,
     CategoricalParameter,
@@ -17,7 +17,6 @@ from lyapopt.study.file.space import (
     SeedParameter,
     same,
 )
-from lyapopt.study.file.suggest import describe, did_you_mean, known_names
 from lyapopt.study.file.task_section import BuiltinTask, option_hint, unknown_option
 from lyapopt.tasks.catalogue import TASKS, options_of
 from lyapopt.tasks.options import Option

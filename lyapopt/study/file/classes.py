@@ -1,17 +1,20 @@
-"""Checks the `sampler` and `pruner` of a study file against the signatures of the classes."""
+"""A sampler or pruner as a study file describes it: checked against its signature, built later."""
 
 from __future__ import annotations
 
+import inspect
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path as FilePath
 from typing import Any
 
-from lyapopt.study.file.class_spec import ClassSpec
-from lyapopt.study.file.document import Path
-from lyapopt.study.file.import_paths import import_path_hint, is_import_path
+from lyapopt.errors import UserError
+from lyapopt.study.file.document import Path, Report
+from lyapopt.study.file.import_paths import import_object, import_path_hint, is_import_path
+from lyapopt.study.file.messages import describe, did_you_mean, known_names, number
 from lyapopt.study.file.own_classes import RANGES, RUNNER_ARGUMENTS
-from lyapopt.study.file.report import Report
 from lyapopt.study.file.signatures import (
     ClassKind,
     Parameter,
@@ -20,9 +23,8 @@ from lyapopt.study.file.signatures import (
     display_name,
     signature_of,
 )
-from lyapopt.study.file.suggest import describe, did_you_mean, known_names, number
 
-__all__ = ["resolve_class"]
+__all__ = ["ClassSpec", "resolve_class"]
 
 _NESTED_BY_NAME: dict[str, ClassKind] = {
     "base": "sampler",
@@ -39,6 +41,67 @@ _TYPES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "str": ("a string", lambda v: isinstance(v, str)),
     "None": ("null", lambda v: v is None),
 }
+
+
+@dataclass(frozen=True)
+class ClassSpec:
+    """A class by import path, with its arguments.
+
+    Attributes:
+        import_path: `optuna.samplers:TPESampler`.
+        kwargs: plain keyword arguments from the file.
+        nested: arguments that are samplers or pruners themselves.
+        functions: arguments that are functions, by import path.
+    """
+
+    import_path: str
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+    nested: Mapping[str, ClassSpec] = field(default_factory=dict)
+    functions: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def class_name(self) -> str:
+        """`TPESampler` of `optuna.samplers:TPESampler`."""
+        return self.import_path.rpartition(":")[2]
+
+    def walk(self) -> Iterator[ClassSpec]:
+        """This spec and all that is nested in it, outermost first."""
+        yield self
+        for spec in self.nested.values():
+            yield from spec.walk()
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data that describes it, for display and for digests."""
+        nested = {name: spec.as_dict() for name, spec in self.nested.items()}
+        return {"class": self.import_path, **self.kwargs, **self.functions, **nested}
+
+    def build(self, *, base_dir: str | FilePath | None = None, **extra: Any) -> Any:
+        """Imports the class and constructs it.
+
+        Args:
+            base_dir: the study file's folder, for a user's own classes.
+            **extra: arguments offered to this class and every nested one: each takes those that
+                its constructor has and the file does not set (`seed`, `build`, `search_space`).
+
+        Raises:
+            UserError: the class cannot be imported, or refuses its arguments.
+
+        Example:
+            >>> type(ClassSpec("optuna.samplers:RandomSampler", {"seed": 1}).build()).__name__
+            'RandomSampler'
+        """
+        target = import_object(self.import_path, base_dir)
+        arguments: dict[str, Any] = dict(self.kwargs)
+        for name, path in self.functions.items():
+            arguments[name] = import_object(path, base_dir)
+        for name, spec in self.nested.items():
+            arguments[name] = spec.build(base_dir=base_dir, **extra)
+        try:
+            accepted = inspect.signature(target).parameters
+            offered = {name: value for name, value in extra.items() if name in accepted}
+            return target(**{**offered, **arguments})
+        except (TypeError, ValueError) as error:
+            raise UserError(f"{self.class_name} refuses its arguments: {error}") from error
 
 
 def resolve_class(kind: ClassKind, value: Any, path: Path, report: Report) -> ClassSpec | None:

@@ -8,8 +8,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
 from lyapopt.study.file.import_paths import import_path_hint, is_import_path
+from lyapopt.study.file.messages import describe
 from lyapopt.study.file.storage_url import storage_problem
-from lyapopt.study.file.suggest import describe
 
 __all__ = [
     "OWN_ERROR",

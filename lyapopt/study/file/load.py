@@ -10,12 +10,10 @@ from pydantic import ValidationError
 
 from lyapopt.study.file.check_space import SPACE_CHECKS
 from lyapopt.study.file.check_study import STUDY_CHECKS
-from lyapopt.study.file.document import Document, Path, without
-from lyapopt.study.file.issues import StudyFileError
+from lyapopt.study.file.document import Document, Path, Report, StudyFileError, without
 from lyapopt.study.file.model import StudyFile
 from lyapopt.study.file.overrides import apply_overrides
 from lyapopt.study.file.reading import read_yaml_file
-from lyapopt.study.file.report import Report
 from lyapopt.study.file.wording import report_validation
 
 __all__ = ["load_study_file", "validate"]

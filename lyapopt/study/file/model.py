@@ -13,9 +13,8 @@ from pydantic import (
     ValidationInfo,
 )
 
-from lyapopt.study.file.class_spec import ClassSpec
-from lyapopt.study.file.classes import resolve_class
-from lyapopt.study.file.document import Document
+from lyapopt.study.file.classes import ClassSpec, resolve_class
+from lyapopt.study.file.document import Document, Report
 from lyapopt.study.file.fields import (
     Count,
     CountOrZero,
@@ -29,7 +28,6 @@ from lyapopt.study.file.fields import (
     TrialsAtOnce,
     fail,
 )
-from lyapopt.study.file.report import Report
 from lyapopt.study.file.sections import (
     Budget,
     ObjectiveSection,

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lyapopt.redaction import redacted
-from lyapopt.study.file.document import Document, Path
-from lyapopt.study.file.issues import Issue, Mark, Source, StudyFileError
+from lyapopt.study.file.document import Document, Issue, Mark, Path, Source, StudyFileError
 from lyapopt.study.file.reading import parse_yaml, split_lines
 
 __all__ = ["apply_overrides"]

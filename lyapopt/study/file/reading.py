@@ -27,15 +27,23 @@ from ruamel.yaml.events import (
 )
 from ruamel.yaml.reader import ReaderError
 
-from lyapopt.study.file.document import Document, Path, Place, dotted
-from lyapopt.study.file.issues import Issue, Mark, Source, StudyFileError
+from lyapopt.study.file.document import (
+    Document,
+    Issue,
+    Mark,
+    Path,
+    Place,
+    Source,
+    StudyFileError,
+    dotted,
+)
+from lyapopt.study.file.messages import INDENTATION, explain_syntax
 from lyapopt.study.file.scalars import (
     EnvironmentReferenceError,
     resolve_plain,
     resolve_tagged,
     substitute,
 )
-from lyapopt.study.file.syntax import INDENTATION, explain_syntax
 
 __all__ = ["parse_yaml", "read_yaml_file", "split_lines"]
 

@@ -7,7 +7,7 @@ from pydantic import BeforeValidator, Field
 
 from lyapopt.study.file.fields import Count, CountOrZero, ImportPath, Section, Shape, fail
 from lyapopt.study.file.import_paths import is_import_path
-from lyapopt.study.file.suggest import describe, did_you_mean
+from lyapopt.study.file.messages import describe, did_you_mean
 
 __all__ = ["Budget", "ObjectiveSection", "OnFailure", "Output", "ProbeSection", "Record"]
 

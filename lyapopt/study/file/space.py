@@ -14,7 +14,7 @@ from pydantic import (
 )
 
 from lyapopt.study.file.fields import OWN_ERROR, Section, Shape, fail
-from lyapopt.study.file.suggest import describe
+from lyapopt.study.file.messages import describe
 
 __all__ = [
     "PARAMETER_TYPES",

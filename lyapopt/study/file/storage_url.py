@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from lyapopt.study.file.suggest import did_you_mean
+from lyapopt.study.file.messages import did_you_mean
 
 __all__ = ["absolute_url", "storage_problem"]
 

@@ -6,10 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from lyapopt.study.file.document import Path
+from lyapopt.study.file.document import Path, Report
 from lyapopt.study.file.import_paths import import_path_hint, is_import_path
-from lyapopt.study.file.report import Report
-from lyapopt.study.file.suggest import describe, did_you_mean, known_names, number
+from lyapopt.study.file.messages import describe, did_you_mean, known_names, number
 from lyapopt.tasks.catalogue import (
     MODELS,
     TASKS,

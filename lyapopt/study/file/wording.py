@@ -9,10 +9,10 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from lyapopt.study.file.document import Path
+from lyapopt.study.file.document import Path, Report
 from lyapopt.study.file.fields import OWN_ERROR, Section
+from lyapopt.study.file.messages import describe, did_you_mean, known_names, nearest, number
 from lyapopt.study.file.model import StudyFile
-from lyapopt.study.file.report import Report
 from lyapopt.study.file.sections import (
     Budget,
     ObjectiveSection,
@@ -28,7 +28,6 @@ from lyapopt.study.file.space import (
     IntParameter,
     SeedParameter,
 )
-from lyapopt.study.file.suggest import describe, did_you_mean, known_names, nearest, number
 
 __all__ = ["SECTIONS", "report_validation"]
 

@@ -33,8 +33,8 @@ from lyapopt.search.function_objective import FunctionObjective
 from lyapopt.store import TrajectoryStore
 from lyapopt.study.file import BuiltinTask, CustomTask, StudyFile
 from lyapopt.study.file import space as file_space
-from lyapopt.study.file.class_spec import ClassSpec
-from lyapopt.study.objects import import_object
+from lyapopt.study.file.classes import ClassSpec
+from lyapopt.study.file.import_paths import import_object
 from lyapopt.tasks.builder import TaskBuilder
 
 _log = logging.getLogger(__name__)
