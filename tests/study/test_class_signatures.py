@@ -12,14 +12,16 @@ import optuna
 import pytest
 
 from lyapopt.errors import UserError
+from lyapopt.registry import Role
+from lyapopt.study.file import signature_table, signatures, write_signatures
 from lyapopt.study.file.classes import ClassSpec, resolve_class
 from lyapopt.study.file.document import Document, Report, StudyFileError
-from lyapopt.study.file.signatures import ClassKind, available, signature_of
+from lyapopt.study.file.signatures import available, signature_of
 
 CLASSES = [(kind, name) for kind in ("sampler", "pruner") for name in available(kind)]
 
 
-def resolve(kind: ClassKind, value: Any) -> ClassSpec:
+def resolve(kind: Role, value: Any) -> ClassSpec:
     report = Report(Document({kind: value}))
     spec = resolve_class(kind, value, (kind,), report)
     if spec is None:
@@ -28,13 +30,13 @@ def resolve(kind: ClassKind, value: Any) -> ClassSpec:
 
 
 @pytest.mark.parametrize(("kind", "name"), CLASSES)
-def test_a_signature_is_that_of_the_class(kind: ClassKind, name: str) -> None:
+def test_a_signature_is_that_of_the_class(kind: Role, name: str) -> None:
     signature = signature_of(name, kind)
     assert signature is not None
-    module = importlib.import_module(signature.import_path.partition(":")[0])
-    if not hasattr(module, signature.class_name):
-        pytest.skip(f"{signature.class_name} is not built yet")
-    parameters = inspect.signature(getattr(module, signature.class_name)).parameters
+    module = importlib.import_module(signature.row.import_path.partition(":")[0])
+    if not hasattr(module, signature.row.class_name):
+        pytest.skip(f"{signature.row.class_name} is not built yet")
+    parameters = inspect.signature(getattr(module, signature.row.class_name)).parameters
     named = {n: p for n, p in parameters.items() if p.kind is not p.VAR_KEYWORD}
     if signature.open:
         assert set(signature.parameters) <= set(parameters)
@@ -49,7 +51,7 @@ def test_every_sampler_and_pruner_of_optuna_has_a_name() -> None:
     for module, kind in ((optuna.samplers, "sampler"), (optuna.pruners, "pruner")):
         suffix = kind.capitalize()
         names = [n for n in module.__all__ if n.endswith(suffix) and not n.startswith("Base")]
-        found = {s.class_name for n in available(kind) if (s := signature_of(n, kind))}  # type: ignore[arg-type]
+        found = {s.row.class_name for n in available(kind) if (s := signature_of(n, kind))}  # type: ignore[arg-type]
         assert set(names) <= found
 
 
@@ -116,3 +118,19 @@ def test_a_class_of_ones_own_comes_from_the_folder_of_the_file(tmp_path: Path) -
     mine = spec.build(base_dir=tmp_path)
     assert mine.width == 2
     assert isinstance(mine.base, optuna.samplers.RandomSampler)
+
+
+def test_the_table_of_signatures_is_that_of_the_classes() -> None:
+    if optuna.__version__ != signature_table.OPTUNA:
+        pytest.skip("the table is of another version of Optuna")
+    written = Path(signature_table.__file__).read_text(encoding="utf-8")
+    assert written == write_signatures.signature_table()
+
+
+@pytest.mark.parametrize(("role", "name"), CLASSES)
+def test_a_signature_read_from_source_is_that_of_the_table(
+    role: Role, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tabled = signature_of(name, role)
+    monkeypatch.setattr(signatures, "_is_tabled", lambda: False)
+    assert signature_of(name, role) == tabled

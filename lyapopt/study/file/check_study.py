@@ -22,11 +22,6 @@ from lyapopt.tasks.catalogue import TASKS
 
 __all__ = ["STUDY_CHECKS"]
 
-_FINITE = ("GridSampler", "BruteForceSampler")
-_NEEDS_BUILD = ("EdgeOfChaosSampler", "ScreeningSampler")
-_ONE_VALUE = ("CmaEsSampler",)
-_PACKAGES = {"CmaEsSampler": "cmaes"}
-
 
 def check_what_is_trained(study: StudyFile, report: Report) -> None:
     """A task or an objective, and something to search."""
@@ -54,7 +49,7 @@ def check_limits(study: StudyFile, report: Report) -> None:
         return
     if not report.sound(*((name,) for name in names)) or not report.sound(("sampler",)):
         return
-    if any(spec.class_name in _FINITE for spec in study.sampler_spec.walk()):
+    if any(spec.row.exhaustive for spec in study.sampler_spec.walk()):
         return
     report.add(
         ("n_trials",),
@@ -171,21 +166,21 @@ def check_sampler(study: StudyFile, report: Report) -> None:
     if not report.sound(("sampler",)) or study.sampler is None:
         return
     for spec, path in _with_paths(study.sampler, ("sampler",), report):
-        name = spec.class_name
-        package = _PACKAGES.get(name)
+        name, row = spec.class_name, spec.row
+        package = row.package
         if package is not None and importlib.util.find_spec(package) is None:
             message = f"{name} needs the package {package}, which is not installed"
             report.add(path, message, hint=f"pip install {package}")
             continue
-        if name in _NEEDS_BUILD and study.objective is not None:
+        if row.probes and study.objective is not None:
             message = f"{name} trains networks itself: it needs a task, not an objective"
             report.add(path, message, hint="task: {build: package.module:function}")
         if name == "EdgeOfChaosSampler":
             _check_steered(spec, path, study, report)
-        if name in _ONE_VALUE and len(study.all_directions) > 1:
+        if not row.several_values and len(study.all_directions) > 1:
             message = f"{name} optimizes one value, and there are {len(study.all_directions)}"
             report.add(path, message, hint="for example sampler: nsgaii, or tpe")
-        if name in _FINITE:
+        if row.exhaustive:
             _check_finite(name, study, report)
         if name == "PartialFixedSampler":
             _check_fixed(spec, path, study, report)

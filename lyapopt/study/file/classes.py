@@ -11,12 +11,11 @@ from pathlib import Path as FilePath
 from typing import Any
 
 from lyapopt.errors import UserError
+from lyapopt.registry import Role, Row, row_of
 from lyapopt.study.file.document import Path, Report
 from lyapopt.study.file.import_paths import import_object, import_path_hint, is_import_path
 from lyapopt.study.file.messages import describe, did_you_mean, known_names, number
-from lyapopt.study.file.own_classes import RANGES, RUNNER_ARGUMENTS
 from lyapopt.study.file.signatures import (
-    ClassKind,
     Parameter,
     Signature,
     available,
@@ -26,7 +25,9 @@ from lyapopt.study.file.signatures import (
 
 __all__ = ["ClassSpec", "resolve_class"]
 
-_NESTED_BY_NAME: dict[str, ClassKind] = {
+_FILLED_IN = frozenset({"build", "probe", "search_space", "base_sampler"})
+"""Arguments that are filled in when the study runs, so that a file need not have them."""
+_NESTED_BY_NAME: dict[str, Role] = {
     "base": "sampler",
     "base_sampler": "sampler",
     "independent_sampler": "sampler",
@@ -63,6 +64,11 @@ class ClassSpec:
     def class_name(self) -> str:
         """`TPESampler` of `optuna.samplers:TPESampler`."""
         return self.import_path.rpartition(":")[2]
+
+    @property
+    def row(self) -> Row:
+        """What is known of the class; of a user's own, nothing but its name."""
+        return row_of(self.class_name) or Row(self.class_name, self.import_path)
 
     def walk(self) -> Iterator[ClassSpec]:
         """This spec and all that is nested in it, outermost first."""
@@ -104,11 +110,11 @@ class ClassSpec:
             raise UserError(f"{self.class_name} refuses its arguments: {error}") from error
 
 
-def resolve_class(kind: ClassKind, value: Any, path: Path, report: Report) -> ClassSpec | None:
+def resolve_class(role: Role, value: Any, path: Path, report: Report) -> ClassSpec | None:
     """The class that `value` names, with its arguments; mistakes go to the report.
 
     Args:
-        kind: what is expected here.
+        role: what is expected here.
         value: a name, an import path, or a mapping with `name` and keyword arguments.
         path: where it stands in the file.
         report: takes the mistakes.
@@ -116,58 +122,56 @@ def resolve_class(kind: ClassKind, value: Any, path: Path, report: Report) -> Cl
     Returns:
         the spec, or None if there was a mistake.
     """
-    name, kwargs = _split(kind, value, path, report)
+    name, kwargs = _split(role, value, path, report)
     if name is None:
         return None
     at_name = (*path, "name") if isinstance(value, dict) else path
     before = len(report.issues)
-    signature = signature_of(name, kind)
+    signature = signature_of(name, role)
     if signature is None and is_import_path(name):
         spec = _unchecked(name, kwargs, path, report)
     elif signature is None:
-        _unknown_class(kind, name, at_name, report)
+        _unknown_class(role, name, at_name, report)
         return None
     else:
         spec = _checked(signature, kwargs, path, report)
     return spec if len(report.issues) == before else None
 
 
-def _split(
-    kind: ClassKind, value: Any, path: Path, report: Report
-) -> tuple[str | None, dict[str, Any]]:
+def _split(role: Role, value: Any, path: Path, report: Report) -> tuple[str | None, dict[str, Any]]:
     if isinstance(value, str):
         return value, {}
-    example = {"sampler": "tpe", "pruner": "median"}.get(kind, "uniform")
+    example = {"sampler": "tpe", "pruner": "median"}.get(role, "uniform")
     if not isinstance(value, dict):
-        expected = f"expected a {kind}'s name or a mapping with `name`"
-        hint = f"for example {kind}: {example}"
+        expected = f"expected a {role}'s name or a mapping with `name`"
+        hint = f"for example {role}: {example}"
         report.add(path, f"{expected}, got {describe(value)}", hint=hint)
         return None, {}
     name = value.get("name")
     if name is None:
-        message = f"`name` is missing: which {kind}?"
+        message = f"`name` is missing: which {role}?"
         report.add((*path, "name"), message, hint=f"for example {{name: {example}}}")
         return None, {}
     if not isinstance(name, str):
-        report.add((*path, "name"), f"expected a {kind}'s name, got {describe(name)}")
+        report.add((*path, "name"), f"expected a {role}'s name, got {describe(name)}")
         return None, {}
     return name, {key: item for key, item in value.items() if key != "name"}
 
 
-def _unknown_class(kind: ClassKind, name: str, path: Path, report: Report) -> None:
-    names = available(kind)
-    hint = did_you_mean(_kebab(name, kind), names)
-    other: ClassKind = "pruner" if kind == "sampler" else "sampler"
-    if hint is None and kind in ("sampler", "pruner") and signature_of(name, other) is not None:
+def _unknown_class(role: Role, name: str, path: Path, report: Report) -> None:
+    names = available(role)
+    hint = did_you_mean(_kebab(name, role), names)
+    other: Role = "pruner" if role == "sampler" else "sampler"
+    if hint is None and role in ("sampler", "pruner") and signature_of(name, other) is not None:
         hint = f"{name} is a {other}: write {other}: {name}"
     hint = hint or import_path_hint(name)
-    message = f"no {kind} is called {name[:60]}; there are {known_names(names)}"
+    message = f"no {role} is called {name[:60]}; there are {known_names(names)}"
     own = "a class of your own is package.module:Class"
     report.add(path, message, hint=hint or own)
 
 
-def _kebab(name: str, kind: ClassKind) -> str:
-    return re.sub(rf"[-_ ]?{kind}$", "", display_name(name, kind), flags=re.IGNORECASE)
+def _kebab(name: str, role: Role) -> str:
+    return re.sub(rf"[-_ ]?{role}$", "", display_name(name, role), flags=re.IGNORECASE)
 
 
 def _unchecked(name: str, kwargs: dict[str, Any], path: Path, report: Report) -> ClassSpec:
@@ -210,13 +214,13 @@ def _checked(signature: Signature, kwargs: dict[str, Any], path: Path, report: R
         elif _fits(signature, parameter, value, where, report):
             plain[parameter.name] = value
     for parameter in signature.parameters.values():
-        if parameter.required and parameter.name not in given | RUNNER_ARGUMENTS:
+        if parameter.required and parameter.name not in given | _FILLED_IN:
             if parameter.nested is not None and parameter.nullable:
                 plain[parameter.name] = None
             else:
-                message = f"`{parameter.name}` is missing: {signature.class_name} needs it"
+                message = f"`{parameter.name}` is missing: {signature.row.class_name} needs it"
                 report.add((*path, parameter.name), message)
-    return ClassSpec(signature.import_path, plain, nested, functions)
+    return ClassSpec(signature.row.import_path, plain, nested, functions)
 
 
 def _parameter(signature: Signature, key: str) -> Parameter | None:
@@ -228,12 +232,12 @@ def _parameter(signature: Signature, key: str) -> Parameter | None:
 
 def _unknown_argument(signature: Signature, key: str, path: Path, report: Report) -> None:
     names = [name for name in signature.parameters if _parameter(signature, name)]
-    if key in signature.parameters and key in RUNNER_ARGUMENTS:
+    if key in signature.parameters and key in _FILLED_IN:
         message = f"{key} is filled in when the study runs"
         hint: str | None = "remove it"
     else:
         takes = f"it takes {known_names(names)}" if names else "it takes no arguments"
-        message = f"{signature.class_name} has no argument {key[:60]}; {takes}"
+        message = f"{signature.row.class_name} has no argument {key[:60]}; {takes}"
         hint = did_you_mean(key, names)
     report.add(path, message, hint=hint, at="key")
 
@@ -264,7 +268,7 @@ def _fits(
     if isinstance(value, float) and not math.isfinite(value):
         report.add(path, f"expected a finite number, got {describe(value)}")
         return False
-    limit = RANGES.get((signature.class_name, parameter.name))
+    limit = signature.row.ranges.get(parameter.name)
     if limit is not None and value is not None and not limit.holds(value):
         report.add(path, f"expected {limit.expected}, got {describe(value)}")
         return False

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from lyapopt.registry import REGISTRY
 from lyapopt.study.file.model import StudyFile
 from lyapopt.tasks.catalogue import TASKS, options_of
 from lyapopt.tasks.options import Option
@@ -21,16 +22,6 @@ _ENVIRONMENT = {
     "pattern": r"\$\{[A-Za-z_]\w*(:-[^}]*)?\}",
     "description": "${NAME} or ${NAME:-default}, from the environment.",
 }
-
-# Written out, not read from the installed Optuna: the committed schema must not depend on it.
-_SAMPLERS = (
-    *("edge-of-chaos", "screening", "tpe", "random", "cma-es", "gp", "nsgaii", "nsgaiii", "qmc"),
-    *("grid", "brute-force", "partial-fixed"),
-)
-_PRUNERS = (
-    *("lyapunov", "forecast", "gated-percentile", "median", "percentile", "successive-halving"),
-    *("hyperband", "threshold", "patient", "wilcoxon", "nop"),
-)
 
 
 def json_schema() -> dict[str, Any]:
@@ -75,8 +66,9 @@ def _entries(raw: dict[str, Any]) -> list[Any]:
 
 def _class() -> dict[str, Any]:
     """A sampler or pruner: a name, or a mapping with a name and keyword arguments."""
+    names = [row.name for role in ("sampler", "pruner") for row in REGISTRY[role]]
     name = {
-        "anyOf": [{"enum": [*_SAMPLERS, *_PRUNERS]}, {"type": "string"}],
+        "anyOf": [{"enum": names}, {"type": "string"}],
         "description": "One of ours or of Optuna's, or package.module:Class.",
     }
     nested = {"anyOf": [{"$ref": "#/definitions/Class"}, {"type": "null"}]}

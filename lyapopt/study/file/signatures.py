@@ -1,54 +1,34 @@
-"""Signatures of Optuna's samplers and pruners, read from its source: Optuna itself takes a second
-to import, and checking a study file must not.
+"""Signatures of samplers and pruners, without importing them: Optuna and torch take seconds.
+
+They come from `signature_table`, which `write_signatures` makes and a test keeps true. Those of
+Optuna's classes are read from its source instead where another version of it is installed.
 """
 
 from __future__ import annotations
 
 import ast
-import importlib.util
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from functools import lru_cache
+from importlib import metadata, util
 from pathlib import Path
-from typing import Literal
+from typing import get_args
 
 from lyapopt.errors import UserError
-from lyapopt.study.file.own_classes import OWN_SOURCE
+from lyapopt.registry import REGISTRY, Role, Row
+from lyapopt.study.file.signature_table import OPTUNA, SIGNATURES
 
-__all__ = ["ClassKind", "Parameter", "Signature", "available", "display_name", "signature_of"]
+__all__ = ["Parameter", "Signature", "available", "display_name", "signature_of"]
 
-ClassKind = Literal["sampler", "pruner", "crossover", "mutation"]
-
-_PACKAGES: dict[ClassKind, tuple[str, str]] = {
-    "sampler": ("optuna.samplers", "Sampler"),
-    "pruner": ("optuna.pruners", "Pruner"),
-    "crossover": ("optuna.samplers.nsgaii", "Crossover"),
-    "mutation": ("optuna.samplers.nsgaii", "Mutation"),
+_PACKAGES: Mapping[Role, str] = {
+    "sampler": "optuna.samplers",
+    "pruner": "optuna.pruners",
+    "crossover": "optuna.samplers.nsgaii",
+    "mutation": "optuna.samplers.nsgaii",
 }
-_BASES: dict[str, ClassKind] = {
-    "BaseSampler": "sampler",
-    "BasePruner": "pruner",
-    "BaseCrossover": "crossover",
-    "BaseMutation": "mutation",
-}
-_OWN_PACKAGE = "lyapopt.search"
+_BASES: Mapping[str, Role] = {f"Base{role.capitalize()}": role for role in get_args(Role)}
 _SCALARS = frozenset({"int", "float", "bool", "str", "None"})
-_ALIASES: dict[ClassKind, dict[str, str]] = {
-    "sampler": {
-        "gaussianprocess": "GPSampler",
-        "sobol": "QMCSampler",
-        "nsga2": "NSGAIISampler",
-        "nsga3": "NSGAIIISampler",
-    },
-    "pruner": {
-        "none": "NopPruner",
-        "sha": "SuccessiveHalvingPruner",
-        "asha": "SuccessiveHalvingPruner",
-    },
-    "crossover": {},
-    "mutation": {},
-}
 
 
 @dataclass(frozen=True)
@@ -59,17 +39,15 @@ class Parameter:
         name: the keyword.
         members: its annotation's alternatives, as written (`int`, `None`, `BaseSampler`, ...).
         required: it has no default.
-        default: the default, as written in the source.
     """
 
     name: str
     members: tuple[str, ...] = ()
     required: bool = False
-    default: str | None = None
 
     @property
-    def nested(self) -> ClassKind | None:
-        """The kind of class that this parameter takes, None if it takes a plain value."""
+    def nested(self) -> Role | None:
+        """What the class that this parameter takes is, None if it takes a plain value."""
         for member in self.members:
             if (base := member.rpartition(".")[2]) in _BASES:
                 return _BASES[base]
@@ -96,39 +74,33 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Signature:
-    """A class and its constructor's parameters; `open` if it takes any keyword."""
+    """A row of the registry and its constructor's parameters; `open` if it takes any keyword."""
 
-    import_path: str
-    parameters: dict[str, Parameter] = field(default_factory=dict)
+    row: Row
+    parameters: Mapping[str, Parameter]
     open: bool = False
 
-    @property
-    def class_name(self) -> str:
-        """`TPESampler` of `optuna.samplers:TPESampler`."""
-        return self.import_path.rpartition(":")[2]
 
-
-def available(kind: ClassKind) -> tuple[str, ...]:
-    """Names of the classes of a kind, ours first, as study files write them.
+def available(role: Role) -> tuple[str, ...]:
+    """Names of the classes of a role, ours first, as study files write them.
 
     >>> "edge-of-chaos" in available("sampler"), "median" in available("pruner")
     (True, True)
     """
-    names = [*_own_classes(kind), *_optuna_classes(kind)]
-    return tuple(display_name(name, kind) for name in names)
+    return tuple(row.name for row in _rows(role))
 
 
-def display_name(class_name: str, kind: ClassKind) -> str:
-    """The name in a study file of a class.
+def display_name(class_name: str, role: Role) -> str:
+    """The name that a study file would have for a class.
 
     >>> display_name("SuccessiveHalvingPruner", "pruner"), display_name("NSGAIISampler", "sampler")
     ('successive-halving', 'nsgaii')
     """
-    short = class_name.removesuffix(_PACKAGES[kind][1])
+    short = class_name.removesuffix(role.capitalize())
     return re.sub(r"(?<=[a-z])(?=[A-Z])", "-", short).lower()
 
 
-def signature_of(name: str, kind: ClassKind) -> Signature | None:
+def signature_of(name: str, role: Role) -> Signature | None:
     """The signature of the class of that name, or None if there is none.
 
     The name is `tpe`, `TPESampler` or `optuna.samplers:TPESampler`; case and dashes do not matter.
@@ -136,127 +108,58 @@ def signature_of(name: str, kind: ClassKind) -> Signature | None:
     Raises:
         UserError: Optuna is not installed.
     """
-    short = re.sub(r"^optuna\.[\w.]*[.:]", "", name)
-    suffix = _PACKAGES[kind][1]
-    form = _form(short).removesuffix(suffix.lower()) or _form(short)
-    own, theirs = _own_classes(kind), _optuna_classes(kind)
-    by_form = {_form(n.removesuffix(suffix)): n for n in (*theirs, *own)}
-    class_name = by_form.get(form) or _ALIASES[kind].get(form)
-    if class_name is None:
-        return None
-    if class_name in own:
-        return _read(f"{_OWN_PACKAGE}:{class_name}", own[class_name], None)
-    return _optuna_signature(_PACKAGES[kind][0], class_name, theirs[class_name])
-
-
-def _form(name: str) -> str:
-    return re.sub(r"[-_\s]", "", name).lower()
-
-
-# the sources
-
-
-@lru_cache
-def _optuna_folder() -> Path:
-    spec = importlib.util.find_spec("optuna")
-    if spec is None or not spec.submodule_search_locations:
-        raise UserError("optuna is not installed: pip install optuna")
-    return Path(next(iter(spec.submodule_search_locations))).parent
-
-
-def _source_file(module: str) -> Path:
-    path = _optuna_folder().joinpath(*module.split("."))
-    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
-
-
-@lru_cache
-def _tree(module: str) -> ast.Module:
-    try:
-        return ast.parse(_source_file(module).read_bytes())
-    except (OSError, SyntaxError):  # an unusual installation: nothing is known, nothing refused
-        return ast.Module([], [])
-
-
-@lru_cache
-def _own_tree() -> ast.Module:
-    return ast.parse(OWN_SOURCE)
-
-
-def _own_classes(kind: ClassKind) -> dict[str, ast.ClassDef]:
-    suffix = _PACKAGES[kind][1]
-    return {n: c for n, c in _classes(_own_tree()).items() if n.endswith(suffix)}
-
-
-def _optuna_classes(kind: ClassKind) -> dict[str, str]:
-    """Class name -> module, from the imports of the package's `__init__.py`."""
-    package, suffix = _PACKAGES[kind]
-    imported = dict(_imports(_tree(package)))
-    return {
-        name: module
-        for name, module in imported.items()
-        if name.endswith(suffix) and not name.startswith("Base")
-    }
-
-
-def _imports(tree: ast.Module) -> Iterator[tuple[str, str]]:
-    for node in tree.body:
-        if isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            for alias in node.names:
-                yield alias.asname or alias.name, node.module
-
-
-def _classes(tree: ast.Module) -> dict[str, ast.ClassDef]:
-    return {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
-
-
-@lru_cache
-def _optuna_signature(package: str, class_name: str, module: str) -> Signature:
-    path = f"{package}:{class_name}"
-    definition = _classes(_tree(module)).get(class_name)
-    if definition is None:
-        return Signature(path, open=True)
-    return _read(path, definition, module)
-
-
-def _read(import_path: str, definition: ast.ClassDef, module: str | None) -> Signature:
-    constructor = _constructor(definition, module)
-    if constructor is None:
-        return Signature(import_path)
-    arguments = constructor.args
-    parameters: dict[str, Parameter] = {}
-    positional = [*arguments.posonlyargs, *arguments.args]
-    missing: list[ast.expr | None] = [None] * (len(positional) - len(arguments.defaults))
-    pairs = list(zip(positional, [*missing, *arguments.defaults], strict=True))[1:]
-    for argument, default in [
-        *pairs,
-        *zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True),
-    ]:
-        parameters[argument.arg] = Parameter(
-            argument.arg,
-            tuple(_members(argument.annotation)),
-            default is None,
-            None if default is None else ast.unparse(default),
-        )
-    return Signature(import_path, parameters, arguments.kwarg is not None)
-
-
-def _constructor(definition: ast.ClassDef, module: str | None) -> ast.FunctionDef | None:
-    """`__init__` of the class, or of the nearest base that has one."""
-    for node in definition.body:
-        if isinstance(node, ast.FunctionDef) and node.name == "__init__":
-            return node
-    if module is None:
-        return None
-    tree = _tree(module)
-    imported = dict(_imports(tree))
-    for base in definition.bases:
-        name = ast.unparse(base)
-        home = module if name in _classes(tree) else imported.get(name, "")
-        if home.startswith("optuna.") and name in _classes(_tree(home)):
-            found = _constructor(_classes(_tree(home))[name], home)
-            if found is not None:
-                return found
+    form = _form(re.sub(r"^optuna\.[\w.]*[.:]", "", name), role)
+    for row in _rows(role):
+        if form in (_form(row.name, role), _form(row.class_name, role), *row.aliases):
+            return _signature(row, role)
     return None
+
+
+def _form(name: str, role: Role) -> str:
+    form = re.sub(r"[-_\s]", "", name).lower()
+    return form.removesuffix(role) or form
+
+
+def _rows(role: Role) -> tuple[Row, ...]:
+    """The rows of the registry, with the classes that another version of Optuna has."""
+    if _is_tabled():
+        return REGISTRY[role]
+    there = _modules(role)
+    rows = [r for r in REGISTRY[role] if r.import_path in SIGNATURES or r.class_name in there]
+    new = there.keys() - {row.class_name for row in rows}
+    package = _PACKAGES[role]
+    return (*rows, *(Row(display_name(n, role), f"{package}:{n}") for n in sorted(new)))
+
+
+def _signature(row: Row, role: Role) -> Signature:
+    if row.import_path.startswith("optuna.") and not _is_tabled():
+        module = _modules(role)[row.class_name]
+        definition = _definition(row.class_name, module)
+        if definition is None:  # made in some other way: nothing is known, nothing is refused
+            return Signature(row, {}, open=True)
+        constructor = _constructor(definition, module)
+    else:
+        constructor = _tabled(row.import_path)
+    if constructor is None:
+        return Signature(row, {})
+    return Signature(row, _parameters(constructor), constructor.kwarg is not None)
+
+
+def _tabled(import_path: str) -> ast.arguments:
+    [function] = ast.parse(f"def __init__(self, {SIGNATURES[import_path]}): ...").body
+    assert isinstance(function, ast.FunctionDef)
+    return function.args
+
+
+def _parameters(arguments: ast.arguments) -> dict[str, Parameter]:
+    positional = [*arguments.posonlyargs, *arguments.args]
+    required: list[ast.expr | None] = [None] * (len(positional) - len(arguments.defaults))
+    defaults = [*required, *arguments.defaults, *arguments.kw_defaults]
+    return {
+        argument.arg: Parameter(argument.arg, tuple(_members(argument.annotation)), default is None)
+        for argument, default in zip([*positional, *arguments.kwonlyargs], defaults, strict=True)
+        if argument.arg != "self"
+    }
 
 
 def _members(annotation: ast.expr | None) -> Iterator[str]:
@@ -270,5 +173,69 @@ def _members(annotation: ast.expr | None) -> Iterator[str]:
     elif isinstance(annotation, ast.Subscript) and ast.unparse(annotation.value) == "Optional":
         yield from _members(annotation.slice)
         yield "None"
+    elif isinstance(annotation, ast.Subscript) and ast.unparse(annotation.value) == "Literal":
+        literals = [n for n in ast.walk(annotation.slice) if isinstance(n, ast.Constant)]
+        yield from sorted({type(literal.value).__name__ for literal in literals})
     else:
         yield ast.unparse(annotation)
+
+
+# Optuna's source, under another version than that of the table
+
+
+@lru_cache
+def _is_tabled() -> bool:
+    try:
+        return metadata.version("optuna") == OPTUNA
+    except metadata.PackageNotFoundError:
+        raise UserError("optuna is not installed: pip install optuna") from None
+
+
+@lru_cache
+def _modules(role: Role) -> dict[str, str]:
+    """Class name -> module, from the imports of the package's `__init__.py`."""
+    names = _imports(_tree(_PACKAGES[role])).items()
+    suffix = role.capitalize()
+    return {n: m for n, m in names if n.endswith(suffix) and not n.startswith("Base")}
+
+
+def _definition(class_name: str, module: str) -> ast.ClassDef | None:
+    for node in _tree(module).body:
+        if isinstance(node, ast.ClassDef) and node.name == class_name:
+            return node
+    return None
+
+
+def _constructor(definition: ast.ClassDef, module: str) -> ast.arguments | None:
+    """The arguments of `__init__` of a class, or of the nearest base that has one."""
+    for node in definition.body:
+        if isinstance(node, ast.FunctionDef) and node.name == "__init__":
+            return node.args
+    for name in map(ast.unparse, definition.bases):
+        home = _imports(_tree(module)).get(name, module)
+        base = _definition(name, home) if home.startswith("optuna.") else None
+        if base is not None and (inherited := _constructor(base, home)) is not None:
+            return inherited
+    return None
+
+
+def _imports(tree: ast.Module) -> dict[str, str]:
+    return {
+        alias.asname or alias.name: node.module
+        for node in tree.body
+        if isinstance(node, ast.ImportFrom) and node.module and not node.level
+        for alias in node.names
+    }
+
+
+@lru_cache
+def _tree(module: str) -> ast.Module:
+    spec = util.find_spec("optuna")
+    assert spec is not None
+    assert spec.origin is not None
+    path = Path(spec.origin).parents[1].joinpath(*module.split("."))
+    try:
+        source = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+        return ast.parse(source.read_bytes())
+    except (OSError, SyntaxError):  # an unusual installation
+        return ast.Module([], [])

@@ -39,9 +39,6 @@ from lyapopt.tasks.builder import TaskBuilder
 
 _log = logging.getLogger(__name__)
 
-_PROBING = frozenset({"EdgeOfChaosSampler", "ScreeningSampler"})
-"""Samplers that build and probe configurations themselves."""
-
 
 def search_space(file: StudyFile) -> SearchSpace:
     """The search space of a file, constants first, every parameter after those it depends on."""
@@ -76,7 +73,7 @@ def _entry(parameter: file_space.AnyParameter) -> BaseDistribution | SeedParamet
 def sampler(file: StudyFile, space: SearchSpace) -> BaseSampler:
     """The file's sampler, reseeded for every trial from the study seed."""
     spec = file.sampler_spec
-    steered = {s.kwargs.get("steer", "lr") for s in spec.walk() if s.class_name in _PROBING}
+    steered = {s.kwargs.get("steer", "lr") for s in spec.walk() if s.row.probes}
     if steered:
         spec = _with_task(spec, {"build": builder(file), "probe": probe(file)}, space)
     grid = {name: values for name, values in _grid(space).items() if name not in steered}
@@ -91,7 +88,7 @@ def _with_task(spec: ClassSpec, task: Mapping[str, Any], space: SearchSpace) -> 
     """A sampler's description with what probing needs, which a study file does not say."""
     nested = {name: _with_task(inner, task, space) for name, inner in spec.nested.items()}
     kwargs = dict(spec.kwargs)
-    if spec.class_name in _PROBING:
+    if spec.row.probes:
         kwargs.update(task, search_space=space)
     return dataclasses.replace(spec, kwargs=kwargs, nested=nested)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import optuna
 
+from lyapopt.registry import is_exhaustive
 from lyapopt.search._optuna import grid_points_left, stop_was_asked
 from lyapopt.search.seeding import SeededSampler
 from lyapopt.study.file import StudyFile
@@ -13,7 +14,6 @@ from lyapopt.study.run.worker_table import Group
 _LARGEST_GROUP = 16
 _GROUPS_OF_A_STUDY = 6
 _FAILURES_IN_A_ROW = 5
-_EXHAUSTIVE = (optuna.samplers.GridSampler, optuna.samplers.BruteForceSampler)
 
 
 class Plan:
@@ -32,7 +32,7 @@ class Plan:
     @property
     def is_exhaustive(self) -> bool:
         """Whether the sampler goes through finitely many points, each of them once."""
-        return isinstance(self.sampler, _EXHAUSTIVE)
+        return is_exhaustive(self.sampler)
 
     def reason_to_stop(
         self, situation: Situation, total: int | None, failures_in_a_row: int
