@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from lyapopt.dynamics.data import BatchOrder, Examples
-from lyapopt.dynamics.placement import moved
-from lyapopt.dynamics.transforms import outside_transforms
+from lyapopt.dynamics.execution import outside_transforms, to_device
 
-Batch = tuple[list[Tensor], bool]
-"""Inputs and target, and whether all rows share them: `(batch, ...)` if so, else with rows first.
-"""
+
+class Batch(NamedTuple):
+    """One batch of all rows.
+
+    Attributes:
+        tensors: Inputs in the order of the model's arguments, and the target last; each
+            `(batch, ...)` if shared, else `(rows, batch, ...)`.
+        is_shared: Whether all rows see the same examples.
+    """
+
+    tensors: list[Tensor]
+    is_shared: bool
+
+    def of_rows(self, rows: slice | Tensor) -> Batch:
+        """The batch of some of the rows."""
+        return self if self.is_shared else Batch([part[rows] for part in self.tensors], False)
 
 
 class StackedBatches:
@@ -47,7 +60,7 @@ class StackedBatches:
     def of(self, indices: Tensor, trajectories: int = 1) -> Batch:
         """The batch of given examples, indices `(systems, batch)` or `(1, batch)` for all."""
         if self._shares_data and len(indices) == 1:
-            return [part.index_select(0, indices[0]) for part in self._data], True
+            return Batch([part.index_select(0, indices[0]) for part in self._data], True)
         data = self._data
         if not self._shares_data:  # examples of all systems one after the other
             first = torch.arange(len(self._orders), device=indices.device) * data[0].shape[1]
@@ -55,26 +68,27 @@ class StackedBatches:
         if trajectories > 1:
             indices = indices.repeat_interleave(trajectories, 0)
         chosen = [part.index_select(0, indices.reshape(-1)) for part in data]
-        return [part.view(*indices.shape, *part.shape[1:]) for part in chosen], False
+        parts = [part.view(*indices.shape, *part.shape[1:]) for part in chosen]
+        return Batch(parts, False)
+
+    def first_inputs(self, count: int, trajectories: int) -> Batch:
+        """The first `count` examples without their targets."""
+        if self._shares_data:
+            return Batch([part[:count] for part in self._data[:-1]], True)
+        return self._over_rows([part[:, :count] for part in self._data[:-1]], trajectories)
 
     def _full(self, trajectories: int) -> Batch:
         """All examples, repeated once for as many trajectories as were asked for last."""
         if trajectories not in self._whole:
             with outside_transforms():
-                batch = self._over_rows(self._data, self._shares_data, trajectories)
-            self._whole = {trajectories: batch}
+                self._whole = {trajectories: self._over_rows(self._data, trajectories)}
         return self._whole[trajectories]
 
-    def first_inputs(self, count: int, trajectories: int) -> Batch:
-        """The inputs of the first examples."""
-        if self._shares_data:
-            return [part[:count] for part in self._data[:-1]], True
-        return self._over_rows([part[:, :count] for part in self._data[:-1]], False, trajectories)
-
-    def _over_rows(self, parts: list[Tensor], shared: bool, trajectories: int) -> Batch:
-        if not shared and trajectories > 1:
+    def _over_rows(self, parts: list[Tensor], trajectories: int) -> Batch:
+        """Data `(systems, examples, ...)` of every trajectory; shared data as it is."""
+        if not self._shares_data and trajectories > 1:
             parts = [part.repeat_interleave(trajectories, 0) for part in parts]
-        return parts, shared
+        return Batch(parts, self._shares_data)
 
     def _epoch(self, epoch: int) -> Tensor:
         """Indices of an epoch's batches, `(systems, steps, batch)`, one row if all are equal."""
@@ -84,5 +98,5 @@ class StackedBatches:
             orders = self._orders[:1] if self._has_one_order else self._orders
             with outside_transforms():
                 table = torch.stack([order.epoch(epoch) for order in orders])
-                self._epochs[epoch] = moved(table, self._data[0].device)
+                self._epochs[epoch] = to_device(table, self._data[0].device)
         return self._epochs[epoch]

@@ -52,9 +52,9 @@ def will_pay(systems: Sequence[System], trajectories: int, steps: int | None) ->
 def is_recordable(system: System) -> bool:
     """Whether nothing but torch's own layers run: a record does not see what other code reads."""
     parts: list[Any] = [*system.training.model.modules(), system.training.loss_fn]
-    kinds = [type(part) if isinstance(part, nn.Module) else part for part in parts]
+    sources = [type(part) if isinstance(part, nn.Module) else part for part in parts]
     return not depends_on_time(system) and all(
-        str(getattr(kind, "__module__", "")).startswith("torch.") for kind in kinds
+        str(getattr(source, "__module__", "")).startswith("torch.") for source in sources
     )
 
 

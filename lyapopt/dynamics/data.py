@@ -99,7 +99,7 @@ def read_examples(data: Any, what: str = "data") -> Examples:
         what: Name used in messages.
 
     Raises:
-        TrainingError: If the data are of another kind, empty, or of unequal lengths.
+        TrainingError: If the data are of another type, empty, or of unequal lengths.
 
     Note:
         A `Dataset` is read once, example by example; random augmentation in it is frozen, because

@@ -1,17 +1,21 @@
-"""Hyperparameters as functions of the step: read from the optimiser and its schedule."""
+"""Hyperparameters as functions of the step, and the coefficients of update rules made from them."""
 
 from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from lyapopt.dynamics.execution import outside_transforms, to_device
 from lyapopt.dynamics.training import Scheduler
-from lyapopt.errors import TrainingError
+from lyapopt.dynamics.update_rules import UpdateRule
+from lyapopt.errors import NotStackableError, TrainingError
+
+_WINDOW = 128  # steps whose coefficients are computed together
 
 
 class HyperparameterTable:
@@ -68,7 +72,72 @@ class HyperparameterTable:
             raise TrainingError(f"the schedule failed: {self._ended}") from self._ended
 
 
-def numeric(group: Mapping[str, Any], name: str) -> float:
+class CoefficientWindow:
+    """Coefficients of step `t`, computed for a window of steps at once.
+
+    Args:
+        tables: Hyperparameters of every system.
+        updates: Updates that every optimiser has already made, by parameter group.
+        group_of_weight: Parameter group of every weight, `(P,)`; `None` where there is one group.
+        rule: The update rule of all systems.
+        like: A tensor of the state's dtype and device.
+    """
+
+    def __init__(
+        self,
+        tables: Sequence[HyperparameterTable],
+        updates: Sequence[tuple[int, ...]],
+        group_of_weight: Tensor | None,
+        rule: UpdateRule,
+        like: Tensor,
+    ) -> None:
+        self._tables = tables
+        self._updates = torch.tensor(updates, dtype=torch.float64)
+        self._group_of_weight = group_of_weight
+        self._rule = rule
+        self._like = like
+        self._window = range(0)
+        self._coefficients: list[dict[str, Tensor]] = []
+
+    def at(self, t: int) -> dict[str, Tensor]:
+        """Coefficients by name, each `(systems, 1, weights)`, or 1 for all weights of one group.
+
+        Raises:
+            TrainingError: If a schedule has ended before `t`.
+            NotStackableError: If a schedule turns on what the rule has left out.
+        """
+        if t not in self._window:
+            with outside_transforms():
+                self._fill(t - t % _WINDOW, t)
+        now = self._coefficients[t - self._window.start]
+        if self._group_of_weight is None:
+            return now
+        return {name: c.index_select(-1, self._group_of_weight) for name, c in now.items()}
+
+    def _fill(self, start: int, t: int) -> None:
+        windows = [table.window(start, start + _WINDOW, t) for table in self._tables]
+        steps = min(len(next(iter(window.values()))) for window in windows)
+        h = {name: torch.stack([k[name][:steps] for k in windows], 1) for name in windows[0]}
+        for name in self._rule.left_out:
+            if h[name].count_nonzero():
+                raise NotStackableError(
+                    f"the schedule turns on {name}, which is 0 in the optimizer; start from a "
+                    "value above 0"
+                )
+        elapsed = torch.arange(start + 1, start + steps + 1, dtype=torch.float64)
+        h["count"] = self._updates + elapsed.view(-1, 1, 1)
+        self._window = range(start, start + steps)
+        columns = {
+            name: to_device(c.unsqueeze(2), self._like.device, self._like.dtype).unbind(0)
+            for name, c in self._rule.coefficients(h).items()
+        }
+        # Taken apart here, so that a step makes no views of its own.
+        self._coefficients = [
+            dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)
+        ]
+
+
+def _number(group: Mapping[str, Any], name: str) -> float:
     """One number of a parameter group; `beta1` and `beta2` are the parts of `betas`."""
     if name in ("beta1", "beta2"):
         return float(group["betas"][name == "beta2"])
@@ -84,13 +153,13 @@ def _rows(
         while True:
             factor = 1.0 if scheduler is None else float(scheduler(step))
             yield [
-                [numeric(g, n) * (factor if n == "lr" else 1.0) for n in names]
+                [_number(g, n) * (factor if n == "lr" else 1.0) for n in names]
                 for g in optimizer.param_groups
             ]
             step += 1
     ahead = _detached_copy(scheduler, optimizer)
     while True:
-        yield [[numeric(g, n) for n in names] for g in ahead.optimizer.param_groups]
+        yield [[_number(g, n) for n in names] for g in ahead.optimizer.param_groups]
         with warnings.catch_warnings():
             # The copy steps without an optimiser step before it, which torch warns about.
             warnings.simplefilter("ignore")

@@ -5,20 +5,19 @@ from __future__ import annotations
 import logging
 from collections.abc import Hashable, Iterable, Sequence
 
-from lyapopt.dynamics.activations import activations
 from lyapopt.dynamics.compilation import Compile
-from lyapopt.dynamics.gradient_mode import leaving_inference_mode
-from lyapopt.dynamics.lone_system import LoneSystem
-from lyapopt.dynamics.one_by_one import OneByOneMap
+from lyapopt.dynamics.execution import leaving_inference_mode
+from lyapopt.dynamics.structure import activations
 from lyapopt.dynamics.system import System
 from lyapopt.dynamics.training import Training
 from lyapopt.dynamics.training_map import TrainingMap
+from lyapopt.dynamics.unstacked import UnstackedMap, UnstackedSystem
 from lyapopt.errors import NotStackableError
 
-AnySystem = System | LoneSystem
+AnySystem = System | UnstackedSystem
 """A training that is read: one that can be a row of a stack, or one that runs by itself."""
 
-AnyTrainingMap = TrainingMap | OneByOneMap
+AnyTrainingMap = TrainingMap | UnstackedMap
 """Two maps of one interface."""
 
 _LOG = logging.getLogger(__name__)
@@ -75,7 +74,7 @@ def read_system(training: Training) -> AnySystem:
     try:
         return System.read(training)
     except NotStackableError as refusal:
-        return _alone(training, refusal)
+        return _unstacked(training, refusal)
 
 
 @leaving_inference_mode
@@ -83,15 +82,15 @@ def maps_of(
     systems: Sequence[AnySystem], compile: Compile = "auto", expected_steps: int | None = None
 ) -> list[tuple[list[int], AnyTrainingMap]]:
     """Maps of systems of equal structure: one, unless running them together shows otherwise."""
-    lone = [system for system in systems if isinstance(system, LoneSystem)]
-    if lone:  # its structure is equal to no other
-        return [([0], OneByOneMap(lone))]
+    unstacked = [system for system in systems if isinstance(system, UnstackedSystem)]
+    if unstacked:  # its structure is equal to no other
+        return [([0], UnstackedMap(unstacked))]
     rows = [system for system in systems if isinstance(system, System)]
     try:
         return [(list(range(len(rows))), TrainingMap.of_systems(rows, compile, expected_steps))]
     except NotStackableError as refusal:
-        alone = [_alone(system.training, refusal) for system in rows]
-        return [([row], OneByOneMap([system])) for row, system in enumerate(alone)]
+        unstacked = [_unstacked(system.training, refusal) for system in rows]
+        return [([row], UnstackedMap([system])) for row, system in enumerate(unstacked)]
 
 
 def group_by_structure(trainings: Iterable[Training]) -> list[list[int]]:
@@ -102,8 +101,8 @@ def group_by_structure(trainings: Iterable[Training]) -> list[list[int]]:
     return _positions_by_structure([read_system(training) for training in trainings])
 
 
-def _alone(training: Training, refusal: NotStackableError) -> LoneSystem:
-    system = LoneSystem(training, str(refusal))
+def _unstacked(training: Training, refusal: NotStackableError) -> UnstackedSystem:
+    system = UnstackedSystem(training, str(refusal))
     _LOG.warning("trained one by one, which is slower: %s", refusal)
     return system
 

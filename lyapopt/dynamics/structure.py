@@ -3,6 +3,10 @@
 A stack runs every row through one template module. That is right only if all that the forward pass
 reads, beside parameters and buffers, is equal; so every plain attribute of every module enters the
 structure, and what cannot be compared counts as different.
+
+A search over activations would fall apart into small stacks, though all else is equal. Plain
+`nn.Sequential` models of torch's own layers therefore stack across activations: each row has its
+own at the same place.
 """
 
 from __future__ import annotations
@@ -11,7 +15,7 @@ import functools
 import types
 import weakref
 from collections import OrderedDict
-from collections.abc import Collection, Hashable, Iterable, Mapping
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping
 from hashlib import blake2b
 from typing import Any
 
@@ -22,6 +26,27 @@ from torch.nn.utils import parametrize
 
 _OWN_OF_MODULE = frozenset(vars(nn.Module())) - {"training"}
 _PLAIN = (bool, int, str, bytes, type, range, type(None), torch.dtype, torch.device, torch.Size)
+_HEAP_TYPE = 1 << 9  # of CPython's type flags: the class was made by a class statement
+_ELEMENTWISE = (
+    nn.CELU,
+    nn.ELU,
+    nn.GELU,
+    nn.Hardsigmoid,
+    nn.Hardswish,
+    nn.Hardtanh,
+    nn.Identity,
+    nn.LeakyReLU,
+    nn.LogSigmoid,
+    nn.Mish,
+    nn.ReLU,
+    nn.ReLU6,
+    nn.SELU,
+    nn.SiLU,
+    nn.Sigmoid,
+    nn.Softplus,
+    nn.Softsign,
+    nn.Tanh,
+)
 
 
 def module_structure(module: nn.Module, but: Collection[nn.Module] = ()) -> Hashable:
@@ -32,6 +57,30 @@ def module_structure(module: nn.Module, but: Collection[nn.Module] = ()) -> Hash
         but: Parts that count by their places only.
     """
     return _Tokens(module).of_tree(module, set(map(id, but)))
+
+
+def structure_across_activations(model: nn.Module) -> Hashable:
+    """A key that is equal for models that can share a stack: activations do not count."""
+    own = [part for _, part in activations(model)]
+    return len(own), module_structure(model, but=own)
+
+
+def activations(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """Activations that may differ between rows, by name."""
+    parts = list(model.named_modules(remove_duplicate=False))
+    if len({id(part) for _, part in parts}) < len(parts) or not all(
+        type(part) is nn.Sequential or _is_leaf_of_torch(part) for _, part in parts
+    ):
+        return
+    for name, part in parts:
+        if name and type(part) in _ELEMENTWISE and not getattr(part, "inplace", False):
+            yield name, part
+
+
+def _is_leaf_of_torch(part: nn.Module) -> bool:
+    hooks = (part._forward_hooks, part._forward_pre_hooks, part._backward_hooks)
+    is_own = type(part).__module__.startswith("torch.nn.modules.")
+    return is_own and not any(part.children()) and not any(hooks) and "forward" not in vars(part)
 
 
 def loss_structure(loss_fn: Any) -> Hashable:
@@ -72,8 +121,8 @@ class _Tokens:
                 root.named_parameters(),
                 root.named_buffers(),
             )
-            for kind, named in zip(("module", "parameter", "buffer"), known, strict=True):
-                self._names.update((id(value), (kind, name)) for name, value in named)
+            for role, named in zip(("module", "parameter", "buffer"), known, strict=True):
+                self._names.update((id(value), (role, name)) for name, value in named)
 
     def of_tree(self, module: nn.Module, but: Collection[int] = ()) -> Hashable:
         """The module and its parts. A part that occurs twice is known by its first name."""
@@ -118,28 +167,30 @@ class _Tokens:
             if tensor is not None
         ]
         # A parametrised module has a class made for it alone.
-        kind = parametrize.type_before_parametrizations(part)
-        return kind, self._mapping(own), self._mapping(hooks), tuple(shapes)
+        own_type = parametrize.type_before_parametrizations(part)
+        return own_type, self._mapping(own), self._mapping(hooks), tuple(shapes)
 
     def _composite(self, value: Any) -> Hashable:
-        kind = type(value)
+        own_type = type(value)
         if isinstance(value, Tensor):
             return _bytes_of(value)
         if isinstance(value, np.ndarray | np.generic):
             is_plain = isinstance(value, np.generic) or not value.dtype.hasobject
             return (
-                (kind, value.dtype.str, value.shape, value.tobytes()) if is_plain else _Same(value)
+                (own_type, value.dtype.str, value.shape, value.tobytes())
+                if is_plain
+                else _Same(value)
             )
         if isinstance(value, nn.Module):
             return self.of_tree(value), self.of_values(value)
-        if kind in (dict, OrderedDict):
-            return kind, self._mapping(value)
-        if kind in (list, tuple):
-            return kind, tuple(self.of(item) for item in value)
-        if kind in (set, frozenset):
-            return kind, frozenset(self.of(item) for item in value)
+        if own_type in (dict, OrderedDict):
+            return own_type, self._mapping(value)
+        if own_type in (list, tuple):
+            return own_type, tuple(self.of(item) for item in value)
+        if own_type in (set, frozenset):
+            return own_type, frozenset(self.of(item) for item in value)
         if isinstance(value, weakref.ref):
-            return kind, self.of(value())
+            return own_type, self.of(value())
         return self._callable(value) if callable(value) else self._object(value)
 
     def _callable(self, value: Any) -> Hashable:
@@ -177,9 +228,6 @@ class _Tokens:
             return self.of(cell.cell_contents)
         except ValueError:  # a variable that is not bound yet
             return "empty"
-
-
-_HEAP_TYPE = 1 << 9  # of CPython's type flags: the class was made by a class statement
 
 
 def _bytes_of(tensor: Tensor) -> Hashable:

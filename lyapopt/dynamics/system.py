@@ -9,10 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lyapopt.dynamics.activations import structure_across_activations
 from lyapopt.dynamics.data import BatchOrder, Examples, read_examples, read_order
 from lyapopt.dynamics.hyperparameters import HyperparameterTable
-from lyapopt.dynamics.structure import loss_structure
+from lyapopt.dynamics.structure import loss_structure, structure_across_activations
 from lyapopt.dynamics.trace import Trace, trace_first_batch
 from lyapopt.dynamics.training import Training
 from lyapopt.dynamics.update_rules import UpdateRule, rule_for
@@ -66,11 +65,11 @@ class System:
         order = read_order(training.data, examples, training.batch_size, training.seed)
         trace = trace_first_batch(training, examples, order)
         parameters = dict(training.model.named_parameters())
-        kinds = {(parameters[n].dtype, parameters[n].device) for n in trace.weight_names}
-        if len(kinds) > 1:
+        places = {(parameters[n].dtype, parameters[n].device) for n in trace.weight_names}
+        if len(places) > 1:
             raise TrainingError(
                 "Training: the trained parameters must have one dtype and lie on one device, not "
-                + ", ".join(sorted(f"{dtype} on {device}" for dtype, device in kinds))
+                + ", ".join(sorted(f"{dtype} on {device}" for dtype, device in places))
             )
         buffers = dict(training.model.named_buffers())
         moving = {*trace.weight_names, *trace.buffer_names, *trace.counter_names}
@@ -97,7 +96,7 @@ class System:
                 order.size,
                 _shapes_of(examples),
                 _shapes_of(validation),
-                tuple((str(device), dtype) for dtype, device in kinds),
+                tuple((str(device), dtype) for dtype, device in places),
                 tuple(buffers[name].cpu().numpy().tobytes() for name in trace.counter_names),
             ),
         )

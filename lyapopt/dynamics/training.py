@@ -1,9 +1,9 @@
-"""`Training`: ordinary PyTorch objects that together define one training run."""
+"""`Training`: ordinary PyTorch objects that define one training run, and what comes of it."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
+from lyapopt.dynamics.data import Examples
 from lyapopt.errors import TrainingError
 
 LossFunction = Callable[[Any, Tensor], Tensor]
@@ -83,16 +84,16 @@ class Training:
 
     def _check_types(self) -> None:
         if not isinstance(self.model, nn.Module):
-            raise TrainingError(f"Training: model must be an nn.Module, not {_kind(self.model)}")
+            raise TrainingError(f"Training: model must be an nn.Module, not {_type(self.model)}")
         if not callable(self.loss_fn):
-            raise TrainingError(f"Training: loss_fn must be callable, not {_kind(self.loss_fn)}")
+            raise TrainingError(f"Training: loss_fn must be callable, not {_type(self.loss_fn)}")
         if not isinstance(self.optimizer, torch.optim.Optimizer):
             raise TrainingError(
                 "Training: optimizer must be a torch.optim object such as "
-                f"torch.optim.SGD(model.parameters(), lr=0.1), not {_kind(self.optimizer)}"
+                f"torch.optim.SGD(model.parameters(), lr=0.1), not {_type(self.optimizer)}"
             )
         if self.metric is not None and not callable(self.metric):
-            raise TrainingError(f"Training: metric must be callable, not {_kind(self.metric)}")
+            raise TrainingError(f"Training: metric must be callable, not {_type(self.metric)}")
         if isinstance(self.scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
             raise TrainingError(
                 "Training: ReduceLROnPlateau depends on the losses, so that it is no function of "
@@ -104,13 +105,56 @@ class Training:
         elif self.scheduler is not None and not callable(self.scheduler):
             raise TrainingError(
                 "Training: scheduler must be a torch.optim.lr_scheduler or a function of the step, "
-                f"not {_kind(self.scheduler)}"
+                f"not {_type(self.scheduler)}"
             )
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What the reference trajectories achieve on the validation data.
+
+    Attributes:
+        losses: One a system.
+        metrics: One a system, or `None` without a metric.
+        examples: How many examples each was evaluated on.
+    """
+
+    losses: list[float]
+    metrics: list[float] | None
+    examples: int
+
+
+def evaluate(parts: Iterable[tuple[nn.Module, Training, Examples]]) -> Evaluation:
+    """Loss and metric of models in evaluation mode, each with its training and its data."""
+    losses, metrics, count = [], [], 0
+    for model, training, examples in parts:
+        *inputs, target = examples.tensors
+        count = examples.count
+        with torch.no_grad():
+            outputs = model.eval()(*inputs)
+            losses.append(float(training.loss_fn(outputs, target)))
+            if training.metric is not None:
+                metrics.append(float(training.metric(outputs, target)))
+    return Evaluation(losses, metrics or None, count)
+
+
+def one_tensor(outputs: object) -> Tensor:
+    """The outputs of a model, if separations can be measured in them.
+
+    Raises:
+        TrainingError: If they are not one tensor.
+    """
+    if not isinstance(outputs, Tensor):
+        raise TrainingError(
+            f"the model returns a {type(outputs).__name__}; separations in outputs need one "
+            "tensor (separations in weights do not)"
+        )
+    return outputs
 
 
 def _is_integer(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _kind(value: object) -> str:
-    return f"{type(value).__name__}"
+def _type(value: object) -> str:
+    return type(value).__name__

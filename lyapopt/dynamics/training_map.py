@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Hashable, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from lyapopt.dynamics.batches import StackedBatches
-from lyapopt.dynamics.coefficients import CoefficientWindow
+from lyapopt.dynamics.batches import Batch, StackedBatches
 from lyapopt.dynamics.compilation import (
     Compile,
     Step,
@@ -18,15 +16,13 @@ from lyapopt.dynamics.compilation import (
     depends_on_time,
     will_pay,
 )
-from lyapopt.dynamics.denormals import flushed_denormals
-from lyapopt.dynamics.evaluation import Evaluation, evaluate
-from lyapopt.dynamics.forward import StackedForward
-from lyapopt.dynamics.gradient_mode import leaving_inference_mode
+from lyapopt.dynamics.execution import flushed_denormals, leaving_inference_mode
+from lyapopt.dynamics.gradients import Gradients, RowGradients, StackGradients, verify_stack
+from lyapopt.dynamics.hyperparameters import CoefficientWindow
 from lyapopt.dynamics.structure import module_structure
 from lyapopt.dynamics.system import System
-from lyapopt.dynamics.training import Training
+from lyapopt.dynamics.training import Evaluation, Training, evaluate, one_tensor
 from lyapopt.dynamics.update_rules import Flag, UpdateRule, rule_for, smooth_root
-from lyapopt.dynamics.verification import verify_stack
 from lyapopt.errors import NotStackableError, TrainingError
 
 
@@ -78,7 +74,7 @@ class TrainingMap:
     ) -> None:
         systems = [System.read(training) for training in trainings]
         self._assemble(systems, None, compile, expected_steps)
-        verify_stack(systems, self._forward, self._batches)
+        verify_stack(systems, self._gradients, self._batches)
 
     @classmethod
     @leaving_inference_mode
@@ -91,7 +87,7 @@ class TrainingMap:
         """The map of trainings that are read already (see `stack`)."""
         made = cls.__new__(cls)
         made._assemble(systems, None, compile, expected_steps)
-        verify_stack(systems, made._forward, made._batches)
+        verify_stack(systems, made._gradients, made._batches)
         return made
 
     def _assemble(
@@ -114,10 +110,10 @@ class TrainingMap:
         self._systems = list(systems)
         self._like = first.flat_weights()
         self._size = len(self._like)
-        self._forward = StackedForward(systems)
+        self._gradients = StackGradients(systems)
         self._batches = StackedBatches([s.examples for s in systems], [s.order for s in systems])
         self._rule = rule or self._make_rule()
-        self._coefficients = CoefficientWindow(systems, self._rule, self._like)
+        self._coefficients = self._make_coefficients()
         self._clips = self._clip_thresholds()
         self._compile = compile
         self._expected_steps = expected_steps
@@ -162,8 +158,8 @@ class TrainingMap:
         chosen = TrainingMap.__new__(TrainingMap)
         systems = [self._systems[row] for row in rows]
         chosen._assemble(systems, self._rule.select(rows), self._compile, self._expected_steps)
-        if not self._forward.runs_directly:
-            chosen._forward.use_vmap("as before")
+        if not self._gradients.is_batched:
+            chosen._gradients.use_vmap("as before")
         return chosen
 
     @property
@@ -187,7 +183,7 @@ class TrainingMap:
     def __call__(self, z: Tensor, t: int) -> Tensor:
         """One optimiser step; composable with `torch.func` (jvp, vmap over tangents)."""
         w, slots, b = self._split(z)
-        g, _, b_new = self._gradients(self._forward.gradients, z, t)
+        g, _, b_new = self._clipped(self._gradients.composable, z, t)
         w_new, slots_new = self._rule.update(w, slots, g, self._coefficients.at(t), smooth_root)
         return torch.cat([w_new, *slots_new, b_new.reshape(b.shape)], -1)
 
@@ -200,14 +196,14 @@ class TrainingMap:
         from then on, and cost nothing.
         """
         with torch.no_grad(), flushed_denormals():
-            z = self._forward.arranged(z.detach())
+            z = self._gradients.arranged(z.detach())
             program = self._program(z, t)
             if program is not None:
-                batch, _ = self._batches.at(t, z.shape[1])
+                batch = self._batches.at(t, z.shape[1])
                 self._count(z)
-                return program(z, batch, list(self._coefficients.at(t).values()))
+                return program(z, batch.tensors, list(self._coefficients.at(t).values()))
             w, slots, _ = self._split(z)
-            g, losses, b_new = self._gradients(self._forward.fast_gradients, z, t)
+            g, losses, b_new = self._clipped(self._gradients, z, t)
             z_new = torch.empty_like(z)
             w_to, slots_to, b_to = self._split(z_new)
             self._rule.advance(w, slots, g, self._coefficients.at(t), w_to, slots_to)
@@ -215,15 +211,15 @@ class TrainingMap:
                 b_to.copy_(b_new.view(b_to.shape))
         return z_new, losses.view(z.shape[:2])
 
-    def _gradients(self, gradients: Any, z: Tensor, t: int) -> tuple[Tensor, Tensor, Tensor]:
+    def _clipped(self, gradients: Gradients, z: Tensor, t: int) -> RowGradients:
         """Clipped gradients `(systems, trajectories, P)`, losses and new buffers of all rows."""
         systems, trajectories, _ = z.shape
         rows = systems * trajectories
         w, _, b = self._split(z)
-        batch, shared = self._batches.at(t, trajectories)
-        g, losses, b_new = gradients(w.reshape(rows, -1), b.reshape(rows, -1), batch, shared, t)
+        batch = self._batches.at(t, trajectories)
+        g, losses, b_new = gradients(w.reshape(rows, -1), b.reshape(rows, -1), batch, t)
         self._count(z)
-        return self._clip(g.view(systems, trajectories, -1)), losses, b_new
+        return RowGradients(self._clip(g.view(systems, trajectories, -1)), losses, b_new)
 
     def _count(self, z: Tensor) -> None:
         rows = z.shape[0] * z.shape[1]
@@ -240,50 +236,51 @@ class TrainingMap:
 
     def _make_program(self, z: Tensor, t: int) -> Step | None:
         systems, trajectories, _ = z.shape
-        if (
-            systems * trajectories == 1
-            or not self._forward.runs_directly
-            or depends_on_time(self._systems[0])
-        ):
+        gradients = self._gradients.recordable
+        if systems * trajectories == 1 or gradients is None or depends_on_time(self._systems[0]):
             return None
         if self._compile == "auto":
             own = max((s.training.steps or 0 for s in self._systems), default=0)
             steps = self._expected_steps or (own if trajectories == 1 else None)
             if not will_pay(self._systems, trajectories, steps):
                 return None
-        batch, shared = self._batches.at(t, trajectories)
+        batch = self._batches.at(t, trajectories)
         names = list(self._coefficients.at(t))
-        example = (z, batch, list(self._coefficients.at(t).values()))
+        example = (z, batch.tensors, list(self._coefficients.at(t).values()))
 
         def step(
-            z: Tensor, batch: Sequence[Tensor], coefficients: Sequence[Tensor]
+            z: Tensor, tensors: Sequence[Tensor], coefficients: Sequence[Tensor]
         ) -> tuple[Tensor, Tensor]:
             w, slots, b = self._split(z)
             flat = w.reshape(systems * trajectories, -1), b.reshape(systems * trajectories, -1)
-            g, losses, b_new = self._forward.recordable_gradients(*flat, batch, shared, t)
+            g, losses, b_new = gradients(*flat, Batch(list(tensors), batch.is_shared), t)
             g = self._clip(g.view(systems, trajectories, -1))
             c = dict(zip(names, coefficients, strict=True))
             w_new, slots_new = self._rule.update(w, slots, g, c, torch.sqrt)
             z_new = torch.cat([w_new, *slots_new, b_new.reshape(b.shape)], -1)
             return z_new, losses.view(z.shape[:2])
 
-        holds_numbers = (
+        return compiled_step(step, example, self._program_key(z, batch.is_shared))
+
+    def _program_key(self, z: Tensor, shares_batch: bool) -> Hashable | None:
+        """Equal for maps whose compiled steps are one program; `None` if it holds own numbers."""
+        if (
             self._clips is not None
-            or self._forward.has_fixed_tensors
+            or self._gradients.has_fixed_tensors
             or any(isinstance(value, Tensor) for value in vars(self._rule).values())
-        )
+        ):
+            return None
         rule = (self._rule.slots, *(repr(v) for v in vars(self._rule).values() if type(v) is bool))
         # Activations that all systems share are in no structure across activations.
         first = self._systems[0]
-        key = (
+        return (
             first.structure,
             module_structure(first.training.model),
             tuple(z.shape),
-            shared,
+            shares_batch,
             rule,
-            self._forward.arrangement,
+            self._gradients.arrangement,
         )
-        return compiled_step(step, example, None if holds_numbers else key)
 
     def _clip(self, g: Tensor) -> Tensor:
         """Scale gradients whose 2-norm exceeds the threshold (as `clip_grad_norm_` does)."""
@@ -296,19 +293,17 @@ class TrainingMap:
 
     @leaving_inference_mode
     def outputs(self, z: Tensor, examples: int = 256) -> Tensor:
-        """Outputs in evaluation mode on a system's first training examples, `(M, N, outputs)`.
+        """Outputs in evaluation mode on a system's first training examples.
+
+        Returns:
+            Shape `(systems, trajectories, outputs)`.
 
         Raises:
             TrainingError: If the model does not return one tensor.
         """
-        inputs, shared = self._batches.first_inputs(examples, z.shape[1])
+        inputs = self._batches.first_inputs(examples, z.shape[1])
         w, _, b = self._split(z.reshape(-1, z.shape[-1]))
-        outputs = self._forward.outputs(w, b, inputs, shared)
-        if not isinstance(outputs, Tensor):
-            raise TrainingError(
-                f"the model returns a {type(outputs).__name__}; separations in outputs need one "
-                "tensor (separations in weights do not)"
-            )
+        outputs = one_tensor(self._gradients.outputs(w, b, inputs))
         return outputs.reshape(*z.shape[:2], -1)
 
     @leaving_inference_mode
@@ -360,6 +355,18 @@ class TrainingMap:
             return spread.unsqueeze(1).to(self._like.device)
 
         return rule_for(first.training.optimizer)(groups, flag)
+
+    def _make_coefficients(self) -> CoefficientWindow:
+        first = self._systems[0]
+        has_groups = len(first.training.optimizer.param_groups) > 1
+        group_of_weight = first.per_weight(first.group_of_weight) if has_groups else None
+        return CoefficientWindow(
+            [system.table for system in self._systems],
+            [system.updates for system in self._systems],
+            None if group_of_weight is None else group_of_weight.to(self._like.device),
+            self._rule,
+            self._like,
+        )
 
     def _clip_thresholds(self) -> Tensor | None:
         clips = [system.training.clip_grad_norm for system in self._systems]

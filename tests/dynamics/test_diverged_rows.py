@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from training_oracle import regression
 
 from lyapopt.dynamics import Training, TrainingMap
-from lyapopt.dynamics.direct_forward import DirectForward
+from lyapopt.dynamics.gradients._batched import BatchedGradients
 
 
 def training(seed: int, lr: float, hidden: int, momentum: float = 0.0) -> Training:
@@ -31,13 +31,13 @@ def training(seed: int, lr: float, hidden: int, momentum: float = 0.0) -> Traini
 def rows_of_calls(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many rows every forward pass had."""
     counts: list[int] = []
-    original: Callable[..., Any] = DirectForward._of_stack
+    original: Callable[..., Any] = BatchedGradients._of_stack
 
-    def counted(self: DirectForward, w: Tensor, *rest: Any) -> Any:
+    def counted(self: BatchedGradients, w: Tensor, *rest: Any) -> Any:
         counts.append(len(w))
         return original(self, w, *rest)
 
-    monkeypatch.setattr(DirectForward, "_of_stack", counted)
+    monkeypatch.setattr(BatchedGradients, "_of_stack", counted)
     return counts
 
 

@@ -37,7 +37,7 @@ def test_rows_of_different_activations_agree_with_torch(hidden: int) -> None:
     trainings = mixed(hidden)
     assert group_by_structure(trainings) == [[0, 4, 1, 3, 2, 5, 6, 7]]
     step = assert_every_step_agrees(trainings, steps=30)
-    assert step._forward.runs_directly
+    assert step._gradients.is_batched
 
 
 def test_trajectories_and_selected_rows_keep_their_activations() -> None:
@@ -100,4 +100,4 @@ def test_other_layers_and_other_numbers_do_not_mix() -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_one_activation_for_all_needs_no_choice(kind: type[nn.Module]) -> None:
     step = TrainingMap([training([kind, kind], seed) for seed in range(3)])
-    assert step._forward.arrangement == ()
+    assert step._gradients.arrangement == ()

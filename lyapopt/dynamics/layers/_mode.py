@@ -1,6 +1,6 @@
 """The context that catches layers while a model runs, and answers for them.
 
-Three kinds of call are answered here instead of by torch: those that draw numbers (dropout), those
+Three sorts of calls are answered here instead of by torch: those that draw numbers (dropout), those
 that keep statistics (BatchNorm in training), and those whose fused kernels have no batching rule or
 no forward-mode derivative (attention, recurrent layers, weight norm). Masks come from a hash of
 (seed, step, layer), the same for every trajectory of a system.
@@ -25,14 +25,14 @@ class DeterministicLayers(TorchFunctionMode):
     """Context in which every layer is a pure function.
 
     Args:
-        key: Seed of the system, an int64 scalar (batched by `vmap`).
+        key: Seed of the system, an int64 scalar; batched by `vmap`, or `Rows` of scalars.
         step: The time `t` of the map.
 
     Attributes:
         was_needed: Whether the model has called any layer that is answered here.
     """
 
-    def __init__(self, key: Tensor, step: int) -> None:
+    def __init__(self, key: Any, step: int) -> None:
         super().__init__()
         self.was_needed = False
         self._key = key

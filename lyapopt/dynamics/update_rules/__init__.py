@@ -35,7 +35,7 @@ def rule_for(optimizer: torch.optim.Optimizer) -> type[UpdateRule]:
     for rule in _RULES:
         if type(optimizer) in rule.optimizers:
             return rule
-    known = ", ".join(kind.__name__ for rule in _RULES for kind in rule.optimizers)
+    names = ", ".join(known.__name__ for rule in _RULES for known in rule.optimizers)
     raise NotStackableError(
-        f"the optimizer {type(optimizer).__name__} has no update rule here (there are: {known})"
+        f"the optimizer {type(optimizer).__name__} has no update rule here (there are: {names})"
     )

@@ -22,7 +22,7 @@ class Adam(UpdateRule):
     """`m <- b1 m + (1 - b1) g`, `v <- b2 v + (1 - b2) g^2`, `w <- w - lr m^ / (sqrt(v^) + eps)`.
 
     `m^ = m / (1 - b1^n)` and `v^ = v / (1 - b2^n)` at the n-th update. AdamW shrinks the weights by
-    `1 - lr wd` instead of adding `wd w` to the gradient; both kinds stack together.
+    `1 - lr wd` instead of adding `wd w` to the gradient; the two stack together.
 
     Source: Kingma & Ba 2015, algorithm 1; Loshchilov & Hutter 2019; Reddi et al. 2018 (AMSGrad).
     """

@@ -29,10 +29,10 @@ Root = Callable[[Tensor], Tensor]
 
 
 class UpdateRule(ABC):
-    """One kind of optimiser: what it keeps beside the weights, and how it steps.
+    """One optimiser: what it keeps beside the weights, and how it steps.
 
     Args:
-        settings: The `param_groups` of every optimiser in the stack (all of one kind).
+        settings: The `param_groups` of every optimiser in the stack (all of one type).
         flag: Turns the values of a boolean setting, in the order of `settings`, into a `Flag`.
     """
 

@@ -5,9 +5,9 @@ pass runs on `Rows`, which know the common operations in their stacked form and 
 whoever meets a refusal goes back to `vmap`.
 """
 
-from lyapopt.dynamics.rowwise import _convolution, _linear, _losses, _shapes
-from lyapopt.dynamics.rowwise._elementwise import register as _register_elementwise
-from lyapopt.dynamics.rowwise._rows import NoRule, Rows
+from lyapopt.dynamics.gradients.rowwise import _convolution, _linear, _losses, _shapes
+from lyapopt.dynamics.gradients.rowwise._elementwise import register as _register_elementwise
+from lyapopt.dynamics.gradients.rowwise._rows import NoRule, Rows
 
 _register_elementwise()
 _shapes.register()

@@ -10,7 +10,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from lyapopt.dynamics import Training, TrainingMap
-from lyapopt.dynamics import direct_forward as direct
+from lyapopt.dynamics.gradients import _batched
 
 D = torch.float64
 
@@ -92,8 +92,8 @@ def make(model: str, loss: str, seed: int) -> Training:
 
 def assert_both_ways_agree(trainings: list[Training]) -> None:
     step, by_vmap = TrainingMap(trainings), TrainingMap(trainings)
-    assert step._forward.runs_directly
-    by_vmap._forward.use_vmap("a test")
+    assert step._gradients.is_batched
+    by_vmap._gradients.use_vmap("a test")
     z = step.initial_state().repeat(1, 3, 1)
     away = torch.randn(z.shape, dtype=D, generator=torch.Generator().manual_seed(1))
     step.weights(z).add_(1e-2 * step.weights(away))
@@ -121,7 +121,7 @@ def test_a_single_system_agrees_with_itself_in_a_stack(model: str) -> None:
         torch.testing.assert_close(single[0], found[1], rtol=1e-9, atol=1e-12)
         torch.testing.assert_close(loss[0], losses[1], rtol=1e-11, atol=1e-13)
         z = found
-    assert alone._forward.runs_directly
+    assert alone._gradients.is_batched
 
 
 @pytest.mark.parametrize("loss", LOSSES)
@@ -136,7 +136,7 @@ def test_rows_that_run_in_parts_do_not_change(model: str, monkeypatch: pytest.Mo
     whole, parts = TrainingMap(own), TrainingMap(own)
     z = whole.initial_state().repeat(1, 3, 1)
     expected = whole.step_with_losses(z, 0)
-    monkeypatch.setattr(direct, "_IN_CACHE", 1)
+    monkeypatch.setattr(_batched, "_IN_CACHE", 1)
     found = parts.step_with_losses(z, 0)
     for a, b in zip(found, expected, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-14)
@@ -145,8 +145,8 @@ def test_rows_that_run_in_parts_do_not_change(model: str, monkeypatch: pytest.Mo
 @pytest.fixture
 def rows_innermost(monkeypatch: pytest.MonkeyPatch) -> None:
     """Small stacks are laid out as large ones of tiny nets are."""
-    monkeypatch.setattr(direct, "_MANY_ROWS", 2)
-    monkeypatch.setattr(direct, "_MANY_EXAMPLES", 1)
+    monkeypatch.setattr(_batched, "_MANY_ROWS", 2)
+    monkeypatch.setattr(_batched, "_MANY_EXAMPLES", 1)
 
 
 @pytest.mark.usefixtures("rows_innermost")
@@ -166,7 +166,7 @@ def test_rows_innermost_run_in_parts_and_without_the_diverged_ones(
     whole, parts = TrainingMap(own), TrainingMap(own)
     z = whole.initial_state()
     expected = whole.step_with_losses(z, 0)[0]
-    monkeypatch.setattr(direct, "_IN_CACHE", 1)
+    monkeypatch.setattr(_batched, "_IN_CACHE", 1)
     found = parts.step_with_losses(z, 0)[0]
     torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-14)
     lost = found.clone()

@@ -7,7 +7,7 @@ from typing import Any
 import torch.nn.functional as F  # noqa: N812 (the name that all of PyTorch uses)
 from torch import Tensor
 
-from lyapopt.dynamics.rowwise._rows import NoRule, Rows, add_rule, is_rows
+from lyapopt.dynamics.gradients.rowwise._rows import NoRule, Rows, add_rule, is_rows
 
 
 def register() -> None:

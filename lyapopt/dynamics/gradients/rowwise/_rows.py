@@ -146,3 +146,16 @@ def refuse_extra(what: str, *values: Any) -> None:
     """Arguments that no rule looks at must be left at their defaults."""
     if any(value is not None for value in values):
         raise NoRule(f"{what} with unusual arguments")
+
+
+def aligned(*values: Any) -> list[Any]:
+    """Stacks with axes of length 1 put in, so that rows meet rows."""
+    rank = max(value.dim() for value in values if is_tensor(value))
+    return [padded(value, rank) if is_rows(value) else value for value in values]
+
+
+def padded(rows: Rows, rank: int) -> Tensor:
+    """A stack whose rows have at least `rank` axes, those that are missing put in front."""
+    data: Tensor = rows.data
+    missing = rank - (data.dim() - 1)
+    return data[(slice(None), *(None,) * missing)] if missing > 0 else data

@@ -12,15 +12,16 @@ import torch
 from torch import Tensor
 
 from lyapopt.dynamics.batches import StackedBatches
-from lyapopt.dynamics.forward import StackedForward
-from lyapopt.dynamics.rowwise import NoRule
+from lyapopt.dynamics.gradients._interface import RowGradients
+from lyapopt.dynamics.gradients._stack import StackGradients
+from lyapopt.dynamics.gradients.rowwise import NoRule
 from lyapopt.dynamics.system import System
 from lyapopt.dynamics.trace import Trace
 from lyapopt.errors import NotStackableError, UserError
 
 
 def verify_stack(
-    systems: Sequence[System], forward: StackedForward, batches: StackedBatches
+    systems: Sequence[System], gradients: StackGradients, batches: StackedBatches
 ) -> None:
     """Compare losses, gradients and buffers of the stack with those of every model by itself.
 
@@ -37,22 +38,21 @@ def verify_stack(
     # Two trajectories each, so that a system by itself is checked as a stack too.
     w, b = w.repeat_interleave(2, 0), b.repeat_interleave(2, 0)
     batch = batches.of(indices, 2)
-    if forward.runs_directly:
+    if gradients.is_batched:
         try:
             with torch.random.fork_rng(devices=[]):
                 drawn = torch.random.get_rng_state()
-                _compare(traces, forward.fast_gradients(w, b, *batch, 0), 2)
+                _compare(traces, gradients(w, b, batch, 0), 2)
                 if len(systems) == 1:
-                    alone = forward.fast_gradients(w[:1], b[:1], *batches.of(indices), 0)
-                    _compare(traces, alone, 1)
+                    _compare(traces, gradients(w[:1], b[:1], batches.of(indices), 0), 1)
                 if not torch.equal(drawn, torch.random.get_rng_state()):
                     raise NoRule("random numbers")
         except Exception as error:
-            forward.use_vmap(f"{type(error).__name__}: {_first_line(error)}")
+            gradients.use_vmap(f"{type(error).__name__}: {_first_line(error)}")
         else:
             return
     try:
-        found = forward.fast_gradients(w, b, *batch, 0)
+        found = gradients(w, b, batch, 0)
     except UserError:
         raise
     except Exception as error:
@@ -63,8 +63,14 @@ def verify_stack(
     _compare(traces, found, 2)
 
 
-def _compare(traces: Sequence[Trace], found: tuple[Tensor, Tensor, Tensor], copies: int) -> None:
-    """Every row of the stack with its model by itself."""
+def _compare(traces: Sequence[Trace], found: RowGradients, copies: int) -> None:
+    """Refuse a row of the stack that differs from its model by itself.
+
+    Args:
+        traces: One a system.
+        found: Of the stack, with every system in several rows.
+        copies: Rows of a system.
+    """
     g, losses, buffers = found
     # A gradient may be a small difference of large terms, and GPUs round inputs of convolutions to
     # 10 bits; what this looks for (another activation, a mask drawn anew) is far outside.

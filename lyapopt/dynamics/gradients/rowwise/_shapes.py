@@ -9,8 +9,17 @@ import torch
 import torch.nn.functional as F  # noqa: N812 (the name that all of PyTorch uses)
 from torch import Tensor
 
-from lyapopt.dynamics.rowwise._elementwise import _padded
-from lyapopt.dynamics.rowwise._rows import NoRule, Rows, add_rule, is_rows, named
+from lyapopt.dynamics.gradients.rowwise._rows import (
+    NoRule,
+    Rows,
+    add_rule,
+    is_rows,
+    named,
+    padded,
+)
+
+EXTREMA = (torch.max, torch.min, Tensor.max, Tensor.min)
+"""Reductions of one argument, and elementwise of two."""
 
 _REDUCTION_NAMES = "sum mean prod amax amin var std logsumexp all any argmax argmin cumsum"
 
@@ -55,15 +64,12 @@ def reduce(func: Any, input: Any, dim: Any = None, *args: Any, **kwargs: Any) ->
         if args or kwargs:
             raise NoRule("reductions over everything with unusual arguments")
         flat = data.reshape(len(data), -1)
-        return Rows(func(flat, 1) if func not in _EXTREMA else _first(func(flat, 1)))
+        return Rows(func(flat, 1) if func not in EXTREMA else _first(func(flat, 1)))
     axes = _axis(input, dim) if isinstance(dim, int) else [_axis(input, d) for d in dim]
     if axes == []:
         raise NoRule("reductions over no axes")
     result = func(data, axes, *args, **kwargs)
     return Rows(result) if isinstance(result, Tensor) else tuple(Rows(part) for part in result)
-
-
-_EXTREMA = (torch.max, torch.min, Tensor.max, Tensor.min)
 
 
 def _first(result: Any) -> Tensor:
@@ -99,7 +105,7 @@ def _view_as(func: Any, input: Any, other: Any) -> Any:
 
 def _expand(func: Any, input: Any, *shape: Any) -> Any:
     sizes = _sizes(shape)
-    data = _padded(input, len(sizes))
+    data = padded(input, len(sizes))
     return Rows(data.expand(len(data), *sizes))
 
 

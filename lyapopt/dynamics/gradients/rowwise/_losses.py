@@ -8,8 +8,14 @@ import torch
 import torch.nn.functional as F  # noqa: N812 (the name that all of PyTorch uses)
 from torch import Tensor
 
-from lyapopt.dynamics.rowwise._elementwise import aligned
-from lyapopt.dynamics.rowwise._rows import NoRule, Rows, add_rule, is_rows, refuse_extra
+from lyapopt.dynamics.gradients.rowwise._rows import (
+    NoRule,
+    Rows,
+    add_rule,
+    aligned,
+    is_rows,
+    refuse_extra,
+)
 
 _MANY_CLASSES = 64  # from here on a softmax over the last axis in memory is fast by itself
 

@@ -13,8 +13,8 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 from training_oracle import RealTraining, network, regression, training_with
 
-from lyapopt.dynamics import OneByOneMap, Training, TrainingMap, stack
-from lyapopt.dynamics.lone_system import LoneSystem
+from lyapopt.dynamics import Training, TrainingMap, UnstackedMap, stack
+from lyapopt.dynamics.unstacked import UnstackedSystem
 from lyapopt.errors import NotStackableError
 from lyapopt.exponents import from_neighbours, spectrum
 
@@ -51,14 +51,14 @@ def training(model: nn.Module, make: Callable[[Any], Any], **own: Any) -> Traini
     )
 
 
-def alone(own: Training) -> OneByOneMap:
-    return OneByOneMap([LoneSystem(own, "it was asked for")])
+def alone(own: Training) -> UnstackedMap:
+    return UnstackedMap([UnstackedSystem(own, "it was asked for")])
 
 
-def only(own: Training) -> OneByOneMap:
+def only(own: Training) -> UnstackedMap:
     [(positions, step)] = stack([own])
     assert positions == [0]
-    assert isinstance(step, OneByOneMap)
+    assert isinstance(step, UnstackedMap)
     return step
 
 
@@ -71,7 +71,7 @@ KNOWN: dict[str, Callable[[Any], Any]] = {
 
 
 @pytest.mark.parametrize("name", KNOWN)
-def test_one_by_one_agrees_with_the_stack_where_both_can_run(name: str) -> None:
+def test_unstacked_agrees_with_the_stack_where_both_can_run(name: str) -> None:
     own = training(noisy(), KNOWN[name], scheduler=lambda t: 1 / (1 + t), clip_grad_norm=0.5)
     one, stacked = alone(own), TrainingMap([own])
     away = torch.zeros(1, 2, len(stacked.initial_state()[0, 0]), dtype=D)

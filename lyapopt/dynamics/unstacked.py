@@ -1,50 +1,154 @@
-"""One `Training` that runs with its own objects: their copies, and how they are loaded and read."""
+"""Systems that cannot be stacked: the same map, one system and one trajectory at a time."""
 
 from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Callable, Hashable
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from lyapopt.dynamics.data import BatchOrder, Examples, read_examples, read_order
+from lyapopt.dynamics.execution import leaving_inference_mode
 from lyapopt.dynamics.hyperparameters import HyperparameterTable
 from lyapopt.dynamics.layers import DeterministicLayers
-from lyapopt.dynamics.optimizer_state import OptimizerLayout
 from lyapopt.dynamics.randomness import derive_seed
 from lyapopt.dynamics.system import refuse_hooks
 from lyapopt.dynamics.trace import copy_sharing_parameters, plain_attributes
-from lyapopt.dynamics.training import Training
+from lyapopt.dynamics.training import Evaluation, Training, evaluate, one_tensor
+from lyapopt.dynamics.unstacked_state import FlatState
 from lyapopt.errors import NotStackableError, TrainingError, UserError
 
-_SQUARES = ("exp_avg_sq", "max_exp_avg_sq", "square_avg", "sum", "acc_delta")
 
+class UnstackedMap:
+    """One optimiser step as a map `step(z, t) -> z`, with the real module and `torch.optim` object.
 
-@dataclass(frozen=True)
-class Layout:
-    """Where everything lies in a state: weights, optimiser, buffers, and a flag.
+    The same interface as `TrainingMap`, for models with control flow that depends on data, for
+    optimisers without an update rule here, and for what `torch.func` refuses. Every row runs as a
+    PyTorch loop would run it; random numbers are seeded by (seed, t), so that all trajectories of
+    a system see the same. The state holds weights, the tensors of the optimiser's state, buffers,
+    and a number that tells whether the optimiser has made a step.
+
+    Args:
+        systems: One system: states of several need not have equal sizes.
 
     Attributes:
-        weights: Numbers of weights.
-        sizes: Numbers of all parts, in order.
-        squares: Which numbers of the state cannot be negative, `(D,)`.
+        gradient_evaluations: Gradients computed so far, one for each trajectory and step.
+        examples: Examples that these gradients were computed on.
     """
 
-    weights: int
-    sizes: list[int]
-    squares: Tensor
+    def __init__(self, systems: Sequence[UnstackedSystem]) -> None:
+        if len(systems) != 1:
+            raise NotStackableError("what cannot be stacked has a map of its own, one a training")
+        self.gradient_evaluations = 0
+        self.examples = 0
+        self._system = systems[0]
+
+    @leaving_inference_mode
+    def initial_state(self) -> Tensor:
+        """The state as the training has it now, `(1, 1, D)`."""
+        return self._system.initial.view(1, 1, -1).clone()
+
+    def weights(self, z: Tensor) -> Tensor:
+        """The weight block of a state, a view `(..., P)`."""
+        return z[..., : self._system.state.weights]
+
+    def retract(self, z: Tensor) -> Tensor:
+        """`z` with squares in the optimiser's state that rounding made negative put to zero."""
+        squares = self._system.state.squares
+        if not squares.any():
+            return z
+        return torch.where(squares.to(z.device), z.clamp(min=0), z)
+
+    def select(self, rows: Sequence[int]) -> UnstackedMap:
+        """The map of the system, with counters of its own."""
+        return UnstackedMap([self._system for _ in rows])
+
+    @property
+    def trainings(self) -> list[Training]:
+        """The training."""
+        return [self._system.training]
+
+    @property
+    def batch_size(self) -> int:
+        """Examples in a step."""
+        return self._system.order.size
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Steps in which every example is seen once."""
+        return self._system.order.steps_per_epoch
+
+    @leaving_inference_mode
+    def __call__(self, z: Tensor, t: int) -> Tensor:
+        """One optimiser step.
+
+        Raises:
+            NotStackableError: Under a transform of `torch.func`: a real optimiser has no tangents.
+        """
+        if torch._C._are_functorch_transforms_active():
+            raise NotStackableError(
+                f"tangents need a stacked map, and {self._system.reason}; measure with neighbours"
+            )
+        return self.step_with_losses(z, t)[0]
+
+    @leaving_inference_mode
+    def step_with_losses(self, z: Tensor, t: int) -> tuple[Tensor, Tensor]:
+        """One optimiser step, and the losses at `z` on the batch, `(1, trajectories)`."""
+        stepped = [self._system.step(row, t) for row in z[0].detach().unbind(0)]
+        self.gradient_evaluations += len(stepped)
+        self.examples += len(stepped) * self.batch_size
+        rows, losses = zip(*stepped, strict=True)
+        return torch.stack(rows).unsqueeze(0), torch.stack(losses).unsqueeze(0)
+
+    @leaving_inference_mode
+    def outputs(self, z: Tensor, examples: int = 256) -> Tensor:
+        """Outputs in evaluation mode on the first training examples, `(1, trajectories, outputs)`.
+
+        Raises:
+            TrainingError: If the model does not return one tensor.
+        """
+        inputs = [tensor[:examples] for tensor in self._system.examples.tensors[:-1]]
+        found = []
+        for row in z[0].detach().unbind(0):
+            with torch.no_grad(), torch.random.fork_rng(devices=[]):
+                outputs = one_tensor(self._system.model_at(row).eval()(*inputs))
+            found.append(outputs.reshape(-1).clone())
+        return torch.stack(found).unsqueeze(0)
+
+    @leaving_inference_mode
+    def evaluate(self, z: Tensor, rows: Sequence[int] | None = None) -> Evaluation:
+        """Loss and metric of the reference trajectory on the validation data."""
+        system = self._system
+        chosen = range(1) if rows is None else rows
+        with torch.random.fork_rng(devices=[]):
+            return evaluate(
+                (system.model_at(z[row, 0].detach()), system.training, system.validation)
+                for row in chosen
+            )
+
+    @leaving_inference_mode
+    def models(self, z: Tensor) -> list[nn.Module]:
+        """A copy of the user's model with the weights of the reference trajectory."""
+        return [copy.deepcopy(self._system.model_at(z[0, 0].detach()))]
 
 
-class LoneSystem:
-    """A training with copies of its model and optimiser, which are loaded for every step.
+class UnstackedSystem:
+    """A training with copies of its model and optimiser, which are given a state for every step.
 
     Args:
         training: Left as it is.
         reason: Why it is not in a stack.
+
+    Attributes:
+        structure: Equal to that of no other system.
+        examples: The training data.
+        validation: The data that final losses are taken on.
+        order: Order of the batches.
+        state: Where everything lies in a state.
+        initial: The state as the training has it, `(D,)`.
 
     Raises:
         TrainingError: If it cannot be trained as given.
@@ -54,7 +158,7 @@ class LoneSystem:
     def __init__(self, training: Training, reason: str) -> None:
         self.training = training
         self.reason = reason
-        self.structure: Hashable = object()  # equal to no other
+        self.structure: Hashable = object()
         self.examples: Examples = read_examples(training.data)
         self.validation: Examples = (
             self.examples
@@ -67,49 +171,58 @@ class LoneSystem:
         _refuse_closures(training.optimizer)
         refuse_hooks(training)
         self._table = HyperparameterTable(
-            training.optimizer, training.scheduler, _numbers(training.optimizer)
+            training.optimizer, training.scheduler, _number_names(training.optimizer)
         )
-        self._numbers = _numbers(training.optimizer)
         self._key = torch.tensor(training.seed & (2**63 - 1))
         self._model, self._optimizer = _copies(training)
         self._modes = [(part, part.training) for part in self._model.modules()]
-        stepped = {p for group in self._optimizer.param_groups for p in group["params"]}
-        self._parameters = [p for p in self._model.parameters() if p in stepped]
+        self._parameters = _trained(self._model, self._optimizer)
         if not self._parameters:
             raise TrainingError(
                 "Training: the optimizer holds no trainable parameter of this model; make it from "
                 "model.parameters() of the same model"
             )
         self._buffers = list(self._model.buffers())
-        self._kept: OptimizerLayout
         self._epoch: tuple[int, Tensor] = (-1, torch.empty(0))
-        self.initial, self.layout = self._read_layout()
+        has_stepped = bool(self._optimizer.state)
+        self.state: FlatState = self._read_state()
+        self.initial: Tensor = self.state.read(has_stepped)
 
     def step(self, z: Tensor, t: int) -> tuple[Tensor, Tensor]:
         """One step of one trajectory `(D,)`: the next state, and the loss before."""
-        self._load(z)
+        self.state.write(z)
         self._set_hyperparameters(t)
         loss = self._backward(t)
         self._optimizer.step()
-        return self._flat(True), loss
+        return self.state.read(has_stepped=True), loss
 
     def model_at(self, z: Tensor) -> nn.Module:
         """The model with the weights of a state `(D,)`; the same object every time.
 
-        Put it into evaluation mode if you like: the next step undoes that.
+        It may be put into evaluation mode: the next step undoes that.
         """
-        self._load(z)
+        self.state.write(z)
         self._restore_modes()
         return self._model
 
-    def _read_layout(self) -> tuple[Tensor, Layout]:
-        """The initial state, from a first step that is taken back."""
-        has_stepped = bool(self._optimizer.state)
-        before = copy.deepcopy(self._optimizer.state_dict())
+    def _read_state(self) -> FlatState:
+        """The layout of the state, from a first step that is taken back."""
+        optimizer_before = copy.deepcopy(self._optimizer.state_dict())
         tensors = [p.detach().clone() for p in (*self._parameters, *self._buffers)]
-        groups = [_plain(group) for group in self._optimizer.param_groups]
+        groups = [_settings(group) for group in self._optimizer.param_groups]
+        self._make_first_step()
+        state = FlatState(self._optimizer, self._parameters, self._buffers)
+        for group, settings in zip(self._optimizer.param_groups, groups, strict=True):
+            group.update(settings)
+        self._optimizer.load_state_dict(optimizer_before)
+        with torch.no_grad():
+            for tensor, value in zip((*self._parameters, *self._buffers), tensors, strict=True):
+                tensor.copy_(value)
+        return state
+
+    def _make_first_step(self) -> None:
         self._set_hyperparameters(0)
-        kept = self._kept_elsewhere()
+        before = self._kept_outside_the_state()
         try:
             self._check_gradients()
             self._backward(0)
@@ -120,44 +233,28 @@ class LoneSystem:
             raise TrainingError(
                 f"Training: the first step raised {type(error).__name__}: {error}"
             ) from error
-        for (where, before_step), (_, now) in zip(kept, self._kept_elsewhere(), strict=True):
-            if before_step != now:
+        after = self._kept_outside_the_state()
+        for where, kept in before.items():
+            if kept != after[where]:
                 raise NotStackableError(
                     f"a step changes numbers that are kept in {where}, where no neighbour can have "
                     "its own; keep them in a buffer, or in the optimizer's state of a parameter"
                 )
-        self._kept = OptimizerLayout.of(self._optimizer, self._parameters)
-        for group, plain in zip(self._optimizer.param_groups, groups, strict=True):
-            group.update(plain)
-        self._optimizer.load_state_dict(before)
-        with torch.no_grad():
-            for tensor, value in zip((*self._parameters, *self._buffers), tensors, strict=True):
-                tensor.copy_(value)
-        sizes = [p.numel() for p in self._parameters]
-        weights = sum(sizes)
-        squares = [torch.zeros(weights, dtype=torch.bool)]
-        for (_, name, _, shape, _), size in zip(self._kept.entries, self._kept.sizes, strict=True):
-            squares.append(torch.full((size,), name in _SQUARES and len(shape) > 0))
-        rest = [b.numel() for b in self._buffers]
-        squares.append(torch.zeros(sum(rest) + 1, dtype=torch.bool))
-        layout = Layout(weights, [*sizes, *self._kept.sizes, *rest, 1], torch.cat(squares))
-        return self._flat(has_stepped), layout
 
-    def _kept_elsewhere(self) -> list[tuple[str, object]]:
-        """Numbers that are in no state, and where they are."""
+    def _kept_outside_the_state(self) -> dict[str, object]:
+        """Numbers that are in no state, by where they are."""
         own = vars(self._optimizer).items()
-        plain = {name: value for name, value in own if isinstance(value, bool | int | float)}
-        return [
-            ("attributes of the model", plain_attributes(self._model)),
-            ("a buffer that it replaces", list(map(id, self._model.buffers()))),
-            ("attributes of the optimizer", plain),
-            ("param_groups", [_plain(group) for group in self._optimizer.param_groups]),
-        ]
+        numbers = {name: value for name, value in own if isinstance(value, bool | int | float)}
+        return {
+            "attributes of the model": plain_attributes(self._model),
+            "a buffer that it replaces": list(map(id, self._model.buffers())),
+            "attributes of the optimizer": numbers,
+            "param_groups": [_settings(group) for group in self._optimizer.param_groups],
+        }
 
     def _check_gradients(self) -> None:
         """Refuse a loss that reads the user's own model: it would not see the copies here."""
-        stepped = {p for group in self.training.optimizer.param_groups for p in group["params"]}
-        theirs = [p for p in self.training.model.parameters() if p in stepped]
+        theirs = _trained(self.training.model, self.training.optimizer)
         both = []
         for model, parameters in ((self._model, self._parameters), (self.training.model, theirs)):
             loss = self._loss(copy_sharing_parameters(model), 0)
@@ -170,28 +267,6 @@ class LoneSystem:
                     "the loss reads something that is not in the outputs of the model, such as the "
                     "model itself; return what it needs from the forward pass"
                 )
-
-    def _flat(self, has_stepped: bool) -> Tensor:
-        like = self._parameters[0].detach()
-        parts = [p.detach().to(like).reshape(-1) for p in self._parameters]
-        parts += self._kept.read(self._optimizer, self._parameters, like)
-        parts += [b.detach().to(like).reshape(-1) for b in self._buffers]
-        return torch.cat([*parts, like.new_full((1,), float(has_stepped))])
-
-    def _load(self, z: Tensor) -> None:
-        parts = list(torch.split(z, self.layout.sizes))
-        has_stepped = bool(parts.pop())
-        count = len(self._parameters)
-        last = len(parts) - len(self._buffers)
-        with torch.no_grad():
-            for tensor, part in zip(
-                (*self._parameters, *self._buffers), (*parts[:count], *parts[last:]), strict=True
-            ):
-                tensor.copy_(part.view(tensor.shape))
-        if has_stepped:
-            self._kept.write(self._optimizer, self._parameters, parts[count:last])
-        else:  # an optimiser makes its own first state, which need not be zero
-            self._optimizer.state.clear()
 
     def _set_hyperparameters(self, t: int) -> None:
         if self.training.scheduler is None:
@@ -215,7 +290,7 @@ class LoneSystem:
     @torch.enable_grad()
     def _loss(self, model: nn.Module, t: int) -> Tensor:
         *inputs, target = self._batch(t)
-        with torch.random.fork_rng(devices=_devices(self._parameters[0])):
+        with torch.random.fork_rng(devices=_cuda_devices(self._parameters[0])):
             torch.manual_seed(derive_seed(self.training.seed, t, "step"))
             with _SeededLayers(self._key, t):
                 outputs = model(*inputs)
@@ -250,6 +325,12 @@ class _SeededLayers(DeterministicLayers):
         return func(*args, **kwargs)
 
 
+def _trained(model: nn.Module, optimizer: torch.optim.Optimizer) -> list[nn.Parameter]:
+    """The parameters of a model that an optimiser holds."""
+    stepped = {p for group in optimizer.param_groups for p in group["params"]}
+    return [p for p in model.parameters() if p in stepped]
+
+
 def _copies(training: Training) -> tuple[nn.Module, torch.optim.Optimizer]:
     try:
         memo: dict[int, Any] = {}
@@ -275,7 +356,7 @@ def _refuse_closures(optimizer: torch.optim.Optimizer) -> None:
         )
 
 
-def _numbers(optimizer: torch.optim.Optimizer) -> tuple[str, ...]:
+def _number_names(optimizer: torch.optim.Optimizer) -> tuple[str, ...]:
     """Names of the numbers in the parameter groups that a schedule may set."""
     found = [name for name, value in optimizer.param_groups[0].items() if type(value) is float]
     if "lr" in optimizer.param_groups[0] and "lr" not in found:
@@ -295,9 +376,10 @@ def _set_number(group: dict[str, Any], name: str, value: float) -> None:
         group[name] = value
 
 
-def _plain(group: dict[str, Any]) -> dict[str, Any]:
+def _settings(group: dict[str, Any]) -> dict[str, Any]:
+    """Copies of what a parameter group holds beside its parameters."""
     return {name: copy.copy(value) for name, value in group.items() if name != "params"}
 
 
-def _devices(like: Tensor) -> list[int]:
+def _cuda_devices(like: Tensor) -> list[int]:
     return [like.device.index or 0] if like.is_cuda else []

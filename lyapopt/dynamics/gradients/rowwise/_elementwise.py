@@ -8,7 +8,16 @@ import torch
 import torch.nn.functional as F  # noqa: N812 (the name that all of PyTorch uses)
 from torch import Tensor
 
-from lyapopt.dynamics.rowwise._rows import Rows, add_rule, is_rows, is_tensor, named
+from lyapopt.dynamics.gradients.rowwise._rows import (
+    NoRule,
+    Rows,
+    add_rule,
+    aligned,
+    is_rows,
+    is_tensor,
+    named,
+)
+from lyapopt.dynamics.gradients.rowwise._shapes import EXTREMA, reduce
 
 _UNARY_NAMES = """
 abs acos asin atan ceil clamp clamp_max clamp_min cos cosh digamma erf erfc exp exp2 expm1 floor
@@ -51,18 +60,6 @@ def register() -> None:
             setattr(Rows, name, _operator(getattr(Tensor, name)))
 
 
-def aligned(*values: Any) -> list[Any]:
-    """Stacks with axes of length 1 put in, so that rows meet rows."""
-    rank = max(value.dim() for value in values if is_tensor(value))
-    return [_padded(value, rank) if is_rows(value) else value for value in values]
-
-
-def _padded(rows: Any, rank: int) -> Tensor:
-    data: Tensor = rows.data
-    missing = rank - (data.dim() - 1)
-    return data[(slice(None), *(None,) * missing)] if missing > 0 else data
-
-
 def _operator(function: Any) -> Any:
     def apply(self: Any, *others: Any) -> Any:
         return _broadcast(function, self, *others)
@@ -76,23 +73,16 @@ def _unary(func: Any, input: Any, *args: Any, **kwargs: Any) -> Any:
 
 
 def _broadcast(func: Any, *args: Any, **kwargs: Any) -> Any:
-    if func in _EXTREMA and (len(args) == 1 or not is_tensor(args[1])):
-        from lyapopt.dynamics.rowwise._shapes import reduce
-
+    if func in EXTREMA and (len(args) == 1 or not is_tensor(args[1])):
         return reduce(func, *args, **kwargs)
     result = func(*aligned(*args), **kwargs)
     return result if result is NotImplemented else Rows(result)
-
-
-_EXTREMA = (torch.max, torch.min, Tensor.max, Tensor.min)
 
 
 def _without_mask(
     func: Any, input: Any, p: float = 0.5, training: bool = True, inplace: bool = False
 ) -> Any:
     """Dropout that draws nothing; the other kind is caught before it gets here."""
-    from lyapopt.dynamics.rowwise._rows import NoRule
-
     if training and p > 0:
         raise NoRule("dropout without masks")
     return input

@@ -1,0 +1,93 @@
+"""The gradients of a stack by the fastest way that its model allows."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor
+
+from lyapopt.dynamics.batches import Batch
+from lyapopt.dynamics.gradients._batched import BatchedGradients
+from lyapopt.dynamics.gradients._interface import Gradients, RowGradients
+from lyapopt.dynamics.gradients._template import Template
+from lyapopt.dynamics.gradients._vmap import (
+    ComposableGradients,
+    FunctionalForward,
+    SummedGradients,
+)
+from lyapopt.dynamics.gradients.rowwise import NoRule
+from lyapopt.dynamics.system import System
+
+_LOG = logging.getLogger(__name__)
+
+
+class StackGradients:
+    """Gradients, losses and outputs of a stack of systems that share one structure.
+
+    Args:
+        systems: Systems of equal structure.
+
+    Attributes:
+        composable: Gradients that `torch.func` can differentiate again, by a slower way.
+    """
+
+    def __init__(self, systems: Sequence[System]) -> None:
+        self._template = Template(systems)
+        self._forward = FunctionalForward(self._template)
+        self._summed = SummedGradients(self._forward)
+        self._batched: BatchedGradients | None = None
+        self.composable: Gradients = ComposableGradients(self._forward)
+        if not any(system.trace.has_own_gradients for system in systems):
+            self._batched = BatchedGradients(self._template, systems[0].order.size)
+
+    def __call__(self, w: Tensor, b: Tensor, batch: Batch, t: int) -> RowGradients:
+        """Gradients that cannot be differentiated again; see `Gradients`."""
+        if self._batched is not None:
+            try:
+                return self._batched(w, b, batch, t)
+            except NoRule as refusal:
+                self.use_vmap(str(refusal))
+        return self._summed(w, b, batch, t)
+
+    @property
+    def recordable(self) -> Gradients | None:
+        """Gradients whose operations do not depend on the numbers; `None` under `vmap`."""
+        return None if self._batched is None else self._batched.unconditional
+
+    @property
+    def is_batched(self) -> bool:
+        """Whether gradients are computed without `vmap`."""
+        return self._batched is not None
+
+    @property
+    def has_fixed_tensors(self) -> bool:
+        """Whether the model reads tensors that are not in the state."""
+        return self._template.has_fixed_tensors
+
+    @property
+    def arrangement(self) -> tuple[tuple[str, tuple[int, ...]], ...]:
+        """Which system has which activation, where they differ."""
+        return self._template.arrangement
+
+    def arranged(self, z: Tensor) -> Tensor:
+        """States `(systems, trajectories, D)` in the memory layout that gradients want."""
+        if self._batched is None or not self._batched.wants_innermost(z[..., 0].numel()):
+            return z.contiguous()
+        return z.permute(2, 0, 1).contiguous().permute(1, 2, 0)
+
+    def use_vmap(self, reason: str) -> None:
+        """Take `vmap` from now on, which knows every operation."""
+        _LOG.debug("stacking by vmap: %s", reason)
+        self._batched = None
+
+    def outputs(self, w: Tensor, b: Tensor, inputs: Batch) -> Any:
+        """Outputs of the model in evaluation mode, each `(rows, batch, ...)`.
+
+        Args:
+            w: Weights, `(rows, P)`.
+            b: Moving buffers, `(rows, B)`.
+            inputs: The inputs of the model, without a target.
+        """
+        return self._forward.outputs(w, b, inputs)

@@ -1,0 +1,158 @@
+"""The state of any model and `torch.optim` object as one flat vector, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from lyapopt.errors import NotStackableError
+
+_SQUARES = ("exp_avg_sq", "max_exp_avg_sq", "square_avg", "sum", "acc_delta")
+
+
+class FlatState:
+    """Where everything lies in a state `(D,)`: weights, optimiser, buffers, and a flag.
+
+    The flag tells whether the optimiser has made a step: its own first state need not be zero, so
+    that before the first step it has none.
+
+    Args:
+        optimizer: One that has made a step.
+        parameters: The trained ones.
+        buffers: Those of the model.
+
+    Attributes:
+        weights: How many numbers the weights are.
+        squares: Which numbers of the state cannot be negative, `(D,)`.
+
+    Raises:
+        NotStackableError: If the optimiser keeps what no vector can hold.
+    """
+
+    def __init__(
+        self,
+        optimizer: torch.optim.Optimizer,
+        parameters: Sequence[Tensor],
+        buffers: Sequence[Tensor],
+    ) -> None:
+        self._optimizer = optimizer
+        self._parameters = parameters
+        self._tensors = [*parameters, *buffers]
+        self._items, self._constants = _items_of(optimizer, parameters)
+        sizes = [p.numel() for p in parameters]
+        sizes_of_items = [item.shape.numel() for item in self._items]
+        rest = [*(b.numel() for b in buffers), 1]
+        self._sizes = [*sizes, *sizes_of_items, *rest]
+        self.weights = sum(sizes)
+        self.squares = torch.cat(
+            [
+                torch.zeros(self.weights, dtype=torch.bool),
+                *(torch.full((i.shape.numel(),), i.is_square) for i in self._items),
+                torch.zeros(sum(rest), dtype=torch.bool),
+            ]
+        )
+
+    def read(self, has_stepped: bool) -> Tensor:
+        """The present state `(D,)`, in the dtype of the first parameter."""
+        like = self._parameters[0].detach()
+        tensors = [p.detach().to(like).reshape(-1) for p in self._tensors]
+        items = [self._read_item(item, like) for item in self._items]
+        count = len(self._parameters)
+        flag = like.new_full((1,), float(has_stepped))
+        return torch.cat([*tensors[:count], *items, *tensors[count:], flag])
+
+    def write(self, z: Tensor) -> None:
+        """Give the model and the optimiser a state `(D,)`."""
+        *parts, flag = torch.split(z, self._sizes)
+        first = len(self._parameters)
+        last = first + len(self._items)
+        with torch.no_grad():
+            for tensor, part in zip(self._tensors, (*parts[:first], *parts[last:]), strict=True):
+                tensor.copy_(part.view(tensor.shape))
+        self._optimizer.state.clear()
+        if bool(flag):
+            for constant in self._constants:
+                self._state_of(constant.parameter)[constant.name] = constant.value
+            for item, part in zip(self._items, parts[first:last], strict=True):
+                self._state_of(item.parameter)[item.name] = item.from_flat(part)
+
+    def _read_item(self, item: _Item, like: Tensor) -> Tensor:
+        """One item as a vector of the dtype of `like`; zeros where there is none yet."""
+        state = self._optimizer.state.get(self._parameters[item.parameter], {})
+        value = state.get(item.name, 0)
+        if not isinstance(value, Tensor):
+            value = like.new_full(item.shape, float(value))
+        return value.detach().to(like).reshape(-1)
+
+    def _state_of(self, parameter: int) -> dict[str, Any]:
+        state: dict[str, Any] = self._optimizer.state[self._parameters[parameter]]
+        return state
+
+
+class _Item(NamedTuple):
+    """A number or tensor of an optimiser's state, which the flat state holds.
+
+    Attributes:
+        parameter: Position of the parameter that it belongs to.
+        name: Its key in the optimiser's state.
+        type: `Tensor`, or that of a number.
+        shape: Of the tensor; empty for a number.
+        dtype: Of the tensor; `None` for a number.
+    """
+
+    parameter: int
+    name: str
+    type: type
+    shape: torch.Size
+    dtype: torch.dtype | None
+
+    @property
+    def is_square(self) -> bool:
+        return self.name in _SQUARES and len(self.shape) > 0
+
+    def from_flat(self, part: Tensor) -> object:
+        """The item as the optimiser keeps it."""
+        if self.type is not Tensor:
+            return self.type(part.item())
+        kept = part.view(self.shape).to(dtype=self.dtype, copy=True)
+        # Step counts lie on the CPU in most optimisers, whatever the parameters lie on.
+        return kept.cpu() if self.name == "step" else kept
+
+
+class _Constant(NamedTuple):
+    """What an optimiser keeps that no step changes: `None` or a string."""
+
+    parameter: int
+    name: str
+    value: str | None
+
+
+def _items_of(
+    optimizer: torch.optim.Optimizer, parameters: Sequence[Tensor]
+) -> tuple[list[_Item], list[_Constant]]:
+    """What an optimiser that has made a step keeps for its parameters, in order."""
+    known = set(map(id, parameters))
+    if any(not isinstance(key, Tensor) or id(key) not in known for key in optimizer.state):
+        raise NotStackableError(
+            f"the optimizer {type(optimizer).__name__} keeps state that belongs to no parameter, "
+            "so that no neighbour can have its own"
+        )
+    items: list[_Item] = []
+    constants: list[_Constant] = []
+    for position, parameter in enumerate(parameters):
+        for name, value in optimizer.state.get(parameter, {}).items():
+            if isinstance(value, Tensor):
+                items.append(_Item(position, name, Tensor, value.shape, value.dtype))
+            elif type(value) in (int, float, bool):
+                items.append(_Item(position, name, type(value), torch.Size(()), None))
+            elif value is None or isinstance(value, str):
+                constants.append(_Constant(position, name, value))
+            else:
+                raise NotStackableError(
+                    f"the optimizer {type(optimizer).__name__} keeps {name}, a "
+                    f"{type(value).__name__}, which is neither tensor nor number"
+                )
+    return items, constants
