@@ -97,7 +97,7 @@ def export(
     ] = True,
 ) -> int:
     """Copy studies into one SQLite file that dashboards open, or into tables."""
-    from lyapopt.study.admin.maintenance import export as copy
+    from lyapopt.study.admin.export import export as copy
 
     target = target_of(storage, study)
     files = copy(

@@ -16,6 +16,14 @@ MYSQL: Final = ("mysql", "mariadb")
 _EXTRAS: Final = {"postgresql": "postgresql", "mysql": "mysql", "mariadb": "mysql"}
 
 
+def has_sql(url: str) -> bool:
+    """Whether the URL of a storage is one of a database, which our tables can be in.
+
+    Optuna's journal files and gRPC proxies are none.
+    """
+    return not url.startswith(("journal://", "grpc://"))
+
+
 def parse_url(url: str | sqlalchemy.URL) -> sqlalchemy.URL:
     """A database URL, parsed.
 

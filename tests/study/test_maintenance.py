@@ -18,7 +18,8 @@ from lyapopt.search._optuna import WORKER_ATTRIBUTE
 from lyapopt.store import RUN_ATTRIBUTE, TrajectoryStore
 from lyapopt.store.view import VIEW_NAME
 from lyapopt.study.admin.doctor import examine
-from lyapopt.study.admin.maintenance import collect_garbage, export, init_storage, upgrade_storage
+from lyapopt.study.admin.export import export
+from lyapopt.study.admin.maintenance import collect_garbage, init_storage, upgrade_storage
 from lyapopt.study.file import load_study_file
 from lyapopt.study.run.runner import run_study
 

@@ -15,15 +15,16 @@ import lyapopt
 from lyapopt.cli.main import main
 from lyapopt.errors import UserError
 from lyapopt.store import TrajectoryStore
+from lyapopt.study.admin.deletion import sole_runner
 from lyapopt.study.admin.doctor import examine
-from lyapopt.study.admin.maintenance import collect_garbage, export, init_storage, upgrade_storage
+from lyapopt.study.admin.export import export
+from lyapopt.study.admin.maintenance import collect_garbage, init_storage, upgrade_storage
 from lyapopt.study.file import StudyFile, load_study_file
 from lyapopt.study.run.events import StudyListener
-from lyapopt.study.run.leases import WorkerSettings
-from lyapopt.study.run.lock import sole_runner
 from lyapopt.study.run.runner import run_study
 from lyapopt.study.run.spill import Spill
 from lyapopt.study.run.storage import open_storage
+from lyapopt.study.run.worker_table import WorkerSettings
 from lyapopt.study.run.workers import run_workers
 
 SECRET = "s3cr3t-w0rd"

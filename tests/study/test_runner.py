@@ -417,7 +417,7 @@ def test_enqueued_trials_come_first(tmp_path: Path) -> None:
 def test_what_needs_a_study_that_nobody_runs_is_refused_while_somebody_does(
     tmp_path: Path,
 ) -> None:
-    from lyapopt.study.run.lock import sole_runner
+    from lyapopt.study.admin.deletion import sole_runner
 
     path = write(tmp_path)
     file = load_study_file(path)

@@ -1,4 +1,4 @@
-"""Several processes on one study, on every kind of database."""
+"""Several processes on one study, on every database."""
 
 from __future__ import annotations
 
@@ -17,9 +17,8 @@ from lyapopt.errors import UserError
 from lyapopt.search._optuna import get_study_attribute
 from lyapopt.study.file import load_study_file
 from lyapopt.study.run.events import StudyListener
-from lyapopt.study.run.leases import WorkerSettings
 from lyapopt.study.run.runner import run_study
-from lyapopt.study.run.worker_table import REGISTRY_ATTRIBUTE
+from lyapopt.study.run.worker_table import WORKERS_ATTRIBUTE, WorkerSettings
 from lyapopt.study.run.workers import run_workers
 
 
@@ -37,9 +36,9 @@ def test_several_workers_that_start_at_once_share_the_trials(
     shared.check(path, 12)
     assert len(shared.trials(path)) == 12
     study = optuna.load_study(study_name="shared", storage=database_url)
-    registry = get_study_attribute(study, REGISTRY_ATTRIBUTE)
-    assert registry["workers"] == {}
-    assert registry["open"] == []
+    table = get_study_attribute(study, WORKERS_ATTRIBUTE)
+    assert table["workers"] == {}
+    assert table["open"] == []
 
 
 def test_a_killed_workers_trials_are_marked_and_run_again_at_once(
@@ -136,11 +135,11 @@ def test_a_worker_that_was_taken_for_dead_throws_its_trials_away(memory: Path) -
                 return
             self.slept = True
             study = optuna.load_study(study_name="shared", storage=file.storage)
-            stored = get_study_attribute(study, REGISTRY_ATTRIBUTE)
+            stored = get_study_attribute(study, WORKERS_ATTRIBUTE)
             [name] = stored["workers"]
             elsewhere = "far" + name  # as if it ran on another machine, and had been silent
             stored["workers"] = {elsewhere: {**stored["workers"][name], "beat": 0.0}}
-            study._storage.set_study_system_attr(study._study_id, REGISTRY_ATTRIBUTE, stored)
+            study._storage.set_study_system_attr(study._study_id, WORKERS_ATTRIBUTE, stored)
             worker = shared.start(path)
             worker.join(120)
             assert worker.exitcode == 0

@@ -50,11 +50,11 @@ def _killed_again_and_again(path: Path, kills: int, longest: float) -> int:
         pytest.param(100, 0.8, id="long", marks=pytest.mark.slow),
     ],
 )
-@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+@pytest.mark.parametrize("backend", ["sqlite", "postgresql"])
 def test_killed_workers_lose_nothing_and_count_nothing_twice(
-    kind: str, kills: int, longest: float, memory: Path, request: pytest.FixtureRequest
+    backend: str, kills: int, longest: float, memory: Path, request: pytest.FixtureRequest
 ) -> None:
-    if kind == "sqlite":
+    if backend == "sqlite":
         url = f"sqlite:///{memory}/study.db"
     else:
         url = request.getfixturevalue("postgresql_url")

@@ -18,9 +18,10 @@ from lyapopt.search._optuna import frozen
 from lyapopt.store import RUN_ATTRIBUTE, StoreBusyError, TrajectoryStore
 from lyapopt.study.file import load_study_file
 from lyapopt.study.run.events import StudyListener
-from lyapopt.study.run.leases import Claims, WorkerSettings
+from lyapopt.study.run.leases import Leases
 from lyapopt.study.run.runner import run_study
 from lyapopt.study.run.spill import Spill
+from lyapopt.study.run.worker_table import WorkerSettings
 
 IMPATIENT = WorkerSettings(heartbeat=60.0, poll=0.05, retry_seconds=1.0)
 
@@ -82,14 +83,14 @@ def test_trials_that_cannot_be_stored_are_kept_in_files_and_imported_by_the_next
 ) -> None:
     path = shared.write(memory, f"sqlite:///{memory}/study.db?timeout=0.1", n_trials=6)
     holder = sqlite3.connect(memory / "study.db", check_same_thread=False)
-    tell = Claims.tell
+    tell = Leases.tell
 
     def locked(*args: Any) -> bool:  # our rows are written, and then the lock is taken
         holder.execute("BEGIN EXCLUSIVE")
         return tell(*args)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Claims, "tell", locked)
+        patch.setattr(Leases, "tell", locked)
         with pytest.raises(StoreBusyError, match=r"kept in .* next run imports"):
             run_study(_file(path), settings=IMPATIENT)
     holder.rollback()
@@ -115,7 +116,7 @@ def test_a_spilled_trial_that_was_marked_meanwhile_is_added_finished(memory: Pat
         return frozen(args[1]) is None
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Claims, "tell", locked)
+        patch.setattr(Leases, "tell", locked)
         with pytest.raises(StoreBusyError):
             run_study(_file(path), settings=IMPATIENT)
     holder.rollback()

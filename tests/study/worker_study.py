@@ -15,9 +15,9 @@ from lyapopt.errors import UserError
 from lyapopt.search._optuna import logical_number
 from lyapopt.store import RUN_ATTRIBUTE, TrajectoryStore
 from lyapopt.study.file import load_study_file
-from lyapopt.study.run.leases import WorkerSettings
 from lyapopt.study.run.runner import run_study
 from lyapopt.study.run.storage import open_storage
+from lyapopt.study.run.worker_table import WorkerSettings
 
 TEXT = """
 version: 1

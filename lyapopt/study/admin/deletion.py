@@ -1,17 +1,23 @@
-"""Deleting a study with all that is stored of it."""
+"""Deleting a study with all that is stored of it, while nobody runs it."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+
 import optuna
 
+from lyapopt.errors import UserError
 from lyapopt.store import RUN_ATTRIBUTE, RecordNotFoundError
+from lyapopt.store.errors import masked
 from lyapopt.study.analysis.overview import load_study
 from lyapopt.study.file import StudyFile
-from lyapopt.study.run.lock import sole_runner
+from lyapopt.study.run import processes
 from lyapopt.study.run.promotion import promoted_file
-from lyapopt.study.run.storage import open_storage, open_store
+from lyapopt.study.run.storage import open_storage, open_store, study_mutex
+from lyapopt.study.run.worker_table import WorkerTable
 
-__all__ = ["delete_study", "number_of_trials"]
+__all__ = ["delete_study", "number_of_trials", "sole_runner"]
 
 
 def number_of_trials(file: StudyFile) -> int | None:
@@ -42,3 +48,35 @@ def delete_study(file: StudyFile) -> None:
         if store is not None:
             with store:
                 store.forget(runs)
+
+
+@contextmanager
+def sole_runner(storage: str, study_name: str, store: str | None = None) -> Iterator[None]:
+    """While nobody works on a study, and nobody can begin to.
+
+    Args:
+        storage: URL of Optuna's storage.
+        study_name: Name of the study, which need not exist.
+        store: URL of a store of its own.
+
+    Raises:
+        UserError: If a process is running it.
+    """
+    mutex = study_mutex(storage, store, study_name)
+    with mutex or nullcontext():
+        if mutex is not None:
+            for name in _workers(storage, study_name, mutex.now()):
+                raise UserError(
+                    f"study {study_name!r} in {masked(storage)} is being run by another process "
+                    f"({processes.short_name(name)}); wait for it, or use another study_name"
+                )
+        yield
+
+
+def _workers(storage: str, study_name: str, now: float) -> list[str]:
+    """The living workers of a study, at a time by the clock of its mutex."""
+    try:
+        study = optuna.load_study(study_name=study_name, storage=open_storage(storage))
+    except KeyError:
+        return []
+    return WorkerTable.read(study).living(now)

@@ -12,15 +12,14 @@ import sqlalchemy
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import text
 
-from lyapopt.search._optuna import get_study_attribute, study_key, worker_of
+from lyapopt.search._optuna import worker_of
 from lyapopt.store import RUN_ATTRIBUTE, StoreError, StoreSchemaError, TrajectoryStore, schema
-from lyapopt.store.engine import make_engine, parse_url
+from lyapopt.store.engine import has_sql, make_engine, parse_url
 from lyapopt.store.errors import explained, masked
 from lyapopt.study.run import processes
-from lyapopt.study.run.leases import WorkerSettings, lives
 from lyapopt.study.run.spill import Spill
-from lyapopt.study.run.storage import has_sql, open_storage, study_mutex
-from lyapopt.study.run.worker_table import REGISTRY_ATTRIBUTE, Registry
+from lyapopt.study.run.storage import open_storage, study_mutex
+from lyapopt.study.run.worker_table import WorkerTable
 
 Level = Literal["fine", "note", "wrong"]
 
@@ -43,12 +42,12 @@ class Finding:
 
 
 def examine(storage: str, store: str | None = None, *, deep: bool = False) -> list[Finding]:
-    """Look a database over; nothing is changed.
+    """Examine a database; nothing is changed.
 
     Args:
         storage: URL of Optuna's storage.
         store: URL of a store of its own.
-        deep: Whether to read every trajectory, which takes as long as it takes.
+        deep: Whether to read every trajectory as well, which may take minutes.
 
     Raises:
         UserError: If it cannot be opened at all.
@@ -136,15 +135,12 @@ def _running(
     study: optuna.Study, trials: list[FrozenTrial], storage: str, store: str | None
 ) -> list[Finding]:
     running = [trial for trial in trials if trial.state == TrialState.RUNNING]
-    registry = Registry.of(study_key(study), get_study_attribute(study, REGISTRY_ATTRIBUTE))
     mutex = study_mutex(storage, store, study.study_name)
     if mutex is None:
         return []
     with mutex:
-        now = mutex.now()
+        living = WorkerTable.read(study).living(mutex.now())
     mutex.close()
-    grace = WorkerSettings().grace
-    living = {name for name, entry in registry.workers.items() if lives(name, entry, now, grace)}
     findings = [
         Finding("fine", f"study {study.study_name!r} is run by {processes.short_name(name)}")
         for name in sorted(living)

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from lyapopt.errors import UserError
 from lyapopt.store import TrajectoryStore
+from lyapopt.store.engine import has_sql
 from lyapopt.store.errors import StoreSchemaError, masked
 from lyapopt.study.analysis.figures import StudyFigures
 from lyapopt.study.analysis.overview import Overview, StoredStudy, load_study, names_of_studies
-from lyapopt.study.run.storage import has_sql
 
 
 def load(
@@ -29,7 +29,7 @@ def load(
 
     Args:
         storage: URL of Optuna's storage, or the path of an SQLite file.
-        study_name: Of the study; not needed where there is one only.
+        study_name: Name of the study; not needed where there is one only.
         store: URL of a store of its own, where the storage has no SQL.
 
     Raises:
@@ -64,7 +64,7 @@ class StudyData:
     """A study as tables. Each is read when it is first asked for, and kept.
 
     Args:
-        study: With its trials.
+        study: The study with its trials.
         storage: URL of Optuna's storage.
         store: URL of a store of its own.
     """
@@ -75,7 +75,7 @@ class StudyData:
 
     @property
     def name(self) -> str:
-        """Of the study."""
+        """Name of the study."""
         return self._study.name
 
     @property
@@ -149,7 +149,7 @@ class StudyData:
         """One series of one trial as the array that was recorded; see `TrajectoryStore.array`.
 
         Args:
-            name: Of the series, such as `"weights"`.
+            name: Name of the series, such as `"weights"`.
             trial: The trial's number.
         """
         with self._store() as store:

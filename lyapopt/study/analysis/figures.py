@@ -6,17 +6,38 @@ import difflib
 import functools
 import inspect
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import pandas as pd
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-    from lyapopt.study.analysis.data import StudyData
-
 _TABLES: Final = ("trials", "runs", "exponents", "decisions", "trajectories")
 _PARAMETER: Final = "params_"
+
+
+class StudyTables(Protocol):
+    """A study as tables, as `StudyData` has them."""
+
+    @property
+    def trials(self) -> pd.DataFrame:
+        """One row for each trial."""
+
+    @property
+    def runs(self) -> pd.DataFrame:
+        """One row for each recorded trial."""
+
+    @property
+    def exponents(self) -> pd.DataFrame:
+        """One row for each exponent of each trial."""
+
+    @property
+    def decisions(self) -> pd.DataFrame:
+        """One row for each decision about each trial."""
+
+    def trajectories(self) -> pd.DataFrame:
+        """All series in the long form."""
 
 
 class StudyFigures:
@@ -27,7 +48,7 @@ class StudyFigures:
     caller's. In `trials` each parameter has a column of its own name.
 
     Args:
-        data: The study.
+        tables: The study.
 
     Example:
         >>> import lyapopt, optuna, tempfile
@@ -48,11 +69,11 @@ class StudyFigures:
         >>> folder.cleanup()
     """
 
-    def __init__(self, data: StudyData) -> None:
-        self._data = data
+    def __init__(self, tables: StudyTables) -> None:
+        self._tables = tables
 
     def __getattr__(self, name: str) -> Callable[..., go.Figure]:
-        from lyapopt import figures
+        from lyapopt import figures  # here: plotly takes long to import, and tables need none
 
         if name not in figures.__all__:
             near = difflib.get_close_matches(name, figures.__all__, n=1)
@@ -69,16 +90,16 @@ class StudyFigures:
         return draw
 
     def __dir__(self) -> list[str]:
-        from lyapopt import figures
+        from lyapopt import figures  # here: as above
 
         return sorted({*super().__dir__(), *figures.__all__})
 
     def _table(self, name: str) -> pd.DataFrame:
         if name == "trials":
-            return _with_plain_names(self._data.trials)
+            return _with_plain_names(self._tables.trials)
         if name == "trajectories":
-            return self._data.trajectories()
-        table: pd.DataFrame = getattr(self._data, name)
+            return self._tables.trajectories()
+        table: pd.DataFrame = getattr(self._tables, name)
         return table
 
 

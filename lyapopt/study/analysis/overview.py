@@ -8,12 +8,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from lyapopt.errors import UserError
+from lyapopt.store.engine import has_sql
 from lyapopt.store.errors import masked
 from lyapopt.store.trials import StoredStudy, StoredTrial, read_study, state_of, study_names
 
 __all__ = ["Overview", "StoredStudy", "StoredTrial", "load_study", "names_of_studies"]
-
-_WITHOUT_SQL = ("journal://", "grpc://")
 
 
 def names_of_studies(storage: str) -> list[str]:
@@ -25,8 +24,9 @@ def names_of_studies(storage: str) -> list[str]:
     Raises:
         UserError: If it cannot be read.
     """
-    if not storage.startswith(_WITHOUT_SQL):
+    if has_sql(storage):
         return study_names(storage)
+    # Here: tables of a database are read without Optuna, whose import takes longer than that.
     import optuna
 
     from lyapopt.study.run.storage import open_storage
@@ -39,15 +39,15 @@ def load_study(storage: str, study_name: str, store: str | None = None) -> Store
 
     Args:
         storage: URL of Optuna's storage.
-        study_name: Of the study.
+        study_name: Name of the study.
         store: URL of our own database, where it is another.
 
     Raises:
         UserError: If it cannot be read, or there is no such study.
     """
-    if not storage.startswith(_WITHOUT_SQL):
+    if has_sql(storage):
         return read_study(storage, study_name, reasons_url=store)
-    import optuna
+    import optuna  # here: as above
 
     from lyapopt.study.run.storage import open_storage
 

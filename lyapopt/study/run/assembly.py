@@ -131,20 +131,20 @@ def builder(file: StudyFile) -> Build:
     raise UserError("this file has no task")
 
 
-def pick_device(wanted: str) -> str:
+def pick_device(name: str) -> str:
     """The device by name; `auto` is the first GPU, or the CPU where there is none.
 
     Raises:
         UserError: If the device is not there.
     """
-    if wanted == "auto":
+    if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        torch.empty(0, device=wanted)
+        torch.empty(0, device=name)
     except (RuntimeError, AssertionError) as error:
         first = str(error).splitlines()[0]
-        raise UserError(f"device: {wanted} cannot be used here: {first}") from error
-    return wanted
+        raise UserError(f"device: {name} cannot be used here: {first}") from error
+    return name
 
 
 def probe(file: StudyFile) -> Probe:
@@ -175,16 +175,17 @@ def objective(
     if file.objective is not None:
         own = _import_seeded(file.objective.call, file)
         if not callable(own):
-            kind = type(own).__name__
-            raise UserError(f"objective.call: {file.objective.call} is no function but {kind}")
+            found = type(own).__name__
+            raise UserError(f"objective.call: {file.objective.call} is no function but {found}")
         function = functools.partial(own, **file.objective.kwargs)
         worst = [math.inf if name == "minimize" else -math.inf for name in file.all_directions]
         return FunctionObjective(function, seed=file.seed, nan=file.on_failure.nan, worst=worst)
-    wanted = 2 if file.value == "both" else 1
-    if len(file.all_directions) != wanted:
+    expected = 2 if file.value == "both" else 1
+    if len(file.all_directions) != expected:
+        count = len(file.all_directions)
         raise UserError(
-            f"directions: value: {file.value} is {wanted} value{'s' * (wanted > 1)}, and the file "
-            f"has {len(file.all_directions)} direction{'s' * (len(file.all_directions) > 1)}"
+            f"directions: value: {file.value} is {expected} value{'s' * (expected > 1)}, and the "
+            f"file has {count} direction{'s' * (count > 1)}"
         )
     return Objective(
         builder(file),
@@ -235,15 +236,15 @@ class Callbacks:
         functions = tuple(import_object(path, file.base_dir) for path in file.callbacks)
         for path, function in zip(file.callbacks, functions, strict=True):
             if not callable(function):
-                kind = type(function).__name__
-                raise UserError(f"callbacks: {path} is not a function but {kind}")
+                found = type(function).__name__
+                raise UserError(f"callbacks: {path} is not a function but {found}")
         return cls(functions)
 
     def __call__(self, study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
         """Call them in order.
 
         Raises:
-            UserError: If one raises; the trial is told already.
+            UserError: If one raises; Optuna knows by then how the trial ended.
         """
         for function in self.functions:
             try:

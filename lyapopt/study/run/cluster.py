@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import Any
+from typing import TYPE_CHECKING
 
 import optuna
 from optuna.trial import TrialState
 
 from lyapopt.errors import UserError
-from lyapopt.search._optuna import every_trial, get_study_attribute, set_study_attribute
+from lyapopt.search._optuna import every_trial
+from lyapopt.store.errors import masked
 from lyapopt.study.file import StudyFile
-from lyapopt.study.run.events import StudyEvent, StudyListener
+from lyapopt.study.run.events import RunResult, StudyEvent, StudyListener
 from lyapopt.study.run.interruption import sigterm_interrupts
-from lyapopt.study.run.leases import WorkerSettings
 from lyapopt.study.run.ledger import Ledger
 from lyapopt.study.run.opening import mutex_of, open_study
-from lyapopt.study.run.runner import RunResult, run_study
-from lyapopt.study.run.storage import masked
-from lyapopt.study.run.worker_table import REGISTRY_ATTRIBUTE
+from lyapopt.study.run.runner import run_study
+from lyapopt.study.run.worker_table import WorkerSettings, WorkerTable
 from lyapopt.study.run.workers import shared
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 _POLL = 0.5  # seconds
 _one_at_a_time = threading.Lock()  # a process of Dask may run several tasks, torch seeds are global
@@ -51,7 +53,7 @@ def run_on_dask(
         UserError: If `distributed` is not installed, no cluster answers, or every worker failed.
     """
     try:
-        from distributed import Client
+        from distributed import Client  # here: it is an optional extra
     except ImportError:
         raise UserError("--dask needs Dask: pip install 'lyapopt[dask]'") from None
     listener = listener or StudyListener()
@@ -70,52 +72,50 @@ def run_on_dask(
 
 
 def _run(
-    client: Any,
+    client: Client,
     study: optuna.Study,
     file: StudyFile,
     listener: StudyListener,
     extra: int | None,
     settings: WorkerSettings,
 ) -> RunResult:
-    def ledger() -> Ledger:
-        return Ledger.read(every_trial(study), file.on_failure.max_retries)
-
     addresses = list(client.scheduler_info(n_workers=-1)["workers"])
     if not addresses:
         raise UserError("the Dask cluster has no workers; start some, then run again")
-    before = ledger()
+    before = Ledger.of(study, file.on_failure.max_retries)
     total = file.n_trials if extra is None else len(before.done) + extra
     listener.started(StudyEvent(study.study_name, total, before))
     # Not tied to an address, so that a task whose worker dies begins anew on another one.
     futures = [client.submit(_work, shared(file), total, settings, pure=False) for _ in addresses]
-    teller = _Teller(study, listener)
+    finished = _FinishedTrials(study, listener)
     interrupted = False
     try:
         while not all(future.done() for future in futures):
-            teller.look()
+            finished.tell_new()
             time.sleep(_POLL)
     except KeyboardInterrupt:
         interrupted = True
         _ask_to_stop(study, file)
     outcomes = client.gather(futures, errors="skip")
-    teller.look()
+    finished.tell_new()
     if not outcomes:
         error = futures[0].exception()
         raise UserError(f"every worker failed; the first: {error}")
     reason = "interrupted" if interrupted else outcomes[-1][1]
-    listener.stopped(StudyEvent(study.study_name, total, ledger()), reason)
-    return RunResult(ledger(), sum(new for new, _ in outcomes), reason, interrupted)
+    after = Ledger.of(study, file.on_failure.max_retries)
+    listener.stopped(StudyEvent(study.study_name, total, after), reason)
+    return RunResult(after, sum(new for new, _ in outcomes), reason, interrupted)
 
 
-class _Teller:
-    """Tells a listener of trials that have ended, by looking into the database."""
+class _FinishedTrials:
+    """Tells a listener of trials that have ended, as the database has them."""
 
     def __init__(self, study: optuna.Study, listener: StudyListener) -> None:
         self._study = study
         self._listener = listener
         self._known = {t.number for t in every_trial(study) if t.state.is_finished()}
 
-    def look(self) -> None:
+    def tell_new(self) -> None:
         for trial in every_trial(self._study):
             if not trial.state.is_finished() or trial.number in self._known:
                 continue
@@ -126,10 +126,9 @@ class _Teller:
 
 def _ask_to_stop(study: optuna.Study, file: StudyFile) -> None:
     with mutex_of(file):
-        stored = get_study_attribute(study, REGISTRY_ATTRIBUTE)
-        if stored:
-            stored["stop"] = "interrupted"
-            set_study_attribute(study, REGISTRY_ATTRIBUTE, stored)
+        table = WorkerTable.read(study)
+        table.stop = "interrupted"
+        table.write(study)
 
 
 def _work(file: StudyFile, total: int | None, settings: WorkerSettings) -> tuple[int, str]:

@@ -1,4 +1,4 @@
-"""What a running study tells whoever shows it."""
+"""What a running study tells whoever shows it, and what a run came to."""
 
 from __future__ import annotations
 
@@ -44,3 +44,22 @@ class StudyListener:
 
     def stopped(self, event: StudyEvent, reason: str) -> None:
         """The study has stopped."""
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a run came to.
+
+    Attributes:
+        ledger: All trials of the study at the end.
+        new: How many trials this run finished.
+        reason: Why it stopped.
+        interrupted: Whether it was interrupted.
+        promoted: What training the best trials in full came to, where the file says `promote`.
+    """
+
+    ledger: Ledger
+    new: int
+    reason: str
+    interrupted: bool = False
+    promoted: RunResult | None = None

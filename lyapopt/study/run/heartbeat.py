@@ -10,7 +10,7 @@ from types import TracebackType
 import optuna
 
 from lyapopt.search._optuna import record_heartbeats, remove_session
-from lyapopt.study.run.leases import Claims
+from lyapopt.study.run.leases import Leases
 
 _log = logging.getLogger(__name__)
 
@@ -19,17 +19,17 @@ _JOIN = 5.0
 
 
 class Heartbeat:
-    """Renews a worker's entry, and Optuna's heartbeat of its running trials.
+    """Renews a worker's row, and Optuna's heartbeat of its running trials.
 
     Args:
-        study: Of the trials.
-        claims: The worker.
+        study: The study that the worker works on.
+        leases: The worker's share of it.
         interval: Seconds between two signs of life.
     """
 
-    def __init__(self, study: optuna.Study, claims: Claims, interval: float) -> None:
+    def __init__(self, study: optuna.Study, leases: Leases, interval: float) -> None:
         self._study = study
-        self._claims = claims
+        self._leases = leases
         self._interval = interval
         self._trials: tuple[optuna.Trial, ...] = ()
         self._stop = threading.Event()
@@ -41,7 +41,7 @@ class Heartbeat:
 
     def __exit__(
         self,
-        kind: type[BaseException] | None,
+        error_type: type[BaseException] | None,
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
@@ -57,7 +57,7 @@ class Heartbeat:
         while not self._stop.wait(wait):
             try:
                 record_heartbeats(self._study, self._trials)
-                self._claims.beat()
+                self._leases.beat()
             except Exception as error:
                 # The database is in trouble; the worker itself will notice and say so.
                 _log.debug("no heartbeat: %s", error)

@@ -1,27 +1,29 @@
 """How several workers share one study: who trains which trials, so that totals hold.
 
-**What is claimed.** A worker claims a *group*, a range of logical numbers (`ledger`), and then
-asks Optuna for the trials of that range one by one. Claims are in the study's `registry`, written
-under the study's mutex (`lyapopt.store.mutex`), so that no two workers hold a number.
+**What is leased.** A worker leases a *group*, a range of logical numbers (`ledger`), and then
+asks Optuna for the trials of that range one by one. Leases are in the study's table of workers
+(`worker_table`), written under the study's mutex (`lyapopt.store.mutex`), so that no two workers
+hold a number.
 
 **What counts towards `n_trials`.** A logical number counts when it has a trial that is COMPLETE
 or PRUNED, or that FAILED by its own fault more often than `on_failure.max_retries`, or whose
 worker died `on_failure.max_deaths` times. Trials that were interrupted, or whose worker died less
 often, do not count: their numbers are run again, with the parameters that they had. A worker
-claims at most `n_trials`, less what counts, less what living workers have claimed. When nothing is
-left to claim it waits until the rest counts, since a worker may die and leave its numbers; so
+leases at most `n_trials`, less what counts, less what living workers have leased. When nothing is
+left to lease it waits until the rest counts, since a worker may die and leave its numbers; so
 every worker ends when the study has all its trials.
 
-**`budget`** counts what every trial has cost, whoever ran it and however it ended; a claim that is
-not told yet counts with the average cost of the trials that are, and before any trial has ended
-only one is claimed. So the budget is overrun by a group that costs more than those before it.
+**`budget`** counts what every trial has cost, whoever ran it and however it ended; a leased number
+that has not ended yet counts with the average cost of the trials that have, and before any trial
+has ended only one is leased. So the budget is overrun by a group that costs more than those before
+it.
 
 **`timeout`** counts from when the first of the workers that are present began.
 
 **Who is dead.** On the same machine the operating system tells at once (`processes`). Elsewhere a
-worker is dead when it has not renewed its entry for the grace period, by the clock of the
+worker is dead when it has not renewed its row for the grace period, by the clock of the
 database; each has a thread that renews it and records Optuna's heartbeat for its running trials.
-Running trials that no living worker has claimed are settled (`recovery`). A worker that was taken
+Running trials that no living worker has leased are settled (`recovery`). A worker that was taken
 for dead and comes back finds its trials ended, and throws away what it did.
 
 **Reproducibility.** With one worker, a study that was interrupted or killed at any moment and
@@ -47,11 +49,8 @@ from lyapopt.search._optuna import (
     every_trial,
     fail_stale,
     frozen,
-    get_study_attribute,
     grid_place,
     logical_number,
-    set_study_attribute,
-    study_key,
     take_waiting,
     worker_of,
 )
@@ -60,30 +59,13 @@ from lyapopt.search.seeding import SeededSampler
 from lyapopt.store import TrajectoryStore
 from lyapopt.store.mutex import Mutex
 from lyapopt.store.retry import RetryPolicy
+from lyapopt.study.file import StudyFile
 from lyapopt.study.run import processes
 from lyapopt.study.run.ledger import Ledger
-from lyapopt.study.run.recovery import DEATHS_OF_A_GROUP, settle
-from lyapopt.study.run.worker_table import REGISTRY_ATTRIBUTE, Group, Registry, Worker
+from lyapopt.study.run.recovery import DEATHS_OF_A_GROUP, Settled, settle
+from lyapopt.study.run.worker_table import Group, WorkerRow, WorkerSettings, WorkerTable
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class WorkerSettings:
-    """How a worker behaves towards others and towards its database.
-
-    Args:
-        heartbeat: Seconds between two signs of life.
-        grace: Seconds of silence after which a worker on another machine is taken for dead.
-        poll: Seconds between two looks when there is nothing to claim.
-        retry_seconds: Seconds for which an operation is tried again on a database that is locked,
-            full, lost or restarted.
-    """
-
-    heartbeat: float = 10.0
-    grace: float = 60.0
-    poll: float = 0.3
-    retry_seconds: float = 120.0
 
 
 @dataclass
@@ -91,25 +73,21 @@ class Situation:
     """The study under its mutex.
 
     Attributes:
-        registry: Who works on what.
+        table: Who works on what.
         ledger: Which trials count.
         elapsed: Seconds since the workers that are here began.
-        told: Trials of dead workers that had ended and were told now.
-        again: Trials of dead workers that are to be run again.
+        settled: What became of trials that dead workers had left running.
     """
 
-    registry: Registry
+    table: WorkerTable
     ledger: Ledger
     elapsed: float
-    told: int = 0
-    again: int = 0
+    settled: Settled
 
     @property
-    def busy(self) -> frozenset[int]:
-        """Logical numbers that living workers have claimed and that do not count yet."""
-        groups = (worker.group for worker in self.registry.workers.values())
-        numbers = {n for group in groups if group is not None for n in range(*group)}
-        return frozenset(numbers - self.ledger.done)
+    def in_progress(self) -> frozenset[int]:
+        """Logical numbers that living workers have leased and that do not count yet."""
+        return frozenset(self.table.leased_numbers() - self.ledger.done)
 
     def take_open(self, limit: int | None = None) -> Group | None:
         """The first group that was left unfinished, taken off the list.
@@ -117,56 +95,53 @@ class Situation:
         Args:
             limit: How many trials it may run at most; what is beyond stays on the list.
         """
-        if not self.registry.open_groups:
+        if not self.table.open_groups:
             return None
-        first, stop = self.registry.open_groups.pop(0)
+        first, stop = self.table.open_groups.pop(0)
         left = [number for number in range(first, stop) if number not in self.ledger.done]
         if limit is not None and len(left) > limit:
-            self.registry.leave_open((left[limit], stop))
+            self.table.leave_open((left[limit], stop))
             stop = left[limit]
         return first, stop
 
     def next_number(self) -> int:
-        """The first logical number that is neither begun nor claimed."""
-        ends = [stop for _, stop in self.registry.groups()]
+        """The first logical number that is neither begun nor leased."""
+        ends = [stop for _, stop in self.table.groups()]
         return max([self.ledger.next_number, *ends])
 
 
-class Claims:
+class Leases:
     """One worker's share of a study.
 
     Args:
-        study: Which all workers have open.
-        mutex: Of the study.
+        file: What the study does about failures.
+        study: The study, which all workers have open.
+        mutex: The study's lock.
         store: Where rows of dead workers' trials may be.
-        settings: How it behaves.
-        max_retries: How often a trial that failed by its own fault is repeated.
-        max_deaths: How often the worker of a trial may die before the trial counts as failed.
-        retry: How operations on the mutex's database are tried again.
+        settings: How the worker behaves.
+        retry: How often the mutex's database is tried.
     """
 
     def __init__(
         self,
+        file: StudyFile,
         study: optuna.Study,
         mutex: Mutex,
         store: TrajectoryStore | None,
         settings: WorkerSettings,
-        max_retries: int,
-        max_deaths: int | None,
         retry: RetryPolicy,
     ) -> None:
         self.worker = processes.new_worker_id()
+        self._policy = file.on_failure
         self._study = study
         self._mutex = mutex
         self._store = store
         self._settings = settings
-        self._max_retries = max_retries
-        self._max_deaths = max_deaths
         self._retry = retry
         self._is_registered = False
 
     @contextmanager
-    def alone(self) -> Iterator[Mutex]:
+    def locked(self) -> Iterator[Mutex]:
         """While no other worker changes the study."""
         self._retry(self._mutex.__enter__)
         try:
@@ -175,51 +150,52 @@ class Claims:
             self._mutex.__exit__(None, None, None)
 
     @contextmanager
-    def looking(self) -> Iterator[Situation]:
+    def survey(self) -> Iterator[Situation]:
         """The study as it is, with what dead workers left settled and the own group given back.
 
-        What the body changes in the registry is written when it ends; what it raises is not.
+        What the body changes in the table is written when it ends; what it raises is not.
         """
-        with self.alone() as mutex:
+        with self.locked() as mutex:
             now = mutex.now()
-            registry = self._read()
-            self._end_dead(registry, now)
-            self._enter(registry, now)
-            told, again = self._settle(registry)
+            table = WorkerTable.read(self._study)
+            self._remove_dead(table, now)
+            self._enter(table, now)
+            settled = self._settle(table)
             ledger = self.ledger()
-            for group in self._left(registry):
+            left, table.open_groups = table.open_groups, []
+            for group in left:
                 for piece in _pieces(group, ledger):
-                    registry.leave_open(piece)
-            assert registry.started is not None
-            yield Situation(registry, ledger, now - registry.started, told, again)
-            self._write(registry)
+                    table.leave_open(piece)
+            assert table.started is not None
+            yield Situation(table, ledger, now - table.started, settled)
+            self._write(table)
 
     def take(self, situation: Situation, group: Group) -> None:
-        """Claim a group; inside `looking`."""
-        situation.registry.workers[self.worker].group = group
+        """Lease a group; inside `survey`."""
+        situation.table.workers[self.worker].group = group
 
     def ledger(self) -> Ledger:
         """Which trials count."""
-        return Ledger.read(every_trial(self._study), self._max_retries)
+        return Ledger.of(self._study, self._policy.max_retries)
 
     def beat(self) -> None:
         """Say that this worker lives."""
         with self._mutex as mutex:
-            registry = self._read()
-            entry = registry.workers.get(self.worker)
-            if entry is not None:  # otherwise it was taken for dead, and will see when it tells
-                entry.beat = mutex.now()
-                self._write(registry)
+            table = WorkerTable.read(self._study)
+            own = table.workers.get(self.worker)
+            if own is not None:  # otherwise it was taken for dead, and will see when it tells
+                own.beat = mutex.now()
+                self._write(table)
 
     def leave(self) -> None:
         """End this worker: its group is left to others."""
         if self._is_registered:
-            with self.looking() as situation:
-                del situation.registry.workers[self.worker]
+            with self.survey() as situation:
+                del situation.table.workers[self.worker]
         self.forget()
 
     def forget(self) -> None:
-        """End this worker without a word, when the database cannot be reached any more."""
+        """End this worker, and leave its row: for when the database cannot be reached any more."""
         processes.leave(self.worker)
         self._is_registered = False
 
@@ -228,28 +204,26 @@ class Claims:
         self._mutex.close()
 
     def ask(self, number: int, tried: FrozenTrial | None) -> optuna.Trial:
-        """Begin the trial of a claimed logical number.
+        """Begin the trial of a leased logical number.
 
         Args:
             number: The logical number.
             tried: An earlier try of it, whose parameters are taken over. If it had not got as far
                 as all of them, the rest is drawn from the same seed again.
         """
-        with self.alone():
+        with self.locked():
             if tried is not None:
                 params = {**tried.system_attrs.get("fixed_params", {}), **tried.params}
                 attrs = tried.system_attrs
                 trial_id = create_trial(self._study, number, self.worker, params, attrs)
             else:
                 waiting = take_waiting(self._study, number, self.worker)
-                trial_id = self._fresh(number) if waiting is None else waiting
+                trial_id = self._create(number) if waiting is None else waiting
         begin = begin_trial if tried is None else begin_again
         return begin(self._study, trial_id)
 
-    def _fresh(self, number: int) -> int:
-        sampler = self._study.sampler
-        base = sampler.base if isinstance(sampler, SeededSampler) else sampler
-        place = grid_place(base, number)
+    def _create(self, number: int) -> int:
+        place = grid_place(base_sampler(self._study), number)
         return create_trial(self._study, number, self.worker, carried=place)
 
     def tell(
@@ -260,7 +234,7 @@ class Claims:
         Returns:
             Whether the result was taken.
         """
-        with self.alone():
+        with self.locked():
             if frozen(trial).state != TrialState.RUNNING:
                 return False
             self._study.tell(trial, value, state=state)
@@ -268,62 +242,53 @@ class Claims:
 
     # Under the mutex
 
-    def _read(self) -> Registry:
-        stored = get_study_attribute(self._study, REGISTRY_ATTRIBUTE)
-        return Registry.of(study_key(self._study), stored)
-
-    def _write(self, registry: Registry) -> None:
+    def _write(self, table: WorkerTable) -> None:
         self._mutex.check()
-        set_study_attribute(self._study, REGISTRY_ATTRIBUTE, registry.as_json())
+        table.write(self._study)
 
-    def _end_dead(self, registry: Registry, now: float) -> None:
-        for name, worker in list(registry.workers.items()):
-            if name != self.worker and not lives(name, worker, now, self._settings.grace):
-                _log.info("%s is dead", processes.short_name(name))
-                del registry.workers[name]
-                if worker.group is not None:
-                    registry.leave_open(worker.group)
+    def _remove_dead(self, table: WorkerTable, now: float) -> None:
+        living = table.living(now, self._settings.grace)
+        for name in set(table.workers) - {*living, self.worker}:
+            _log.info("%s is dead", processes.short_name(name))
+            group = table.workers.pop(name).group
+            if group is not None:
+                table.leave_open(group)
 
-    def _enter(self, registry: Registry, now: float) -> None:
-        """Be in the registry, without a group: the one that was held has ended."""
+    def _enter(self, table: WorkerTable, now: float) -> None:
+        """Be in the table, without a group: the one that was held has ended."""
         if not self._is_registered:
             processes.enter(self.worker)
             self._is_registered = True
-        if not registry.workers or registry.started is None:
-            registry.started, registry.stop = now, None
-        own = registry.workers.get(self.worker)
+        if not table.workers or table.started is None:
+            table.started, table.stop = now, None
+        own = table.workers.get(self.worker)
         if own is not None and own.group is not None:
-            registry.leave_open(own.group)
-        registry.workers[self.worker] = Worker(now)
+            table.leave_open(own.group)
+        table.workers[self.worker] = WorkerRow(now)
 
-    def _settle(self, registry: Registry) -> tuple[int, int]:
-        """End running trials of ours that no living worker has claimed.
+    def _settle(self, table: WorkerTable) -> Settled:
+        """End running trials of ours that no living worker has leased.
 
         Then those of others, such as `Study.optimize` in a script, whose heartbeat stopped.
         """
-        claimed = {
-            n
-            for worker in registry.workers.values()
-            if worker.group is not None
-            for n in range(*worker.group)
-        }
+        leased = table.leased_numbers()
         left = [
             trial
             for trial in every_trial(self._study)
             if trial.state == TrialState.RUNNING
             and worker_of(trial) is not None
-            and logical_number(trial) not in claimed
+            and logical_number(trial) not in leased
         ]
-        groups = registry.open_groups if needs_whole_groups(self._study.pruner) else []
-        settled = settle(self._study, left, self._store, groups, self._max_deaths)
+        groups = table.open_groups if needs_whole_groups(self._study.pruner) else []
+        settled = settle(self._study, left, self._store, groups, self._policy.max_deaths)
         fail_stale(self._study)
         return settled
 
-    @staticmethod
-    def _left(registry: Registry) -> list[Group]:
-        """Groups that were left, taken off the list to be put back if they are unfinished."""
-        left, registry.open_groups = registry.open_groups, []
-        return left
+
+def base_sampler(study: optuna.Study) -> optuna.samplers.BaseSampler:
+    """The sampler that a study's file names, without the one that seeds it."""
+    sampler = study.sampler
+    return sampler.base if isinstance(sampler, SeededSampler) else sampler
 
 
 def _pieces(group: Group, ledger: Ledger) -> list[Group]:
@@ -333,17 +298,3 @@ def _pieces(group: Group, ledger: Ledger) -> list[Group]:
     if deaths < DEATHS_OF_A_GROUP:
         return [group] if left else []
     return [(number, number + 1) for number in left]
-
-
-def lives(name: str, worker: Worker, now: float, grace: float) -> bool:
-    """Whether a worker lives.
-
-    Args:
-        name: Its identifier.
-        worker: Its entry in the registry.
-        now: By the clock of the study's mutex.
-        grace: Seconds of silence after which one on another machine is taken for dead.
-    """
-    if processes.is_here(name):
-        return processes.lives_here(name)
-    return now - worker.beat <= grace

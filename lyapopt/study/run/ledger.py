@@ -12,10 +12,11 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from lyapopt.search import attributes
-from lyapopt.search._optuna import logical_number
+from lyapopt.search._optuna import every_trial, logical_number
 from lyapopt.store.trials import state_of as stored_state
 
 
@@ -41,6 +42,11 @@ class Ledger:
     states: Counter[str] = field(default_factory=Counter)
     begun: frozenset[int] = frozenset()
     deaths: Mapping[int, int] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, study: optuna.Study, max_retries: int) -> Ledger:
+        """The ledger of a study, with the trials that its storage has now."""
+        return cls.read(every_trial(study), max_retries)
 
     @classmethod
     def read(cls, trials: Iterable[FrozenTrial], max_retries: int = 0) -> Ledger:

@@ -1,35 +1,131 @@
-"""Opening the study of a file: its storage, its mutex, and the study itself."""
+"""Opening the study of a file: its storage, its mutex, the study itself, and all around it."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
 import optuna
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    check_distribution_compatibility,
+)
+from optuna.storages import BaseStorage
 
 from lyapopt.errors import UserError
-from lyapopt.search._optuna import OrderedStudy
+from lyapopt.search import Objective, SearchSpace
+from lyapopt.search._optuna import OrderedStudy, close_storage, every_trial, study_is_there
+from lyapopt.search.function_objective import FunctionObjective
+from lyapopt.search.promotion import GivenSampler
+from lyapopt.store import TrajectoryStore
+from lyapopt.store.errors import masked
 from lyapopt.store.mutex import Mutex
-from lyapopt.store.retry import RetryPolicy
+from lyapopt.store.retry import RetryPolicy, as_store_error
 from lyapopt.study.file import StudyFile
 from lyapopt.study.run import assembly
-from lyapopt.study.run.compatibility import check_parameters
 from lyapopt.study.run.events import StudyListener
-from lyapopt.study.run.leases import WorkerSettings
-from lyapopt.study.run.storage import masked, open_storage, study_mutex
+from lyapopt.study.run.interruption import undisturbed
+from lyapopt.study.run.leases import Leases
+from lyapopt.study.run.storage import open_storage, open_store, study_mutex
+from lyapopt.study.run.worker_table import WorkerSettings
 
 
-def storage_of(
-    file: StudyFile, settings: WorkerSettings, retry: RetryPolicy
-) -> optuna.storages.BaseStorage:
-    """The storage of a file, whose operations are tried again, with heartbeats.
+@dataclass(frozen=True)
+class OpenStudy:
+    """A study, and all that a worker needs to work on it.
+
+    Attributes:
+        file: The validated study file.
+        study: Its study in Optuna.
+        objective: What a trial does.
+        leases: The worker's share of the study.
+        store: Where trajectories are kept, if anywhere.
+        listener: Told what happens.
+        settings: How the worker behaves towards others and towards its database.
+        retry: How often what fails in the database is tried.
+    """
+
+    file: StudyFile
+    study: OrderedStudy
+    objective: Objective | FunctionObjective
+    leases: Leases
+    store: TrajectoryStore | None
+    listener: StudyListener
+    settings: WorkerSettings
+    retry: RetryPolicy
+
+    @classmethod
+    def open(
+        cls,
+        file: StudyFile,
+        listener: StudyListener,
+        settings: WorkerSettings,
+        given: GivenSampler | None = None,
+        networks: Sequence[int] | None = None,
+    ) -> OpenStudy:
+        """Open the study of a file.
+
+        Args:
+            file: A validated study file.
+            listener: Told what happens.
+            settings: How the worker behaves.
+            given: The sampler, if it is not the file's.
+            networks: As for `Objective`.
+        """
+        retry = _retry(listener, settings)
+        storage = _storage(file, settings, retry)
+        store = _store(file, listener, retry)
+        space = assembly.search_space(file)
+        objective = assembly.objective(file, space, store, networks)
+        mutex = mutex_of(file)
+        with mutex:
+            study = _create_or_load(file, space, listener, storage)
+        if given is not None:
+            study.sampler = given
+        leases = Leases(file, study, mutex, store, settings, retry)
+        return cls(file, study, objective, leases, store, listener, settings, retry)
+
+    def close(self) -> None:
+        """Leave the study to the other workers, or to the next run."""
+        with undisturbed():
+            try:
+                self.leases.leave()
+            except Exception as error:
+                if as_store_error(error) is None and study_is_there(self.study):
+                    raise
+                self.leases.forget()  # what made the run fail; the next one finds us dead
+            self.leases.close()
+            close_storage(self.study)
+            if self.store is not None:
+                self.store.close()
+
+
+def open_study(file: StudyFile, listener: StudyListener, settings: WorkerSettings) -> OrderedStudy:
+    """Create or load the study of a file, in its storage, while nobody else does.
 
     Raises:
-        UserError: If it cannot be opened.
+        UserError: If the storage cannot be opened, or has no lock for several workers.
     """
-    return open_storage(
-        file.storage,
-        retry=retry,
-        heartbeat=max(1, round(settings.heartbeat)),
-        grace=max(1, round(settings.grace)),
-    )
+    storage = _storage(file, settings, _retry(listener, settings))
+    mutex = mutex_of(file)
+    with mutex:
+        study = _create_or_load(file, assembly.search_space(file), listener, storage)
+    mutex.close()
+    return study
+
+
+@contextmanager
+def opened_study(
+    file: StudyFile, listener: StudyListener, settings: WorkerSettings
+) -> Iterator[OrderedStudy]:
+    """`open_study` for as long as the body lasts."""
+    study = open_study(file, listener, settings)
+    try:
+        yield study
+    finally:
+        close_storage(study)
 
 
 def mutex_of(file: StudyFile) -> Mutex:
@@ -47,35 +143,44 @@ def mutex_of(file: StudyFile) -> Mutex:
     return mutex
 
 
-def open_study(file: StudyFile, listener: StudyListener, settings: WorkerSettings) -> OrderedStudy:
-    """Create or load the study of a file, in its storage, while nobody else does.
-
-    Raises:
-        UserError: If the storage cannot be opened, or has no lock for several workers.
-    """
-    storage = storage_of(file, settings, RetryPolicy(settings.retry_seconds, notify=listener.note))
-    mutex = mutex_of(file)
-    with mutex:
-        study = create_or_load(file, listener, storage)
-    mutex.close()
-    return study
+def _retry(listener: StudyListener, settings: WorkerSettings) -> RetryPolicy:
+    return RetryPolicy(settings.retry_seconds, notify=listener.note)
 
 
-def create_or_load(
-    file: StudyFile, listener: StudyListener, storage: optuna.storages.BaseStorage
+def _storage(file: StudyFile, settings: WorkerSettings, retry: RetryPolicy) -> BaseStorage:
+    """The storage of a file, whose operations are tried again, with heartbeats."""
+    return open_storage(
+        file.storage,
+        retry=retry,
+        heartbeat=max(1, round(settings.heartbeat)),
+        grace=max(1, round(settings.grace)),
+    )
+
+
+def _store(file: StudyFile, listener: StudyListener, retry: RetryPolicy) -> TrajectoryStore | None:
+    store = retry(lambda: open_store(file.store or file.storage))
+    if store is None:
+        listener.note(
+            "this storage has no SQL: trajectories and exponents are not kept; give `store: URL`"
+        )
+    return store
+
+
+def _create_or_load(
+    file: StudyFile, space: SearchSpace, listener: StudyListener, storage: BaseStorage
 ) -> OrderedStudy:
     """The Optuna study of a file, with its sampler and pruner.
 
     Args:
         file: A validated study file.
+        space: Its search space.
         listener: Told if the file has changed since the study began.
         storage: The file's storage. The caller keeps others from creating the study meanwhile.
 
     Raises:
         UserError: If it exists and may not be loaded, has other directions, or trials whose
-            parameters are of another kind.
+            parameters have other types, choices or scales.
     """
-    space = assembly.search_space(file)
     sampler, pruner = assembly.sampler(file, space), assembly.pruner(file)
     try:
         study = optuna.create_study(
@@ -97,9 +202,47 @@ def create_or_load(
             f"study {file.study_name!r} exists with directions {stored}, and the file says "
             f"{list(file.all_directions)}; use another study_name"
         )
-    check_parameters(study, space.distributions)
+    _check_parameters(study, space.distributions)
     _compare_digest(study, file, listener)
     return OrderedStudy.of(study)
+
+
+def _check_parameters(study: optuna.Study, distributions: dict[str, BaseDistribution]) -> None:
+    """Refuse a file whose parameters have changed in ways that a study cannot follow.
+
+    Optuna lets a range become wider or narrower. It refuses other choices, another type, or a
+    logarithm that came or went, but only when the first trial suggests the parameter.
+
+    Args:
+        study: The study as it is stored.
+        distributions: The file's parameters by name.
+
+    Raises:
+        UserError: If one has changed, with what to do.
+    """
+    known: dict[str, BaseDistribution] = {}
+    for trial in every_trial(study):
+        known.update(trial.distributions)
+    for name, distribution in distributions.items():
+        before = known.get(name)
+        if before is None:
+            continue
+        try:
+            check_distribution_compatibility(before, distribution)
+        except ValueError:
+            raise UserError(
+                f"search_space.{name}: the trials of study {study.study_name!r} have "
+                f"{_in_words(before)}, and the file says {_in_words(distribution)}; a study keeps "
+                "its choices and scales: use another study_name, or --fresh to begin again"
+            ) from None
+
+
+def _in_words(distribution: BaseDistribution) -> str:
+    if isinstance(distribution, CategoricalDistribution):
+        return f"choices {', '.join(map(str, distribution.choices))}"
+    number = type(distribution).__name__.removesuffix("Distribution").lower()
+    is_logarithmic = getattr(distribution, "log", False)
+    return f"a logarithmic {number}" if is_logarithmic else f"a linear {number}"
 
 
 def _compare_digest(study: optuna.Study, file: StudyFile, listener: StudyListener) -> None:

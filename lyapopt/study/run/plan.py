@@ -6,9 +6,8 @@ import optuna
 
 from lyapopt.registry import is_exhaustive
 from lyapopt.search._optuna import grid_points_left, stop_was_asked
-from lyapopt.search.seeding import SeededSampler
 from lyapopt.study.file import StudyFile
-from lyapopt.study.run.leases import Situation
+from lyapopt.study.run.leases import Situation, base_sampler
 from lyapopt.study.run.worker_table import Group
 
 _LARGEST_GROUP = 16
@@ -27,7 +26,7 @@ class Plan:
     def __init__(self, file: StudyFile, study: optuna.Study) -> None:
         self._file = file
         self._study = study
-        self.sampler = wrapped_sampler(study)
+        self.sampler = base_sampler(study)
 
     @property
     def is_exhaustive(self) -> bool:
@@ -37,7 +36,7 @@ class Plan:
     def reason_to_stop(
         self, situation: Situation, total: int | None, failures_in_a_row: int
     ) -> str | None:
-        """Why nothing more is to be claimed, or `None`."""
+        """Why nothing more is to be leased, or `None`."""
         ledger, elapsed = situation.ledger, situation.elapsed
         budget = self._file.budget
         limit = self._file.on_failure.max_failures
@@ -59,22 +58,22 @@ class Plan:
 
     def next_group(self, situation: Situation, total: int | None) -> Group | None:
         """The next group: one that was left, or a new one; `None` if others have the rest."""
-        ledger, busy = situation.ledger, situation.busy
-        lacking = None if total is None else total - len(ledger.done) - len(busy)
+        ledger, in_progress = situation.ledger, situation.in_progress
+        lacking = None if total is None else total - len(ledger.done) - len(in_progress)
         if lacking is not None and lacking < 1:
             return None
         group = situation.take_open(lacking)
         if group is not None:
             return group
-        free = [number for number in ledger.unfinished if number not in busy]
+        free = [number for number in ledger.unfinished if number not in in_progress]
         if free:
             return min(free), min(free) + 1
         points = grid_points_left(self.sampler, self._study)
         limits = [
-            group_size(self._file, total, len(situation.registry.workers)),
+            group_size(self._file, total, len(situation.table.workers)),
             lacking,
             self._affordable(situation),
-            None if points is None else points - len(busy - ledger.begun),
+            None if points is None else points - len(in_progress - ledger.begun),
         ]
         count = min(limit for limit in limits if limit is not None)
         if count < 1:
@@ -88,34 +87,30 @@ class Plan:
         One at first, and then no more than have ended: until then nobody knows what a trial costs,
         and the first may have been pruned.
         """
-        ledger, busy = situation.ledger, situation.busy
+        ledger, in_progress = situation.ledger, situation.in_progress
         if self._file.budget is None:
             return None
         if not ledger.done:
-            return 0 if busy else 1
+            return 0 if in_progress else 1
         average = ledger.gradient_evaluations / len(ledger.done)
         left = self._file.budget.gradient_evaluations - ledger.gradient_evaluations
-        left -= average * len(busy)
+        left -= average * len(in_progress)
         if left <= 0:
             return 0
         return min(len(ledger.done), max(1, int(left / max(average, 1.0))))
 
     def _owes_points(self, situation: Situation) -> bool:
         """Whether points of a finite space were tried, in vain: its sampler takes them for done."""
-        return self.is_exhaustive and bool(situation.ledger.unfinished.keys() - situation.busy)
-
-
-def wrapped_sampler(study: optuna.Study) -> optuna.samplers.BaseSampler:
-    """The sampler that the file names, without what seeds it."""
-    sampler = study.sampler
-    return sampler.base if isinstance(sampler, SeededSampler) else sampler
+        return self.is_exhaustive and bool(
+            situation.ledger.unfinished.keys() - situation.in_progress
+        )
 
 
 def group_size(file: StudyFile, total: int | None, workers: int = 1) -> int:
     """How many trials train together, if there are enough.
 
     Args:
-        file: Which may say so.
+        file: A study file, which may say so.
         total: Trials in the study, if that is limited.
         workers: How many processes share them.
     """

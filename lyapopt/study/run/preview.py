@@ -16,7 +16,8 @@ from lyapopt.search._optuna import OrderedStudy, grid_points_left, inside_optimi
 from lyapopt.search.training_group import checkpoint_steps
 from lyapopt.study.file import StudyFile
 from lyapopt.study.run import assembly
-from lyapopt.study.run.plan import group_size, wrapped_sampler
+from lyapopt.study.run.leases import base_sampler
+from lyapopt.study.run.plan import group_size
 
 __all__ = ["Preview", "preview"]
 
@@ -87,7 +88,7 @@ def full_cost(training: Training, probe: Probe, reports: int) -> float:
 
 
 def _group_size(file: StudyFile, study: optuna.Study) -> int:
-    limits = [file.n_trials, grid_points_left(wrapped_sampler(study), study)]
+    limits = [file.n_trials, grid_points_left(base_sampler(study), study)]
     known = [limit for limit in limits if limit is not None]
     return max(1, min([group_size(file, file.n_trials), *known]))
 

@@ -11,10 +11,8 @@ import socket
 import uuid
 from functools import cache
 from pathlib import Path
-from typing import Final
 
-_PROC = Path("/proc")
-_DEAD_STATES: Final = "ZXx"
+import psutil
 
 _active: set[str] = set()  # the workers of this process that are running
 
@@ -48,7 +46,7 @@ def leave(worker: str) -> None:
 def is_here(worker: str) -> bool:
     """Whether this process can tell if that worker lives: it is of the same machine."""
     host, _, _, _ = _parts(worker)
-    return host == machine() and _can_tell()
+    return host == machine()
 
 
 def lives_here(worker: str) -> bool:
@@ -56,13 +54,7 @@ def lives_here(worker: str) -> bool:
     _, pid, began, _ = _parts(worker)
     if pid == os.getpid():
         return worker in _active
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:  # it is another user's
-        pass
-    return not began or _began(pid) == began
+    return _began(pid) == began
 
 
 def short_name(worker: str) -> str:
@@ -80,7 +72,8 @@ def short_name(worker: str) -> str:
 def machine() -> str:
     """This machine since it was started, as far as process numbers reach.
 
-    Containers of one machine number their processes anew, each in its own namespace.
+    Containers of one machine number their processes anew, each in its own namespace. Neither the
+    identifier of a start nor that namespace is known to `psutil`; both are Linux's own.
     """
     parts = [socket.gethostname()]
     for source in (_boot_id, _pid_namespace):
@@ -92,25 +85,26 @@ def machine() -> str:
 
 
 def _boot_id() -> str:
-    return (_PROC / "sys/kernel/random/boot_id").read_text().strip()[:13]
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()[:13]
 
 
 def _pid_namespace() -> str:
-    return os.readlink(_PROC / "self/ns/pid").strip("pid:[]")
-
-
-def _can_tell() -> bool:
-    return os.name == "posix"  # elsewhere `os.kill(pid, 0)` does not ask, it kills
+    return os.readlink("/proc/self/ns/pid").strip("pid:[]")
 
 
 def _began(pid: int) -> str | None:
-    """When a process began, in ticks since the machine did; `None` if it is dead or unknown."""
+    """When a process began, in hundredths of a second since the machine did; `None` if it is dead.
+
+    Not in seconds since 1970: whenever the clock is set, those change for processes that run.
+    """
     try:
-        text = (_PROC / str(pid) / "stat").read_text()
-    except OSError:
+        process = psutil.Process(pid)
+        if process.status() in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD):
+            return None
+        boot = psutil.boot_time()
+        return str(round(100 * (process.create_time() - boot)))
+    except psutil.Error:
         return None
-    fields = text.rpartition(")")[2].split()  # the name before it may hold anything
-    return None if fields[0] in _DEAD_STATES else fields[19]
 
 
 def _parts(worker: str) -> tuple[str, int, str, str]:

@@ -10,16 +10,14 @@ nothing. Nothing is pruned.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from optuna.trial import FrozenTrial, TrialState
 
 from lyapopt.errors import UserError
 from lyapopt.search._optuna import (
-    OrderedStudy,
-    close_storage,
     get_study_attribute,
     logical_number,
     set_study_attribute,
@@ -27,11 +25,9 @@ from lyapopt.search._optuna import (
 from lyapopt.search.promotion import GivenSampler
 from lyapopt.study.file import StudyFile
 from lyapopt.study.run.events import StudyListener
-from lyapopt.study.run.leases import WorkerSettings
 from lyapopt.study.run.ledger import Ledger
-from lyapopt.study.run.opening import mutex_of, open_study
-
-Found = TypeVar("Found")
+from lyapopt.study.run.opening import mutex_of, opened_study
+from lyapopt.study.run.worker_table import WorkerSettings
 
 PROMOTED: Final = "lyapopt:promoted"
 """System attribute of a study of promoted trials: logical numbers in the search, in order."""
@@ -95,7 +91,8 @@ def promotion(
             return None
         budget = file.budget.model_copy(update={"gradient_evaluations": int(left)})
         full = full.model_copy(update={"budget": budget})
-    trials = _complete(file, listener, settings)
+    with opened_study(file, listener, settings) as study:
+        trials = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     best = _best(trials, file)
     if len(best) < file.promote:
         listener.note(f"{len(best)} of {file.promote} trials can be promoted: no more completed")
@@ -114,15 +111,6 @@ def promotion(
     )
 
 
-def _complete(
-    file: StudyFile, listener: StudyListener, settings: WorkerSettings
-) -> list[FrozenTrial]:
-    def read(study: OrderedStudy) -> list[FrozenTrial]:
-        return study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-
-    return _with_study(file, listener, settings, read)
-
-
 def _best(trials: Sequence[FrozenTrial], file: StudyFile) -> list[int]:
     """Logical numbers of the best trials, best first."""
     sign = -1.0 if file.all_directions[0] == "maximize" else 1.0
@@ -134,25 +122,8 @@ def _write_down(
     full: StudyFile, best: Sequence[int], listener: StudyListener, settings: WorkerSettings
 ) -> list[int]:
     """What was promoted before and what is now, in the order in which it was."""
-
-    def write(study: OrderedStudy) -> list[int]:
-        with mutex_of(full):
-            known: list[int] = list(get_study_attribute(study, PROMOTED) or ())
-            known += [number for number in best if number not in known]
-            set_study_attribute(study, PROMOTED, known)
-        return known
-
-    return _with_study(full, listener, settings, write)
-
-
-def _with_study(
-    file: StudyFile,
-    listener: StudyListener,
-    settings: WorkerSettings,
-    act: Callable[[OrderedStudy], Found],
-) -> Found:
-    study = open_study(file, listener, settings)
-    try:
-        return act(study)
-    finally:
-        close_storage(study)
+    with opened_study(full, listener, settings) as study, mutex_of(full):
+        known: list[int] = list(get_study_attribute(study, PROMOTED) or ())
+        known += [number for number in best if number not in known]
+        set_study_attribute(study, PROMOTED, known)
+    return known

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Final
 
 import optuna
@@ -47,42 +48,53 @@ STATES: Final = {
 """Optuna's state of a trial that ended in one of ours."""
 
 
+@dataclass(frozen=True)
+class Settled:
+    """What became of running trials whose workers had died.
+
+    Attributes:
+        kept: How many had ended, and are told to Optuna now.
+        repeated: How many are to be run again.
+    """
+
+    kept: int = 0
+    repeated: int = 0
+
+
 def settle(
     study: optuna.Study,
     trials: Iterable[FrozenTrial],
     store: TrajectoryStore | None,
     whole_groups: Iterable[Group] = (),
     max_deaths: int | None = None,
-) -> tuple[int, int]:
+) -> Settled:
     """End trials that are running and whose worker is dead.
 
     Args:
-        study: Of the trials. The caller holds its mutex.
-        trials: Running ones.
+        study: The trials' study. The caller holds its mutex.
+        trials: The running trials.
         store: Where their rows may be.
         whole_groups: Groups that are to be run again whole if the rows of any trial are missing.
             (Rows of a group are all written before the first of its trials is told.)
-        max_deaths: How often the process of a trial may die before it counts as failed.
-
-    Returns:
-        How many had ended and are now told, and how many are to be run again.
+        max_deaths: How often the process of a trial may die before it counts as failed; None for
+            any number of times.
     """
-    told = again = 0
-    results = [(trial, stored_result(trial, store)) for trial in trials]
+    kept = repeated = 0
+    results = [(trial, _stored_result(trial, store)) for trial in trials]
     missing = {logical_number(trial) for trial, record in results if record is None}
-    repeated = {
+    in_whole_groups = {
         number for group in whole_groups if missing & set(range(*group)) for number in range(*group)
     }
     for trial, record in results:
         if record is None:
-            again += not _died(study, trial, store, max_deaths)
-        elif logical_number(trial) in repeated:
+            repeated += not _died(study, trial, store, max_deaths)
+        elif logical_number(trial) in in_whole_groups:
             _interrupt(study, trial)
-            again += 1
+            repeated += 1
         else:
-            tell_stored(study, trial, record)
-            told += 1
-    return told, again
+            _tell_stored(study, trial, record)
+            kept += 1
+    return Settled(kept, repeated)
 
 
 def _died(
@@ -110,9 +122,9 @@ def _died(
     record = RunRecord(
         run, study.study_name, trial.number, "failed", logical_number=number, reason=reason
     )
-    if store is not None:  # rows first, as ever
+    if store is not None:  # rows first: what is told must have them
         store.record(record)
-    tell_stored(study, trial, record)
+    _tell_stored(study, trial, record)
     _log.warning("trial %d counts as failed: %s", trial.number, reason)
     return True
 
@@ -122,7 +134,7 @@ def _interrupt(study: optuna.Study, trial: FrozenTrial) -> None:
     end_interrupted(study, trial)
 
 
-def stored_result(trial: FrozenTrial, store: TrajectoryStore | None) -> RunRecord | None:
+def _stored_result(trial: FrozenTrial, store: TrajectoryStore | None) -> RunRecord | None:
     """How a running trial ended according to its rows; `None` if they were not written."""
     run = trial.user_attrs.get(RUN_ATTRIBUTE)
     if store is None or run is None:
@@ -137,7 +149,7 @@ def stored_result(trial: FrozenTrial, store: TrajectoryStore | None) -> RunRecor
     return record if record.state in ("complete", "pruned", "failed") else None
 
 
-def tell_stored(study: optuna.Study, trial: FrozenTrial, record: RunRecord) -> None:
+def _tell_stored(study: optuna.Study, trial: FrozenTrial, record: RunRecord) -> None:
     """Tell a running trial what its rows say of it."""
     for name, value in result_attributes(record).items():
         if trial.user_attrs.get(name) != value:

@@ -10,11 +10,12 @@ import torch
 
 from lyapopt.search._optuna import inside_optimize
 from lyapopt.study.file import StudyFile
-from lyapopt.study.run.events import StudyListener
-from lyapopt.study.run.execution import Execution, RunResult
+from lyapopt.study.run.events import RunResult, StudyListener
+from lyapopt.study.run.execution import Execution
 from lyapopt.study.run.interruption import sigterm_interrupts
-from lyapopt.study.run.leases import WorkerSettings
+from lyapopt.study.run.opening import OpenStudy
 from lyapopt.study.run.promotion import Promotion, promotion
+from lyapopt.study.run.worker_table import WorkerSettings
 
 __all__ = ["RunResult", "promote", "run_study"]
 
@@ -64,7 +65,7 @@ def promote(
     """Train the best trials of a study that has ended in full, if its file says `promote`.
 
     Args:
-        file: Of the study.
+        file: The study's file.
         result: What running it came to.
         listener: Told what happens.
         settings: As for `run_study`.
@@ -90,13 +91,14 @@ def _run(
     total: int | None = None,
     promotion: Promotion | None = None,
 ) -> RunResult:
+    given, networks = (promotion.sampler(), promotion.networks) if promotion else (None, None)
     with _one_thread():
-        execution = Execution.open(file, listener, settings, promotion)
-        with inside_optimize(execution.study), sigterm_interrupts():
+        opened = OpenStudy.open(file, listener, settings, given, networks)
+        with inside_optimize(opened.study), sigterm_interrupts():
             try:
-                return execution.run(extra, total)
+                return Execution(opened).run(extra, total)
             finally:
-                execution.close()
+                opened.close()
 
 
 @contextmanager

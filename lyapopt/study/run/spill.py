@@ -33,7 +33,7 @@ class Spill:
     """The spill files of one study.
 
     Args:
-        study_name: Of the study.
+        study_name: Name of the study.
         storage: URL of its storage.
         folders: Where to write, in this order; then beside the database, then in the folder for
             temporary files.
@@ -124,7 +124,7 @@ def import_spilled(
                 continue
             record = replace(record, run=new_run_id(), trial_number=len(everything) + added)
             added += 1
-            if store is not None:  # rows first, as ever
+            if store is not None:  # rows first: what is told must have them
                 store.record(record)
             study.add_trial(_finished(trial, record))
         elif store is not None:

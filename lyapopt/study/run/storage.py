@@ -1,4 +1,4 @@
-"""Opening the study database, by one process at a time, with operations that are tried again."""
+"""Opening a study's database: its tables are made by one process, and each operation is retried."""
 
 from __future__ import annotations
 
@@ -8,27 +8,22 @@ from typing import Any, Final
 
 import optuna
 import sqlalchemy
-from optuna.storages import BaseStorage, RDBStorage
+from optuna.storages import BaseStorage, GrpcStorageProxy, RDBStorage
+from optuna.storages.journal import JournalFileBackend, JournalStorage
 
 from lyapopt.errors import UserError
 from lyapopt.search._optuna import intercept
 from lyapopt.store import TrajectoryStore
-from lyapopt.store.engine import make_engine, parse_url
+from lyapopt.store.engine import has_sql, make_engine, parse_url
 from lyapopt.store.errors import explained, masked
 from lyapopt.store.mutex import DEFAULT_TIMEOUT, Mutex, database_mutex, file_mutex
 from lyapopt.store.optuna_tables import is_initialised
 from lyapopt.store.retry import RetryPolicy, as_store_error
 
-__all__ = ["has_sql", "initialise", "masked", "open_storage", "open_store", "study_mutex"]
+__all__ = ["initialise", "masked", "open_storage", "open_store", "study_mutex"]
 
 _LOCK_TIMEOUT: Final = 60  # seconds that SQLite waits for another process's transaction
 _CONNECT_TIMEOUT: Final = 30  # seconds
-_WITHOUT_SQL: Final = ("journal://", "grpc://")
-
-
-def has_sql(url: str) -> bool:
-    """Whether a storage is a database that our tables can be in."""
-    return not url.startswith(_WITHOUT_SQL)
 
 
 def open_storage(
@@ -58,21 +53,9 @@ def open_storage(
     """
     try:
         if url.startswith("journal://"):
-            from optuna.storages.journal import JournalFileBackend, JournalStorage
-
-            path = _journal_path(url)
-            if create:
-                path.parent.mkdir(parents=True, exist_ok=True)
-            elif not path.is_file():
-                raise UserError(f"storage {masked(url)}: there is no file {path}")
-            return JournalStorage(JournalFileBackend(str(path)))
+            return _journal_storage(url, create)
         if url.startswith("grpc://"):
-            from optuna.storages import GrpcStorageProxy
-
-            host, _, port = url.removeprefix("grpc://").partition(":")
-            if not port.isdecimal():
-                raise UserError(f"storage {masked(url)}: expected grpc://host:port")
-            return GrpcStorageProxy(host=host, port=int(port))
+            return _grpc_storage(url)
         attempt = retry or RetryPolicy(seconds=0)
         return attempt(lambda: _rdb_storage(url, create, retry, heartbeat, grace), url)
     except UserError:
@@ -93,7 +76,7 @@ def initialise(url: str) -> bool:
     """Create Optuna's tables, unless they are there; one process at a time.
 
     Args:
-        url: Of a database.
+        url: URL of a database.
 
     Returns:
         Whether they were created now.
@@ -130,13 +113,13 @@ def study_mutex(
 ) -> Mutex | None:
     """The lock that the workers of a study share.
 
-    It is in the study's database; of a journal file it is beside it; a gRPC proxy has none, and
-    that of the store serves.
+    It is in the study's database. That of a journal file is beside the file. A gRPC proxy has
+    none, so that the store's serves.
 
     Args:
         storage: URL of Optuna's storage.
         store: URL of a store of its own.
-        study_name: Of the study.
+        study_name: Name of the study.
         timeout: Seconds to wait for another worker.
 
     Returns:
@@ -148,6 +131,22 @@ def study_mutex(
     if has_sql(storage):
         return database_mutex(storage, name, timeout)
     return None if store is None else database_mutex(store, name, timeout)
+
+
+def _journal_storage(url: str, create: bool) -> BaseStorage:
+    path = _journal_path(url)
+    if create:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    elif not path.is_file():
+        raise UserError(f"storage {masked(url)}: there is no file {path}")
+    return JournalStorage(JournalFileBackend(str(path)))
+
+
+def _grpc_storage(url: str) -> BaseStorage:
+    host, _, port = url.removeprefix("grpc://").partition(":")
+    if not port.isdecimal():
+        raise UserError(f"storage {masked(url)}: expected grpc://host:port")
+    return GrpcStorageProxy(host=host, port=int(port))
 
 
 def _rdb_storage(

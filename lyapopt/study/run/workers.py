@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
+from multiprocessing.context import ForkServerContext, SpawnContext
 from multiprocessing.process import BaseProcess
 from typing import Any
 
@@ -18,14 +19,13 @@ import optuna
 from optuna.trial import FrozenTrial
 
 from lyapopt.errors import UserError
-from lyapopt.search._optuna import every_trial
 from lyapopt.study.file import StudyFile
-from lyapopt.study.run.events import WAITING, StudyEvent, StudyListener
+from lyapopt.study.run.events import WAITING, RunResult, StudyEvent, StudyListener
 from lyapopt.study.run.interruption import sigterm_interrupts
-from lyapopt.study.run.leases import WorkerSettings
 from lyapopt.study.run.ledger import Ledger
 from lyapopt.study.run.opening import open_study
-from lyapopt.study.run.runner import RunResult, run_study
+from lyapopt.study.run.runner import run_study
+from lyapopt.study.run.worker_table import WorkerSettings
 
 _DEATHS_IN_A_ROW = 5
 _INTERRUPTED = 130  # exit code
@@ -60,17 +60,14 @@ def run_workers(
     listener = listener or StudyListener()
     settings = settings or WorkerSettings()
     study = open_study(file, listener, settings)
-
-    def ledger() -> Ledger:
-        return Ledger.read(every_trial(study), file.on_failure.max_retries)
-
-    before = ledger()
+    before = Ledger.of(study, file.on_failure.max_retries)
     total = file.n_trials if extra is None else len(before.done) + extra
     listener.started(StudyEvent(study.study_name, total, before))
-    crew = _Crew(listener, (shared(file), total, settings, optuna.logging.get_verbosity()))
+    task = _Task(shared(file), total, settings, optuna.logging.get_verbosity())
+    crew = _Crew(task, listener)
     with sigterm_interrupts(), crew.at_work(count):
         crew.watch()
-    after = ledger()
+    after = Ledger.of(study, file.on_failure.max_retries)
     if crew.errors and not crew.results:
         raise UserError(crew.errors[0])
     interrupted = any(result.interrupted for result in crew.results)
@@ -85,22 +82,39 @@ def shared(file: StudyFile) -> StudyFile:
     return copy.resolved()
 
 
+@dataclass(frozen=True)
+class _Task:
+    """What each process does.
+
+    Attributes:
+        file: The study's file.
+        total: How many trials are to count, if that is limited.
+        settings: How it behaves.
+        verbosity: Level of Optuna's log.
+    """
+
+    file: StudyFile
+    total: int | None
+    settings: WorkerSettings
+    verbosity: int
+
+
 @dataclass
 class _Crew:
     """The processes, and what they have said.
 
     Attributes:
+        task: What each of them does.
         listener: Told what they say.
-        task: What each of them does: file, total, settings, verbosity of Optuna.
         running: Those that have not ended.
-        results: Of those that ended as they should.
-        errors: Of those that did not.
+        results: What those came to that ended as they should.
+        errors: What ended the others.
         finished: How many trials they have finished.
         deaths_in_a_row: How many died since a trial ended.
     """
 
+    task: _Task
     listener: StudyListener
-    task: tuple[StudyFile, int | None, WorkerSettings, int]
     running: dict[Connection, BaseProcess] = field(default_factory=dict)
     results: list[RunResult] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
@@ -122,7 +136,7 @@ class _Crew:
     def _start(self) -> None:
         context = _context()
         ours, theirs = context.Pipe(duplex=False)
-        process = context.Process(target=_work, args=(*self.task, theirs))
+        process = context.Process(target=_work, args=(self.task, theirs))
         process.start()
         theirs.close()
         self.running[ours] = process
@@ -161,7 +175,7 @@ class _Crew:
                 getattr(self.listener, what)(*details)
 
     def _has_died(self, connection: Connection) -> bool:
-        """Whether a process that has ended was killed, or ended itself with no word."""
+        """Whether a process that has ended was killed, or ended without a result."""
         process = self.running.pop(connection)
         process.join()
         code = process.exitcode or 0
@@ -174,17 +188,17 @@ class _Crew:
         return True
 
     def _replace(self) -> None:
-        """Start another one, unless they die and die and nothing comes of it."""
+        """Start another one, unless they die again and again and no trial ends."""
         self.deaths_in_a_row += 1
-        file = self.task[0]
+        policy = self.task.file.on_failure
         # So many deaths can one trial cause for each that runs beside it, before it is given up.
-        limit = (len(self.running) + 1) * (file.on_failure.max_deaths or _DEATHS_IN_A_ROW)
+        limit = (len(self.running) + 1) * (policy.max_deaths or _DEATHS_IN_A_ROW)
         if self.deaths_in_a_row <= limit:
             self._start()
 
 
 class _Relay(StudyListener):
-    """Tells the process that started this one; what a single worker begins with is left out."""
+    """Sends what happens to the process that started this one, except what begins one worker."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -192,41 +206,37 @@ class _Relay(StudyListener):
     def note(self, text: str) -> None:
         """Pass it on, unless it is about one worker only."""
         if text != WAITING:
-            self._send("note", text)
+            self.send("note", text)
 
     def group_started(self, numbers: list[int]) -> None:
         """Pass it on."""
-        self._send("group_started", numbers)
+        self.send("group_started", numbers)
 
     def finished(self, trial: FrozenTrial, reason: str | None) -> None:
         """Pass it on."""
-        self._send("finished", trial, reason)
+        self.send("finished", trial, reason)
 
-    def _send(self, *message: Any) -> None:
+    def send(self, *message: object) -> None:
+        """Send a message: what has happened, and its details."""
         try:
             self._connection.send(message)
         except OSError:  # nobody listens any more
             return
 
 
-def _work(
-    file: StudyFile,
-    total: int | None,
-    settings: WorkerSettings,
-    verbosity: int,
-    connection: Connection,
-) -> None:
+def _work(task: _Task, connection: Connection) -> None:
     """What a worker process does."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches it through its parent, once
-    optuna.logging.set_verbosity(verbosity)
+    optuna.logging.set_verbosity(task.verbosity)
     _end_with_parent()
     relay = _Relay(connection)
     try:
-        relay._send(
-            "result", run_study(file, relay, total=total, settings=settings, promotes=False)
+        result = run_study(
+            task.file, relay, total=task.total, settings=task.settings, promotes=False
         )
+        relay.send("result", result)
     except UserError as error:
-        relay._send("error", str(error))
+        relay.send("error", str(error))
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(_INTERRUPTED)
@@ -247,7 +257,7 @@ def _end_with_parent() -> None:
     threading.Thread(target=watch, name="lyapopt-parent", daemon=True).start()
 
 
-def _context() -> Any:
+def _context() -> ForkServerContext | SpawnContext:
     """Processes are forked from a clean one that has imported what takes long, where that goes."""
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")

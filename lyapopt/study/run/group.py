@@ -1,0 +1,203 @@
+"""What becomes of one group of trials: asked for, trained together, written, told to Optuna."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.trial import FrozenTrial, TrialState
+
+from lyapopt.errors import StudyStoppedError
+from lyapopt.search import Candidate, Outcome, attributes
+from lyapopt.search._optuna import frozen
+from lyapopt.search.pruners.repetition import needs_whole_groups
+from lyapopt.store import StoreError
+from lyapopt.store.retry import as_store_error
+from lyapopt.study.run import assembly
+from lyapopt.study.run.heartbeat import Heartbeat
+from lyapopt.study.run.interruption import undisturbed
+from lyapopt.study.run.ledger import Ledger
+from lyapopt.study.run.opening import OpenStudy
+from lyapopt.study.run.recovery import STATES
+from lyapopt.study.run.spill import Spill
+from lyapopt.study.run.worker_table import Group
+
+
+class GroupRunner:
+    """Runs groups of trials, one group after another.
+
+    Args:
+        opened: The study, and all that working on it needs.
+        heartbeat: Told which trials are running.
+        asks_alone: Whether no other worker may ask for a trial meanwhile: samplers that go through
+            finitely many points must not choose at the same time.
+
+    Attributes:
+        spill: Where trials are kept that cannot be stored.
+        finished: How many trials have ended, interrupted ones left out.
+        failures_in_a_row: How many of the last of them failed.
+    """
+
+    def __init__(self, opened: OpenStudy, heartbeat: Heartbeat, asks_alone: bool) -> None:
+        file = opened.file
+        self.spill = Spill(file.study_name, file.storage, [file.base_dir or Path.cwd()])
+        self.finished = 0
+        self.failures_in_a_row = 0
+        self._study = opened.study
+        self._objective = opened.objective
+        self._leases = opened.leases
+        self._store = opened.store
+        self._listener = opened.listener
+        self._retry = opened.retry
+        self._heartbeat = heartbeat
+        self._asks_alone = asks_alone
+        self._callbacks = assembly.Callbacks.of(file)
+        self._catch = assembly.caught_exceptions(file)
+        self._ended: list[tuple[Candidate, FrozenTrial]] = []  # of the group, as Optuna has them
+        self._written: set[str] = set()  # runs whose rows are stored
+        self._committed: set[str] = set()  # and that Optuna knows to have ended
+
+    def run(self, ledger: Ledger, group: Group) -> None:
+        """Run the trials of a group that do not count yet."""
+        candidates: list[Candidate] = []  # fills as trials are asked for
+        try:
+            self._train(candidates, ledger, group)
+            self._commit(candidates)
+            self._after_group()
+        except KeyboardInterrupt:
+            self._commit(candidates)
+            raise
+        except UpdateFinishedTrialError:
+            self._commit(candidates)  # taken for dead while it trained: others have the group now
+        except Exception as error:
+            trouble = as_store_error(error)
+            if trouble is not None:
+                raise self._spill_all(candidates, trouble) from error
+            self._commit(candidates)
+            raise
+        finally:
+            self._heartbeat.speak_for([])
+
+    def _train(self, candidates: list[Candidate], ledger: Ledger, group: Group) -> None:
+        with self._study.running(range(*group)):
+            for number in range(*group):
+                if number not in ledger.done:
+                    candidates.append(self._ask(number, ledger))
+            candidates.sort(key=lambda candidate: candidate.number)
+            self._heartbeat.speak_for([candidate.trial for candidate in candidates])
+            self._listener.group_started([candidate.number for candidate in candidates])
+            self._objective.train(candidates)
+
+    def _ask(self, number: int, ledger: Ledger) -> Candidate:
+        with self._asking():
+            trial = self._leases.ask(number, ledger.unfinished.get(number))
+            try:
+                return self._objective.prepare(trial)
+            except BaseException as error:
+                if as_store_error(error) is None:
+                    # Whatever happened, no trial is left running behind.
+                    trial.set_user_attr(attributes.VERDICT, attributes.INTERRUPTED)
+                    self._study.tell(trial, state=TrialState.FAIL)
+                raise
+
+    def _asking(self) -> AbstractContextManager[object]:
+        return self._leases.locked() if self._asks_alone else nullcontext()
+
+    # When the group has ended, or was interrupted
+
+    def _commit(self, candidates: list[Candidate]) -> None:
+        """Tell Optuna what has ended, and mark the rest as interrupted.
+
+        The rows of all are written before any trial is told: `recovery` counts on it.
+        """
+        with undisturbed():
+            self._mark_interrupted(candidates)
+            left = [candidate for candidate in candidates if candidate.run not in self._committed]
+            left = [candidate for candidate in left if self._is_ours(self._conclude, candidate)]
+            self._store_rows(left)
+            for candidate in left:
+                self._is_ours(self._tell, candidate)
+
+    def _mark_interrupted(self, candidates: list[Candidate]) -> None:
+        """Mark what has not ended, and all of the group if it can only be repeated whole."""
+        left = [candidate for candidate in candidates if candidate.is_running]
+        if left and needs_whole_groups(self._study.pruner):
+            left = [candidate for candidate in candidates if candidate.run not in self._committed]
+        for candidate in left:
+            candidate.outcome = Outcome("interrupted", reason="interrupted")
+
+    def _is_ours(self, act: Callable[[Candidate], None], candidate: Candidate) -> bool:
+        """Act on a candidate; whether it was still ours and not taken for dead."""
+        try:
+            act(candidate)
+        except UpdateFinishedTrialError:
+            self._throw_away(candidate)
+            return False
+        return True
+
+    def _conclude(self, candidate: Candidate) -> None:
+        if candidate.run not in self._written:
+            self._retry(lambda: self._objective.conclude(candidate))
+
+    def _store_rows(self, candidates: list[Candidate]) -> None:
+        new = [candidate for candidate in candidates if candidate.run not in self._written]
+        store = self._store
+        if new and store is not None:
+            self._retry(lambda: store.record_all(map(self._objective.record_of, new)))
+        self._written.update(candidate.run for candidate in new)
+
+    def _tell(self, candidate: Candidate) -> None:
+        outcome = candidate.outcome
+        assert outcome is not None
+        value = outcome.value if outcome.state == "complete" else None
+        if not self._leases.tell(candidate.trial, value, STATES[outcome.state]):
+            self._throw_away(candidate)
+            return
+        self._committed.add(candidate.run)
+        if outcome.state == "interrupted":
+            return
+        self.finished += 1
+        self.failures_in_a_row = self.failures_in_a_row + 1 if outcome.state == "failed" else 0
+        trial = frozen(candidate.trial)
+        self._listener.finished(trial, outcome.reason)
+        self._ended.append((candidate, trial))
+
+    def _throw_away(self, candidate: Candidate) -> None:
+        self._listener.note(
+            f"trial {candidate.trial.number} was taken for dead while it ran, and is run again"
+        )
+        if self._store is not None:
+            self._store.mark_interrupted([candidate.run])
+
+    def _after_group(self) -> None:
+        """What may stop the study comes when all trials of a group are told."""
+        ended, self._ended = self._ended, []
+        for _, trial in ended:
+            self._callbacks(self._study, trial)
+        for candidate, _ in ended:
+            if candidate.error is not None and not isinstance(candidate.error, self._catch):
+                assert candidate.outcome is not None
+                raise StudyStoppedError(
+                    f"trial {candidate.trial.number} failed, and on_failure.catch does not name "
+                    f"its error: {candidate.outcome.reason}"
+                ) from candidate.error
+
+    def _spill_all(self, candidates: list[Candidate], error: StoreError) -> StoreError:
+        """Keep what has ended in files, and say so with the error that was in the way."""
+        with undisturbed():
+            files = [
+                self.spill.write(self._objective.record_of(candidate))
+                for candidate in candidates
+                if candidate.outcome is not None
+                and candidate.outcome.state != "interrupted"
+                and candidate.run not in self._committed
+            ]
+        if not files:
+            return error
+        folders = ", ".join(sorted({str(path.parent) for path in files}))
+        return type(error)(
+            f"{error} {len(files)} trials that had ended are kept in {folders} "
+            f"({files[0].name}, ...); the next run imports them."
+        )
