@@ -1,9 +1,10 @@
-"""A declared search space: names to distributions, constants and seeds."""
+"""A search space that Optuna can be asked with: parameters as distributions, and suggested."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import optuna
@@ -15,30 +16,24 @@ from optuna.distributions import (
 )
 
 from lyapopt.errors import UserError
+from lyapopt.space import (
+    AnyParameter,
+    CategoricalParameter,
+    ConstantParameter,
+    FloatParameter,
+    IntParameter,
+    Parameter,
+    SeedParameter,
+    in_order,
+)
 
-
-@dataclass(frozen=True)
-class SeedParameter:
-    """A seed: a number without order, drawn from (study seed, trial number), never by a sampler.
-
-    A seed given to a sampler as an integer makes it learn from noise.
-    """
-
-    low: int = 0
-    high: int = 2**31 - 1
-
-    def distribution(self) -> IntDistribution:
-        """How Optuna stores it."""
-        return IntDistribution(self.low, self.high)
-
-
-Entry = BaseDistribution | SeedParameter | Any
-"""A distribution, a seed, a list of choices, or a constant."""
+Entry = BaseDistribution | AnyParameter | Any
+"""A distribution, a seed or another parameter, a list of choices, or a constant."""
 
 
 @dataclass(frozen=True)
 class SearchSpace:
-    """What varies from trial to trial, in the order in which it is suggested.
+    """What varies from trial to trial, each parameter after those that its condition reads.
 
     Args:
         entries: Name to distribution, `SeedParameter`, list of choices, or constant.
@@ -59,16 +54,32 @@ class SearchSpace:
             if name not in self.entries:
                 raise UserError(f"search space: a condition for {name!r}, which it does not have")
 
+    @cached_property
+    def parameters(self) -> Mapping[str, AnyParameter]:
+        """The entries in the order in which they are suggested."""
+        return in_order(
+            {
+                name: _parameter(name, entry, self.conditions.get(name, {}))
+                for name, entry in self.entries.items()
+            }
+        )
+
+    @cached_property
+    def distributions(self) -> dict[str, BaseDistribution]:
+        """What is suggested, constants left out."""
+        found = {name: _distribution(p) for name, p in self.parameters.items()}
+        return {name: distribution for name, distribution in found.items() if distribution}
+
+    @property
+    def constants(self) -> dict[str, Any]:
+        """What is the same in every trial, with its value."""
+        space = self.parameters.items()
+        return {name: p.value for name, p in space if isinstance(p, ConstantParameter)}
+
     @property
     def seeds(self) -> dict[str, SeedParameter]:
         """The seeds among the entries."""
-        return {n: e for n, e in self.entries.items() if isinstance(e, SeedParameter)}
-
-    @property
-    def distributions(self) -> dict[str, BaseDistribution]:
-        """What is suggested, constants left out."""
-        found = {name: _distribution(entry) for name, entry in self.entries.items()}
-        return {name: entry for name, entry in found.items() if entry is not None}
+        return {n: p for n, p in self.parameters.items() if isinstance(p, SeedParameter)}
 
     def suggest(self, trial: optuna.Trial, without: str | None = None) -> dict[str, Any]:
         """Suggest every parameter whose condition holds; constants are added as they are.
@@ -78,32 +89,30 @@ class SearchSpace:
             without: A parameter that is left out, with those whose condition it is.
         """
         params: dict[str, Any] = {}
-        for name, entry in self.entries.items():
-            if name == without or not self.applies(name, params):
-                continue
-            distribution = _distribution(entry)
-            params[name] = entry if distribution is None else suggest(trial, name, distribution)
+        for name, parameter in self.parameters.items():
+            if name != without and parameter.is_active(params):
+                params[name] = suggest(trial, name, parameter)
         return params
 
     def applies(self, name: str, params: Mapping[str, Any]) -> bool:
         """Whether the condition of `name` holds, given what was suggested before it."""
-        needed = self.conditions.get(name, {})
-        return all(
-            other in params and params[other] in (wanted if isinstance(wanted, list) else [wanted])
-            for other, wanted in needed.items()
-        )
+        parameter = self.parameters.get(name)
+        return parameter is None or parameter.is_active(params)
 
 
-def suggest(trial: optuna.Trial, name: str, distribution: BaseDistribution) -> Any:
-    """Suggest one parameter from its distribution."""
-    match distribution:
-        case FloatDistribution(low=low, high=high, step=step, log=log):
+def suggest(trial: optuna.Trial, name: str, parameter: AnyParameter) -> Any:
+    """Suggest one parameter; a constant is what it is."""
+    match parameter:
+        case FloatParameter(low=low, high=high, step=step, log=log):
             return trial.suggest_float(name, low, high, step=step, log=log)
-        case IntDistribution(low=low, high=high, step=step, log=log):
+        case IntParameter(low=low, high=high, step=step, log=log):
             return trial.suggest_int(name, low, high, step=step, log=log)
-        case CategoricalDistribution(choices=choices):
+        case CategoricalParameter(choices=choices):
             return trial.suggest_categorical(name, choices)
-    raise UserError(f"search space: {name!r} has a distribution of unknown kind {distribution!r}")
+        case SeedParameter(low=low, high=high):
+            return trial.suggest_int(name, low, high)
+        case ConstantParameter(value=value):
+            return value
 
 
 def as_space(space: object) -> SearchSpace | None:
@@ -124,11 +133,40 @@ def as_suggestion(
     return lambda trial: dict(space(trial))
 
 
-def _distribution(entry: Entry) -> BaseDistribution | None:
-    if isinstance(entry, SeedParameter):
-        return entry.distribution()
-    if isinstance(entry, BaseDistribution):
-        return entry
-    if isinstance(entry, list):
-        return CategoricalDistribution(entry)
-    return None
+def _distribution(parameter: AnyParameter) -> BaseDistribution | None:
+    """How Optuna stores a parameter; `None` for a constant."""
+    match parameter:
+        case FloatParameter(low=low, high=high, step=step, log=log):
+            return FloatDistribution(low, high, log=log, step=step)
+        case IntParameter(low=low, high=high, step=step, log=log):
+            return IntDistribution(low, high, log=log, step=step)
+        case CategoricalParameter(choices=choices):
+            return CategoricalDistribution(choices)
+        case SeedParameter(low=low, high=high):
+            return IntDistribution(low, high)
+        case ConstantParameter():
+            return None
+
+
+def _parameter(name: str, entry: Entry, condition: Mapping[str, Any]) -> AnyParameter:
+    """The parameter that an entry stands for, with its condition."""
+    parameter = _unconditional(name, entry)
+    values = {o: tuple(v) if isinstance(v, list) else (v,) for o, v in condition.items()}
+    return replace(parameter, when={**parameter.when, **values}) if values else parameter
+
+
+def _unconditional(name: str, entry: Entry) -> AnyParameter:
+    match entry:
+        case FloatDistribution(low=low, high=high, log=log, step=step):
+            return FloatParameter(low, high, log, step)
+        case IntDistribution(low=low, high=high, log=log, step=step):
+            return IntParameter(low, high, log, step)
+        case CategoricalDistribution(choices=choices):
+            return CategoricalParameter(choices)
+        case BaseDistribution():
+            raise UserError(f"search space: {name!r} has a distribution of unknown type {entry!r}")
+        case list():
+            return CategoricalParameter(tuple(entry))
+        case Parameter():
+            return entry
+    return ConstantParameter(entry)

@@ -10,6 +10,12 @@ from pathlib import Path
 import pytest
 from study_texts import FULL, SMALL, replaced
 
+from lyapopt.space import (
+    CategoricalParameter,
+    ConstantParameter,
+    FloatParameter,
+    SeedParameter,
+)
 from lyapopt.study.file import (
     BuiltinTask,
     CustomTask,
@@ -18,12 +24,6 @@ from lyapopt.study.file import (
     load_study_file,
 )
 from lyapopt.study.file.schema import json_schema, json_schema_text
-from lyapopt.study.file.space import (
-    CategoricalParameter,
-    ConstantParameter,
-    FloatParameter,
-    SeedParameter,
-)
 
 ROOT = Path(__file__).parents[2]
 

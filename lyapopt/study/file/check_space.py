@@ -5,10 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from lyapopt.study.file.document import Path, Report
-from lyapopt.study.file.messages import describe, did_you_mean, known_names
-from lyapopt.study.file.model import StudyFile
-from lyapopt.study.file.space import (
+from lyapopt.space import (
     AnyParameter,
     CategoricalParameter,
     ConstantParameter,
@@ -17,6 +14,9 @@ from lyapopt.study.file.space import (
     SeedParameter,
     same,
 )
+from lyapopt.study.file.document import Path, Report
+from lyapopt.study.file.messages import describe, did_you_mean, known_names
+from lyapopt.study.file.model import StudyFile
 from lyapopt.study.file.task_section import BuiltinTask, option_hint, unknown_option
 from lyapopt.tasks.catalogue import TASKS, options_of
 from lyapopt.tasks.options import Option

@@ -5,18 +5,18 @@ from __future__ import annotations
 import importlib.util
 from typing import Any
 
-from lyapopt.study.file.check_space import entry_path, task_options, written_names
-from lyapopt.study.file.classes import ClassSpec
-from lyapopt.study.file.document import Path, Report
-from lyapopt.study.file.messages import describe, did_you_mean, known_names
-from lyapopt.study.file.model import NO_PRUNER, StudyFile
-from lyapopt.study.file.space import (
+from lyapopt.space import (
     CategoricalParameter,
     ConstantParameter,
     FloatParameter,
     IntParameter,
     SeedParameter,
 )
+from lyapopt.study.file.check_space import entry_path, task_options, written_names
+from lyapopt.study.file.classes import ClassSpec
+from lyapopt.study.file.document import Path, Report
+from lyapopt.study.file.messages import describe, did_you_mean, known_names
+from lyapopt.study.file.model import NO_PRUNER, StudyFile
 from lyapopt.study.file.task_section import BuiltinTask
 from lyapopt.tasks.catalogue import TASKS
 

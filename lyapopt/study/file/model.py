@@ -13,30 +13,31 @@ from pydantic import (
     ValidationInfo,
 )
 
+from lyapopt.settings import ProbeSettings, RecordSettings, Value
+from lyapopt.space import AnyParameter, ConstantParameter, Parameter, in_order
 from lyapopt.study.file.classes import ClassSpec, resolve_class
 from lyapopt.study.file.document import Document, Report
-from lyapopt.study.file.fields import (
+from lyapopt.study.file.sections import (
+    Budget,
     Count,
     CountOrZero,
     Device,
     ImportPath,
+    ObjectiveSection,
+    OnFailure,
+    Output,
+    ProbeSection,
+    RecordSection,
     Section,
     Shape,
+    SpaceEntry,
     SqlUrl,
     StorageUrl,
     Timeout,
     TrialsAtOnce,
     fail,
+    keys_of,
 )
-from lyapopt.study.file.sections import (
-    Budget,
-    ObjectiveSection,
-    OnFailure,
-    Output,
-    ProbeSection,
-    Record,
-)
-from lyapopt.study.file.space import AnyParameter, ConstantParameter, SpaceEntry
 from lyapopt.study.file.storage_url import absolute_url
 from lyapopt.study.file.task_section import BuiltinTask, CustomTask, TaskSection, resolve_task
 
@@ -103,9 +104,9 @@ class StudyFile(Section):
         description="Parameter -> what it may be; a scalar is a constant, a list is categorical.",
     )
     probe: ProbeSection = Field(
-        default_factory=ProbeSection, description="How the exponent is measured."
+        default_factory=ProbeSettings, description="How the exponent is measured."
     )
-    value: Literal["loss", "metric", "exponent", "both"] = Field(
+    value: Value = Field(
         default="loss", description="What a trial returns; both is loss and exponent."
     )
     promote: CountOrZero = Field(
@@ -153,7 +154,9 @@ class StudyFile(Section):
     on_failure: OnFailure = Field(
         default_factory=OnFailure, description="What happens when a trial fails."
     )
-    record: Record = Field(default_factory=Record, description="What is stored of each trajectory.")
+    record: RecordSection = Field(
+        default_factory=RecordSettings, description="What is stored of each trajectory."
+    )
     callbacks: Annotated[tuple[ImportPath, ...], Field(strict=False)] = Field(
         default=(), description="Functions (study, trial) -> None, called after each trial."
     )
@@ -204,20 +207,8 @@ class StudyFile(Section):
     @property
     def variables(self) -> dict[str, AnyParameter]:
         """What is searched, each parameter after those that its condition reads."""
-        ordered: dict[str, AnyParameter] = {}
-
-        def visit(name: str, seen: tuple[str, ...]) -> None:
-            parameter = self.search_space.get(name)
-            if parameter is None or name in ordered or name in seen:
-                return
-            for other in parameter.when:
-                visit(other, (*seen, name))
-            if not isinstance(parameter, ConstantParameter):
-                ordered[name] = parameter
-
-        for name in self.search_space:
-            visit(name, ())
-        return ordered
+        space = in_order(self.search_space).items()
+        return {name: p for name, p in space if not isinstance(p, ConstantParameter)}
 
     def fixed_params(self) -> dict[str, Any]:
         """What every trial's parameters start from: the task's options, then the constants."""
@@ -283,8 +274,8 @@ _NOT_IN_DIGEST = (
 
 def _plain(value: Any, *, sparse: bool = False) -> Any:
     """Lists, mappings and scalars; `sparse` leaves out the fields that have their default."""
-    if isinstance(value, BaseModel):
-        fields = type(value).model_fields.items()
+    if isinstance(value, BaseModel | ProbeSettings | RecordSettings | Parameter):
+        fields = keys_of(type(value)).items()
         return {
             name: _plain(getattr(value, name), sparse=sparse)
             for name, field in fields

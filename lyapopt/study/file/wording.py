@@ -3,48 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from typing import Any
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from lyapopt.study.file.document import Path, Report
-from lyapopt.study.file.fields import OWN_ERROR, Section
 from lyapopt.study.file.messages import describe, did_you_mean, known_names, nearest, number
 from lyapopt.study.file.model import StudyFile
-from lyapopt.study.file.sections import (
-    Budget,
-    ObjectiveSection,
-    OnFailure,
-    Output,
-    ProbeSection,
-    Record,
-)
-from lyapopt.study.file.space import (
-    PARAMETER_TYPES,
-    CategoricalParameter,
-    FloatParameter,
-    IntParameter,
-    SeedParameter,
-)
+from lyapopt.study.file.sections import OWN_ERROR, PARAMETERS, SECTIONS, keys_of
 
-__all__ = ["SECTIONS", "report_validation"]
+__all__ = ["report_validation"]
 
-SECTIONS: Mapping[str, type[Section]] = {
-    "probe": ProbeSection,
-    "budget": Budget,
-    "objective": ObjectiveSection,
-    "on_failure": OnFailure,
-    "record": Record,
-    "output": Output,
-}
-_PARAMETERS: Mapping[str, type[Section]] = {
-    "float": FloatParameter,
-    "int": IntParameter,
-    "categorical": CategoricalParameter,
-    "seed": SeedParameter,
-}
 _TYPE_HINTS = {
     "uniform": "write type: float",
     "loguniform": "write type: float with log: true",
@@ -169,9 +139,9 @@ def _fields(path: Path, report: Report) -> list[str]:
         return list(StudyFile.model_fields)
     if path[0] == "search_space" and len(path) == 2:
         kind = report.document.get((*path, "type"))
-        return list(_PARAMETERS[kind].model_fields) if kind in _PARAMETERS else []
+        return list(keys_of(PARAMETERS[kind])) if kind in PARAMETERS else []
     section = SECTIONS.get(str(path[0])) if len(path) == 1 else None
-    return list(section.model_fields) if section is not None else []
+    return list(keys_of(section)) if section is not None else []
 
 
 def _unknown_key(path: Path, report: Report) -> None:
@@ -188,7 +158,7 @@ def _unknown_key(path: Path, report: Report) -> None:
 
 
 def _belongs_elsewhere(key: str) -> str | None:
-    owners = [name for name, section in SECTIONS.items() if key in section.model_fields]
+    owners = [name for name, section in SECTIONS.items() if key in keys_of(section)]
     if owners:
         return f"{key} is a key of {owners[0]}: indent it under {owners[0]}:"
     from lyapopt.tasks.catalogue import TASKS, options_of
@@ -241,7 +211,7 @@ def _listed(names: list[str]) -> list[str]:
 
 
 def _unknown_type(path: Path, value: Any, report: Report) -> None:
-    known = known_names(PARAMETER_TYPES)
+    known = known_names(PARAMETERS)
     kind = value.get("type") if isinstance(value, dict) else None
     if isinstance(value, dict) and "type" not in value:
         hint = _guess_type(value)
@@ -249,9 +219,7 @@ def _unknown_type(path: Path, value: Any, report: Report) -> None:
         return
     hint = None
     if isinstance(kind, str):
-        hint = _TYPE_HINTS.get(kind.lower().replace("-", "_")) or did_you_mean(
-            kind, PARAMETER_TYPES
-        )
+        hint = _TYPE_HINTS.get(kind.lower().replace("-", "_")) or did_you_mean(kind, PARAMETERS)
     report.add((*path, "type"), f"expected one of {known}, got {describe(kind)}", hint=hint)
 
 
