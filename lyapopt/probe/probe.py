@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -19,6 +18,7 @@ from lyapopt.exponents.neighbours import Observer
 from lyapopt.probe.measurement import Measurement
 from lyapopt.probe.run import ProbeRun
 from lyapopt.probe.verdicts import VerdictRule, tail_length
+from lyapopt.settings import ProbeSettings
 
 FORWARD_COST = 1 / 3
 """Cost of a forward pass in gradient evaluations."""
@@ -27,7 +27,7 @@ _DIRECTIONS_TO_AVERAGE = 4
 
 
 @dataclass(frozen=True)
-class Probe:
+class Probe(ProbeSettings):
     """How systems are measured: a few steps, with a few perturbed copies on the same batches.
 
     Args:
@@ -55,32 +55,17 @@ class Probe:
         (True, 20.0)
     """
 
-    horizon: int = 20
-    neighbours: int = 1
-    radius: float = 1e-6
-    segment: int = 1
-    distance: Literal["weights", "outputs"] = "weights"
-    estimator: Literal["neighbours", "tangent"] = "neighbours"
-    level: float = 0.95
     rule: VerdictRule = field(default_factory=VerdictRule)
 
     def __post_init__(self) -> None:
-        for name in ("horizon", "neighbours", "segment"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise UserError(f"Probe: {name} must be a positive integer, not {value!r}")
-        if self.distance not in ("weights", "outputs"):
-            raise UserError(
-                f"Probe: distance must be 'weights' or 'outputs', not {self.distance!r}"
-            )
-        if self.estimator not in ("neighbours", "tangent"):
-            raise UserError(
-                f"Probe: estimator must be 'neighbours' or 'tangent', not {self.estimator!r}"
-            )
+        super().__post_init__()
         if self.estimator == "tangent" and self.distance != "weights":
             raise UserError("Probe: estimator 'tangent' measures in the weights only")
-        if not 0 < self.level < 1:
-            raise UserError(f"Probe: level must lie between 0 and 1, not {self.level!r}")
+
+    @classmethod
+    def of(cls, settings: ProbeSettings) -> Probe:
+        """The probe with these settings, and the default thresholds."""
+        return cls(**vars(settings))
 
     def measure(self, trainings: Sequence[Training]) -> list[Measurement]:
         """Measure each training from its present state; nothing is trained in place.

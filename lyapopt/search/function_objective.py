@@ -16,7 +16,7 @@ from lyapopt.search._optuna import logical_number
 from lyapopt.search.building import seeded
 from lyapopt.search.candidate import Candidate, Outcome
 from lyapopt.search.records import run_record
-from lyapopt.search.training_group import NanPolicy
+from lyapopt.settings import NanPolicy
 from lyapopt.store import RunRecord, new_run_id
 
 _log = logging.getLogger(__name__)

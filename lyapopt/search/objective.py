@@ -22,7 +22,6 @@ from lyapopt.search.building import Build, build_training
 from lyapopt.search.candidate import Candidate, Outcome
 from lyapopt.search.pruners import DecidingPruner, LyapunovPruner, decisions_of
 from lyapopt.search.pruners.decision import reads_initial_loss
-from lyapopt.search.recording import RecordSettings
 from lyapopt.search.records import run_record
 from lyapopt.search.screening import ScreeningRecord
 from lyapopt.search.space import Entry, SearchSpace, as_space, as_suggestion
@@ -36,10 +35,9 @@ from lyapopt.search.steering import (
 from lyapopt.search.training_group import (
     GroupSettings,
     Listener,
-    NanPolicy,
     TrainingGroup,
-    Value,
 )
+from lyapopt.settings import NanPolicy, RecordSettings, Value
 from lyapopt.store import RunRecord, TrajectoryStore, new_run_id
 
 _log = logging.getLogger(__name__)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
@@ -14,31 +12,8 @@ from torch import Tensor
 
 from lyapopt.dynamics import AnyTrainingMap
 from lyapopt.dynamics.randomness import generator
-from lyapopt.errors import UserError
+from lyapopt.settings import RecordSettings
 from lyapopt.store import TrajectoryRecord
-
-
-@dataclass(frozen=True)
-class RecordSettings:
-    """What is kept of every trial.
-
-    Args:
-        every: Steps between two recorded weight vectors; losses are kept at every step.
-        weights: `full` keeps the weights, `projection` a seeded random projection of them (the
-            same for all trials of a study with equally many weights), `none` nothing.
-        projection_dim: Dimension of the projection.
-        dtype: Precision that series are stored in.
-    """
-
-    every: int = 1
-    weights: Literal["full", "projection", "none"] = "projection"
-    projection_dim: int = 64
-    dtype: Literal["float32", "float64"] = "float32"
-
-    def __post_init__(self) -> None:
-        for name in ("every", "projection_dim"):
-            if getattr(self, name) < 1:
-                raise UserError(f"record: {name} must be at least 1, not {getattr(self, name)}")
 
 
 class Recorder:

@@ -12,7 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from lyapopt.dynamics.randomness import derive_seed
 from lyapopt.search._optuna import logical_number, reseed
-from lyapopt.search.space import SeedParameter
+from lyapopt.space import SeedParameter
 
 
 class SeededSampler(BaseSampler):

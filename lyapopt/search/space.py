@@ -22,7 +22,6 @@ from lyapopt.space import (
     ConstantParameter,
     FloatParameter,
     IntParameter,
-    Parameter,
     SeedParameter,
     in_order,
 )
@@ -156,6 +155,8 @@ def _parameter(name: str, entry: Entry, condition: Mapping[str, Any]) -> AnyPara
 
 
 def _unconditional(name: str, entry: Entry) -> AnyParameter:
+    if isinstance(entry, AnyParameter):
+        return entry
     match entry:
         case FloatDistribution(low=low, high=high, log=log, step=step):
             return FloatParameter(low, high, log, step)
@@ -167,6 +168,4 @@ def _unconditional(name: str, entry: Entry) -> AnyParameter:
             raise UserError(f"search space: {name!r} has a distribution of unknown type {entry!r}")
         case list():
             return CategoricalParameter(tuple(entry))
-        case Parameter():
-            return entry
     return ConstantParameter(entry)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -19,10 +18,8 @@ from lyapopt.probe import Measurement, Probe, Verdict
 from lyapopt.probe.probe import FORWARD_COST
 from lyapopt.probe.verdicts import initial_scale
 from lyapopt.search.candidate import Candidate, Checkpoint, Outcome
-from lyapopt.search.recording import Recorder, RecordSettings
-
-Value = Literal["loss", "metric", "exponent", "both"]
-NanPolicy = Literal["prune", "fail", "worst"]
+from lyapopt.search.recording import Recorder
+from lyapopt.settings import NanPolicy, RecordSettings, Value
 
 _Row = tuple[Candidate, AnySystem]
 

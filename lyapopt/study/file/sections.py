@@ -258,15 +258,13 @@ class _Declared:
 
     def __init__(self, target: type, name: str, **types: Any) -> None:
         hints = get_type_hints(target) | types
-        keys = [f for f in dataclasses.fields(target) if "description" in f.metadata]
+        fields = [f for f in dataclasses.fields(target) if "description" in f.metadata]
+        keys: dict[str, Any] = {f.name: (hints[f.name], _field_info(f)) for f in fields}
+        summary = str(target.__doc__).partition("\n")[0]
+        self._model = create_model(name, __base__=Section, __doc__=summary, **keys)
         self._target = target
-        self._arguments = [field.name for field in keys if field.init]
-        self._model = _MODELS[target] = create_model(
-            name,
-            __base__=Section,
-            __doc__=str(target.__doc__).partition("\n")[0],
-            **{field.name: (hints[field.name], _field_info(field)) for field in keys},
-        )
+        self._arguments = [field.name for field in fields if field.init]
+        _MODELS[target] = self._model
 
     def __get_pydantic_core_schema__(
         self, source: Any, handler: GetCoreSchemaHandler

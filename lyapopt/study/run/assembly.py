@@ -13,26 +13,20 @@ from typing import Any, cast
 
 import optuna
 import torch
-from optuna.distributions import (
-    BaseDistribution,
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
-)
 from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 
 from lyapopt.dynamics.randomness import derive_seed
 from lyapopt.errors import UserError
 from lyapopt.probe import Probe
-from lyapopt.search import Objective, RecordSettings, SearchSpace, SeededSampler, SeedParameter
+from lyapopt.search import Objective, SearchSpace, SeededSampler
 from lyapopt.search.building import Build, seeded
 from lyapopt.search.candidate import describe, place_of
 from lyapopt.search.casting import cast_training
 from lyapopt.search.function_objective import FunctionObjective
+from lyapopt.space import ConstantParameter
 from lyapopt.store import TrajectoryStore
 from lyapopt.study.file import BuiltinTask, CustomTask, StudyFile
-from lyapopt.study.file import space as file_space
 from lyapopt.study.file.classes import ClassSpec
 from lyapopt.study.file.import_paths import import_object
 from lyapopt.tasks.builder import TaskBuilder
@@ -41,33 +35,11 @@ _log = logging.getLogger(__name__)
 
 
 def search_space(file: StudyFile) -> SearchSpace:
-    """The search space of a file, constants first, every parameter after those it depends on."""
-    entries: dict[str, Any] = dict(file.constants)
-    conditions: dict[str, Mapping[str, Any]] = {}
-    for name, parameter in file.variables.items():
-        entries[name] = _entry(parameter)
-        if parameter.when:
-            conditions[name] = {other: list(wanted) for other, wanted in parameter.when.items()}
-    known = {**file.fixed_params(), **entries}
-    for wanted in conditions.values():
-        for other in wanted:
-            entries.setdefault(other, known.get(other))
-    # Conditions look at what comes before them, so that defaults they name come first.
-    constants = {n: e for n, e in entries.items() if n not in file.variables}
-    return SearchSpace({**constants, **{n: entries[n] for n in file.variables}}, conditions)
-
-
-def _entry(parameter: file_space.AnyParameter) -> BaseDistribution | SeedParameter:
-    match parameter:
-        case file_space.FloatParameter(low=low, high=high, log=log, step=step):
-            return FloatDistribution(low, high, log=log, step=step)
-        case file_space.IntParameter(low=low, high=high, log=log, step=step):
-            return IntDistribution(low, high, log=log, step=step or 1)
-        case file_space.CategoricalParameter(choices=choices):
-            return CategoricalDistribution(choices)
-        case file_space.SeedParameter(low=low, high=high):
-            return SeedParameter(low, high)
-    raise AssertionError(parameter)
+    """The search space of a file, constants first, with the options that conditions read."""
+    known, variables = file.fixed_params(), file.variables
+    read = [name for p in variables.values() for name in p.when if name not in variables]
+    constants = [*file.constants, *read]
+    return SearchSpace({**{n: ConstantParameter(known.get(n)) for n in constants}, **variables})
 
 
 def sampler(file: StudyFile, space: SearchSpace) -> BaseSampler:
@@ -76,7 +48,9 @@ def sampler(file: StudyFile, space: SearchSpace) -> BaseSampler:
     steered = {s.kwargs.get("steer", "lr") for s in spec.walk() if s.row.probes}
     if steered:
         spec = _with_task(spec, {"build": builder(file), "probe": probe(file)}, space)
-    grid = {name: values for name, values in _grid(space).items() if name not in steered}
+    # Samplers that go through finitely many points take their grid.
+    values = {name: p.values() for name, p in file.variables.items() if name not in steered}
+    grid = {name: known for name, known in values.items() if known is not None}
     try:
         base = spec.build(base_dir=file.base_dir, search_space=grid, seed=file.seed)
     except UserError as error:
@@ -99,21 +73,6 @@ def pruner(file: StudyFile) -> BasePruner:
         return cast(BasePruner, file.pruner_spec.build(base_dir=file.base_dir))
     except UserError as error:
         raise UserError(f"pruner: {error}") from error
-
-
-def _grid(space: SearchSpace) -> dict[str, list[Any]]:
-    """Values of every parameter that has finitely many, for samplers that go through them all."""
-    found: dict[str, list[Any]] = {}
-    for name, distribution in space.distributions.items():
-        match distribution:
-            case CategoricalDistribution(choices=choices):
-                found[name] = list(choices)
-            case IntDistribution(low=low, high=high, step=step) if name not in space.seeds:
-                found[name] = list(range(low, high + 1, step))
-            case FloatDistribution(low=low, high=high, step=float(step)):
-                count = int((high - low) / step + 1e-8) + 1
-                found[name] = [low + step * k for k in range(count)]
-    return found
 
 
 def builder(file: StudyFile) -> Build:
@@ -149,13 +108,7 @@ def pick_device(name: str) -> str:
 
 def probe(file: StudyFile) -> Probe:
     """The file's probe."""
-    return Probe(
-        horizon=file.probe.horizon,
-        neighbours=file.probe.neighbours,
-        radius=file.probe.radius,
-        distance=file.probe.distance,
-        estimator=file.probe.estimator,
-    )
+    return Probe.of(file.probe)
 
 
 def objective(
@@ -192,7 +145,7 @@ def objective(
         space,
         file.value,
         probe(file),
-        RecordSettings(file.record.every, file.record.weights, file.record.projection_dim),
+        file.record,
         store=store,
         seed=file.seed,
         nan=file.on_failure.nan,
