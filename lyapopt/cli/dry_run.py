@@ -2,36 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import typer
 
 from lyapopt.cli import exit_codes, logs
-from lyapopt.cli.numbers import assignments, count, plural
-from lyapopt.cli.rows import print_rows
-from lyapopt.study.file import ClassSpec, StudyFile, load_study_file
+from lyapopt.cli.text import assignments, count, plural, print_rows
+from lyapopt.study.file import ClassSpec, StudyFile
+from lyapopt.study.run.preview import preview
+from lyapopt.study.run.storage import masked
 
 _SHOWN = 10
 
 
-def show(path: Path, overrides: Sequence[str], extra: int | None) -> int:
+def show(file: StudyFile, extra: int | None) -> int:
     """Print the first configurations, sampler, pruner and estimated cost.
 
     Args:
-        path: The study file.
-        overrides: From `--set`.
-        extra: From `--extra`.
+        file: The study file.
+        extra: Number of further trials, from `--extra`.
 
     Returns:
         The exit code: 1 if no configuration could be built.
     """
-    file = load_study_file(path, overrides)
     logs.configure(file.output.log_level)
-    from lyapopt.study.run.preview import preview
-    from lyapopt.study.run.storage import masked
-
     found = preview(file)
     typer.echo(f"study {file.study_name} in {masked(file.storage)}: nothing was run\n")
     print_rows(

@@ -1,8 +1,18 @@
-"""What the command line's exit codes mean."""
+"""What the exit codes mean, and how exceptions become messages and exit codes.
+
+What a user can mend is shown without a traceback.
+"""
 
 from __future__ import annotations
 
-from typing import Final
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from typing import Any, Final
+
+from lyapopt.errors import StudyStoppedError, UserError
+from lyapopt.redaction import redacted
 
 DONE: Final = 0
 FAILED: Final = 1
@@ -11,3 +21,72 @@ INVALID: Final = 2
 NO_COMPLETED_TRIAL: Final = 3
 INTERRUPTED: Final = 130
 """128 + SIGINT. The study is intact, and `run` goes on with it."""
+
+_DEBUG_VARIABLE = "LYAPOPT_DEBUG"
+
+
+def run_reporting_failures(command: Callable[..., Any]) -> int:
+    """Run a typer application, and turn whatever it raises into an exit code.
+
+    Args:
+        command: Called with `standalone_mode=False`; returns an exit code, or `None` for 0.
+    """
+    try:
+        code = command(standalone_mode=False, prog_name="lyapopt")
+        sys.stdout.flush()
+        return int(code or DONE)
+    except BrokenPipeError:
+        return _reader_has_gone()
+    except KeyboardInterrupt:
+        return _interrupted()
+    except Exception as error:
+        if isinstance(error.__cause__, KeyboardInterrupt):  # as typer wraps it
+            return _interrupted()
+        return _report(error)
+
+
+def _interrupted() -> int:
+    print("interrupted", file=sys.stderr)
+    return INTERRUPTED
+
+
+def _reader_has_gone() -> int:
+    """Whoever read our output (`head`) has seen enough; Python must not complain of it at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return FAILED
+
+
+def _report(error: Exception) -> int:
+    show, code = getattr(error, "show", None), getattr(error, "exit_code", None)
+    if callable(show) and isinstance(code, int):  # an error of usage, which typer words itself
+        show()
+        return code
+    if wants_traceback():
+        print(redacted("".join(traceback.format_exception(error))), end="", file=sys.stderr)
+    if isinstance(error, UserError):
+        print(f"error: {redacted(str(error))}", file=sys.stderr)
+        return INVALID
+    if type(error).__name__ == "Abort":  # the user said no
+        print("nothing was changed", file=sys.stderr)
+        return FAILED
+    if isinstance(error, StudyStoppedError):
+        print(f"error: {error}", file=sys.stderr)
+        return FAILED
+    print(f"error: {redacted(_in_one_line(error))}", file=sys.stderr)
+    if not wants_traceback():
+        print("(the traceback: lyapopt --debug ...)", file=sys.stderr)
+    return FAILED
+
+
+def wants_traceback() -> bool:
+    """Whether `--debug` was given before the command, or LYAPOPT_DEBUG is set."""
+    return "--debug" in sys.argv[1:] or bool(os.environ.get(_DEBUG_VARIABLE))
+
+
+def _in_one_line(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    cause = error.__cause__
+    if cause is not None and str(cause) not in text:
+        text = f"{text} ({' '.join(str(cause).split())})"
+    name = type(error).__name__
+    return f"{name}: {text[:500]}" if text else name

@@ -14,8 +14,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from lyapopt.cli.numbers import assignments, count, counts, duration, short
 from lyapopt.cli.progress import ProgressListener, as_stored, numbers_in_words, seed_names
+from lyapopt.cli.text import assignments, count, counts, duration, short
 from lyapopt.cli.trial_table import style_of, trial_table
 from lyapopt.store.trials import StoredTrial
 from lyapopt.study.analysis.overview import best_trials, load_study

@@ -6,6 +6,7 @@ import logging
 import warnings
 from typing import Final
 
+import optuna
 from rich.console import Console
 
 from lyapopt.redaction import redacted
@@ -55,8 +56,6 @@ def configure(level: str, *, quiet: bool = False) -> Console:
 
 
 def _quieten_optuna() -> None:
-    import optuna
-
     optuna.logging.disable_default_handler()
     optuna.logging.enable_propagation()
     optuna.logging.set_verbosity(optuna.logging.WARNING)

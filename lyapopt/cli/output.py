@@ -12,8 +12,8 @@ from typing import Any
 
 import typer
 
-from lyapopt.cli.numbers import interval, short
-from lyapopt.cli.rows import print_rows
+from lyapopt.cli.text import interval, print_rows, short
+from lyapopt.cli.trial_table import trial_lines
 from lyapopt.cli.yaml_text import yaml_lines
 from lyapopt.store.trials import StoredTrial
 
@@ -137,8 +137,6 @@ def _print_table(trials: Sequence[StoredTrial]) -> None:
     if not trials:
         typer.echo("no trials")
         return
-    from lyapopt.cli.trial_table import trial_lines
-
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     for line in trial_lines(trials, width):
         print(line)

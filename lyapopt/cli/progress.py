@@ -1,4 +1,4 @@
-"""How a running study is shown: a live table, a line a trial, or nothing."""
+"""How a running study is shown without a live table: a line a trial, notes only, or nothing."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Self
 from optuna.trial import FrozenTrial
 from rich.console import Console
 
-from lyapopt.cli.numbers import assignments, interval, plural, short
+from lyapopt.cli.text import assignments, interval, plural, short
 from lyapopt.store.trials import StoredTrial
 from lyapopt.study.file import StudyFile
 from lyapopt.study.run.events import StudyEvent, StudyListener
 from lyapopt.study.run.ledger import state_of
 
-__all__ = ["LineListener", "ProgressListener", "listener_for", "trial_line"]
+__all__ = ["LineListener", "NoteListener", "ProgressListener", "trial_line"]
 
 
 class ProgressListener(StudyListener):
@@ -32,22 +32,7 @@ class ProgressListener(StudyListener):
         """Stop showing."""
 
 
-def listener_for(file: StudyFile, console: Console, *, quiet: bool) -> ProgressListener:
-    """The listener that a file's `output` section, the terminal and `--quiet` ask for."""
-    wanted = file.output.progress
-    if quiet:
-        return ProgressListener()
-    if wanted == "none":
-        return _Notes(console)
-    is_screen = console.is_terminal and not console.is_dumb_terminal
-    if wanted == "lines" or (wanted == "auto" and not is_screen):
-        return LineListener(file, console)
-    from lyapopt.cli.live import LiveListener
-
-    return LiveListener(file, console)
-
-
-class _Notes(ProgressListener):
+class NoteListener(ProgressListener):
     """Shows what the user should know, and no progress."""
 
     def __init__(self, console: Console) -> None:
@@ -62,7 +47,7 @@ class _Notes(ProgressListener):
         self.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
-class LineListener(_Notes):
+class LineListener(NoteListener):
     """One plain line for each trial."""
 
     def __init__(self, file: StudyFile, console: Console) -> None:

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 
 import typer
 
-from lyapopt.cli.numbers import assignments, count, counts, duration, interval, short
-from lyapopt.cli.rows import print_rows
+from lyapopt.cli.text import assignments, count, counts, duration, interval, print_rows, short
 from lyapopt.study.analysis.overview import Overview, StoredStudy, StoredTrial
 
 __all__ = ["best_in_words", "cost_in_words", "facts", "print_best_line", "print_summary"]

@@ -9,7 +9,7 @@ from rich.cells import cell_len
 from rich.table import Table
 from rich.text import Text
 
-from lyapopt.cli.numbers import count, interval, short
+from lyapopt.cli.text import count, interval, short
 from lyapopt.store.trials import StoredTrial
 
 __all__ = ["style_of", "trial_lines", "trial_table"]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from command_line import OWN_STUDY, OWN_TASK, STUDY, lyapopt, run_here, trials, write
 
-from lyapopt.cli.failures import run_reporting_failures
+from lyapopt.cli.exit_codes import run_reporting_failures
 
 WRONG_FILES = {
     "wrong type": ("n_trials: 8", "n_trials: many", "n_trials"),

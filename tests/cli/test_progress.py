@@ -14,7 +14,8 @@ from command_line import STUDY, command, environment, write
 from rich.console import Console
 
 from lyapopt.cli.live import LiveListener
-from lyapopt.cli.progress import LineListener, listener_for
+from lyapopt.cli.progress import LineListener
+from lyapopt.cli.running import listener_for
 from lyapopt.study.file import StudyFile, load_study_file
 from lyapopt.study.run.runner import run_study
 

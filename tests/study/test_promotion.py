@@ -11,8 +11,7 @@ import pytest
 from optuna.trial import FrozenTrial, TrialState
 
 from lyapopt.cli import exit_codes
-from lyapopt.cli.run import Options
-from lyapopt.cli.run import run as run_command
+from lyapopt.cli.commands.run import run as run_command
 from lyapopt.errors import UserError
 from lyapopt.search import Objective
 from lyapopt.search._optuna import logical_number
@@ -246,7 +245,7 @@ def test_a_search_that_maximises_promotes_the_largest(path: Path) -> None:
 def test_the_command_line_shows_both_and_fresh_deletes_both(
     path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run_command(path, [], Options()) == exit_codes.DONE
+    assert run_command(path) == exit_codes.DONE
     shown = capsys.readouterr().out
     assert "study cheap: all 8 trials are done" in shown
     assert "study cheap-promoted: all 3 trials are done" in shown
@@ -267,7 +266,7 @@ def test_promoted_trials_of_a_search_that_is_gone_are_not_taken_for_those_of_ano
 @pytest.mark.slow
 @pytest.mark.ci
 def test_several_workers_search_and_one_promotes(path: Path) -> None:
-    assert run_command(path, ["workers=2"], Options(quiet=True)) == exit_codes.DONE
+    assert run_command(path, ["workers=2"], quiet=True) == exit_codes.DONE
     assert len(results(path)) == 3
 
 

@@ -4,27 +4,24 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lyapopt.cli import exit_codes
-from lyapopt.cli.numbers import plural
-from lyapopt.cli.target import Target, target_of
+from lyapopt.cli.arguments import Storage
+from lyapopt.cli.text import plural
 from lyapopt.errors import UserError
 
+if TYPE_CHECKING:
+    from lyapopt.cli.target import Target
+
+# The functions below import what they work with when they are called: `--help` of every command
+# imports this file, and SQLAlchemy and Optuna take 1.5 s.
 app = typer.Typer(
     help="Create, upgrade, clean, export and examine study databases.", no_args_is_help=True
 )
 
-Storage = Annotated[
-    str,
-    typer.Argument(
-        metavar="STORAGE",
-        help="A storage URL, a database file, or a study file.",
-        show_default=False,
-    ),
-]
 Study = Annotated[
     str | None, typer.Option("--study", metavar="NAME", help="Which study; all by default.")
 ]
@@ -53,6 +50,7 @@ def init(storage: Storage) -> int:
 @app.command()
 def upgrade(storage: Storage) -> int:
     """Bring Optuna's tables and ours to the versions of what is installed."""
+    from lyapopt.cli.target import target_of
     from lyapopt.study.admin.maintenance import upgrade_storage
 
     before, after = upgrade_storage(target_of(storage).storage)
@@ -71,6 +69,7 @@ def gc(
     ] = 3600.0,
 ) -> int:
     """Delete what is stored of trials that are gone, such as those of deleted studies."""
+    from lyapopt.cli.target import target_of
     from lyapopt.study.admin.maintenance import collect_garbage
 
     target = target_of(storage)
@@ -97,6 +96,7 @@ def export(
     ] = True,
 ) -> int:
     """Copy studies into one SQLite file that dashboards open, or into tables."""
+    from lyapopt.cli.target import target_of
     from lyapopt.study.admin.export import export as copy
 
     target = target_of(storage, study)
@@ -122,6 +122,7 @@ def doctor(
 
     Exit codes: 0 nothing is wrong, 1 something is.
     """
+    from lyapopt.cli.target import target_of
     from lyapopt.study.admin.doctor import examine
 
     target = target_of(storage)
@@ -135,6 +136,8 @@ def doctor(
 
 def _new_target(text: str) -> Target:
     """As `target_of`, but a database file need not be there."""
+    from lyapopt.cli.target import Target, target_of
+
     if "://" in text or Path(text).exists():
         return target_of(text)
     if Path(text).suffix.lower() in (".db", ".sqlite", ".sqlite3"):

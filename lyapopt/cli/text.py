@@ -1,11 +1,17 @@
-"""Numbers as people read them."""
+"""Numbers, parameters and labelled lines as people read them."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import shutil
+import sys
+import textwrap
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+import typer
+
+_LABEL_WIDTH = 10
 _SECONDS = ((86400, "d"), (3600, "h"), (60, "min"))
 
 
@@ -90,3 +96,22 @@ def plural(number: int, noun: str) -> str:
         ('1 trial', '2 trials')
     """
     return f"{count(number)} {noun}" + ("" if number == 1 else "s")
+
+
+def print_rows(rows: Iterable[tuple[str, str]]) -> None:
+    """Print labels and texts in two columns on stdout.
+
+    Example:
+        >>> print_rows([("best", "trial 7"), ("", "lr=0.1")])
+        best      trial 7
+                  lr=0.1
+    """
+    width = shutil.get_terminal_size().columns - _LABEL_WIDTH if sys.stdout.isatty() else None
+    for label, text in rows:
+        lines = [text] if width is None else _wrapped(text, max(20, width))
+        for first, line in enumerate(lines):
+            typer.echo(f"{'' if first else label:<{_LABEL_WIDTH}}{line}".rstrip())
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    return textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False) or [""]

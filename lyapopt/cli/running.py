@@ -1,35 +1,46 @@
-"""`lyapopt run`: runs a study, shows how it goes, says how it ended."""
+"""Runs a study that was read from its file, shows how it goes, and says how it ended."""
 
 from __future__ import annotations
 
+import os
 import shlex
+import shutil
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import typer
+from rich.console import Console
 
-from lyapopt.cli import exit_codes
-from lyapopt.cli.numbers import plural
-from lyapopt.cli.program import program
+from lyapopt.cli import exit_codes, logs
+from lyapopt.cli.live import LiveListener
+from lyapopt.cli.progress import LineListener, NoteListener, ProgressListener
+from lyapopt.cli.summary import print_best_line, print_summary
+from lyapopt.cli.text import plural
 from lyapopt.errors import UserError
-from lyapopt.study.file import StudyFile, load_study_file
-from lyapopt.study.run.interruption import sigterm_interrupts
-
-if TYPE_CHECKING:
-    from lyapopt.study.run.events import StudyListener
-    from lyapopt.study.run.runner import RunResult
+from lyapopt.store.retry import RetryPolicy
+from lyapopt.study.admin.deletion import delete_study, number_of_trials
+from lyapopt.study.analysis.overview import Overview, load_study
+from lyapopt.study.file import StudyFile
+from lyapopt.study.run.cluster import run_on_dask
+from lyapopt.study.run.events import StudyListener
+from lyapopt.study.run.promotion import promoted_file
+from lyapopt.study.run.runner import RunResult, promote, run_study
+from lyapopt.study.run.storage import masked
+from lyapopt.study.run.workers import run_workers
 
 
 @dataclass(frozen=True)
 class Options:
-    """Options of `lyapopt run`.
+    """How `lyapopt run` was called.
 
     Attributes:
-        extra: Trials to run more than the study has.
+        path: The study file.
+        overrides: Values of the file that were replaced, as `key=value`.
+        started: When the command began, by `time.monotonic`.
+        extra: Number of trials to run beyond those that the study has.
         fresh: Whether to delete the study first.
         yes: Whether that needs no confirmation.
         quiet: Whether to print the best trial and nothing else.
@@ -37,6 +48,9 @@ class Options:
         dask: Address of the scheduler of a Dask cluster to run on instead.
     """
 
+    path: Path
+    overrides: Sequence[str]
+    started: float
     extra: int | None = None
     fresh: bool = False
     yes: bool = False
@@ -45,23 +59,12 @@ class Options:
     dask: str | None = None
 
 
-def run(path: Path, overrides: Sequence[str], options: Options) -> int:
-    """Run a study file and return the exit code.
+def run_study_file(file: StudyFile, options: Options) -> int:
+    """Run a study and return the exit code.
 
     Raises:
-        UserError: If the file, or something that it names, cannot be used.
+        UserError: If something that the file names cannot be used.
     """
-    with sigterm_interrupts():
-        return _run_file(path, overrides, options)
-
-
-def _run_file(path: Path, overrides: Sequence[str], options: Options) -> int:
-    started = time.monotonic()
-    file = load_study_file(path, overrides)
-
-    from lyapopt.cli import logs
-    from lyapopt.cli.progress import listener_for
-
     console = logs.configure(file.output.log_level, quiet=options.quiet)
     if options.fresh:
         _delete(file, options)
@@ -69,30 +72,36 @@ def _run_file(path: Path, overrides: Sequence[str], options: Options) -> int:
     with listener:
         result = _run(file, listener, options)
     if result.interrupted:
-        return _interrupted(result)
-    seconds = time.monotonic() - started if result.new else None
-    _conclude(file, result, seconds, options, (path, overrides))
+        done = plural(len(result.ledger.done), "trial")
+        print(f"interrupted: {done} are kept; the same command goes on", file=sys.stderr)
+        return exit_codes.INTERRUPTED
+    _conclude(file, result, options)
     if result.promoted is None:
         return exit_code(file, result)
-    from lyapopt.study.run.promotion import promoted_file
-
     _conclude_promoted(promoted_file(file), result.promoted, options)
     return exit_code(file, result.promoted)
 
 
+def listener_for(file: StudyFile, console: Console, *, quiet: bool) -> ProgressListener:
+    """The listener that a file's `output` section, the terminal and `--quiet` ask for."""
+    progress = file.output.progress
+    if quiet:
+        return ProgressListener()
+    if progress == "none":
+        return NoteListener(console)
+    is_screen = console.is_terminal and not console.is_dumb_terminal
+    if progress == "lines" or (progress == "auto" and not is_screen):
+        return LineListener(file, console)
+    return LiveListener(file, console)
+
+
 def _run(file: StudyFile, listener: StudyListener, options: Options) -> RunResult:
     """In this process, in several, or on a cluster; the best in full, here, where that is asked."""
-    from lyapopt.study.run.runner import promote, run_study
-
     if options.dask is not None:
-        from lyapopt.study.run.cluster import run_on_dask
-
         result = run_on_dask(file, options.dask, listener, extra=options.extra)
         return promote(file, result, listener)
     count = options.workers or file.workers
     if count > 1:
-        from lyapopt.study.run.workers import run_workers
-
         result = run_workers(file, count, listener, extra=options.extra)
         return promote(file, result, listener)
     return run_study(file, listener, extra=options.extra)
@@ -108,17 +117,8 @@ def exit_code(file: StudyFile, result: RunResult) -> int:
     return exit_codes.DONE
 
 
-def _conclude(
-    file: StudyFile,
-    result: RunResult,
-    seconds: float | None,
-    options: Options,
-    given: tuple[Path, Sequence[str]],
-) -> None:
-    from lyapopt.cli.summary import print_best_line, print_summary
-    from lyapopt.store.retry import RetryPolicy
-    from lyapopt.study.analysis.overview import Overview, load_study
-
+def _conclude(file: StudyFile, result: RunResult, options: Options) -> None:
+    seconds = time.monotonic() - options.started if result.new else None
     retry = RetryPolicy()  # a server may be restarted at the very end, too
     study = retry(lambda: load_study(file.storage, file.study_name, file.store))
     overview = Overview.of(study)
@@ -129,7 +129,7 @@ def _conclude(
     reason = result.reason
     if result.new == 0:
         reason = f"nothing to do: {reason}"
-    again, *later = _commands(file, *given)
+    again, *later = _commands(file, options)
     if not overview.best and overview.states["failed"]:
         reason += f"\nonce the cause is mended: {again} --fresh"
     elif file.n_trials is not None and len(result.ledger.done) >= file.n_trials:
@@ -138,49 +138,41 @@ def _conclude(
 
 
 def _conclude_promoted(file: StudyFile, result: RunResult, options: Options) -> None:
-    """The same of the best trials that were trained in full."""
-    from lyapopt.cli.summary import print_best_line, print_summary
-    from lyapopt.study.analysis.overview import Overview, load_study
-    from lyapopt.study.run.storage import masked
-
+    """The same for the best trials, which were trained in full."""
     study = load_study(file.storage, file.study_name, file.store)
     overview = Overview.of(study)
     if options.quiet:
         print_best_line(overview)
         return
-    best = [program(), "best", masked(file.storage), "--study", file.study_name]
+    best = [_program(), "best", masked(file.storage), "--study", file.study_name]
     typer.echo()
     print_summary(study, overview, result.reason, None, [shlex.join(best)])
 
 
-def _commands(file: StudyFile, path: Path, overrides: Sequence[str]) -> list[str]:
+def _commands(file: StudyFile, options: Options) -> list[str]:
     """To run it again, to see the best trial, to open the dashboard: ready to paste."""
-    from lyapopt.study.run.storage import masked
-
-    sets = [part for text in overrides for part in ("--set", text)]
-    study, storage = [str(path)], [str(path)]
+    path = str(options.path)
+    sets = [part for text in options.overrides for part in ("--set", text)]
+    study, storage = [path], [path]
     if sets:
         storage = [masked(file.storage)]
         study = [*storage, "--study", file.study_name]
-    commands = (
-        ["run", str(path), *sets],
-        ["best", *study],
-        ["dashboard", *storage],
-    )
-    return [shlex.join([program(), *command]) for command in commands]
+    commands = (["run", path, *sets], ["best", *study], ["dashboard", *storage])
+    return [shlex.join([_program(), *command]) for command in commands]
 
 
-def _interrupted(result: RunResult) -> int:
-    done = plural(len(result.ledger.done), "trial")
-    print(f"interrupted: {done} are kept; the same command goes on", file=sys.stderr)
-    return exit_codes.INTERRUPTED
+def _program() -> str:
+    """`lyapopt`, or the path that it was called by where the shell would not find it."""
+    called = sys.argv[0]
+    if os.path.basename(called) != "lyapopt":
+        return "lyapopt"
+    found = shutil.which("lyapopt")
+    is_found = found is not None and os.path.realpath(found) == os.path.realpath(called)
+    return "lyapopt" if is_found or not os.path.exists(called) else called
 
 
 def _delete(file: StudyFile, options: Options) -> None:
     """Delete the study of a file, if there is one and the user is sure."""
-    from lyapopt.study.admin.deletion import delete_study, number_of_trials
-    from lyapopt.study.run.storage import masked
-
     there = number_of_trials(file)
     if there is None:
         return
