@@ -72,7 +72,7 @@ _HOMES = {
     "ForecastPruner": "lyapopt.search",
     "GatedPercentilePruner": "lyapopt.search",
     "ScreeningSampler": "lyapopt.search",
-    "steer": "lyapopt.search.steering.now",
+    "steer": "lyapopt.search.steering.one_network",
     "Exponent": "lyapopt.exponents",
     "LyapunovPruner": "lyapopt.search",
     "Map": "lyapopt.dynamics",

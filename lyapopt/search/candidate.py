@@ -12,11 +12,10 @@ import optuna
 
 from lyapopt.dynamics import Training
 from lyapopt.probe import Measurement, Verdict
+from lyapopt.search.probing.probes import ProbedStart
+from lyapopt.search.probing.records import ScreeningRecord, SteeringRecord
 from lyapopt.search.pruners import Decision
-from lyapopt.search.recording import Recorder
-from lyapopt.search.screening.records import ScreeningRecord
-from lyapopt.search.steering.probing import ProbedStart
-from lyapopt.search.steering.records import SteeringRecord
+from lyapopt.search.trajectory_recorder import Recorder
 
 State = Literal["complete", "pruned", "failed", "interrupted"]
 

@@ -13,9 +13,9 @@ import optuna
 from lyapopt.dynamics.randomness import derive_seed
 from lyapopt.search import attributes
 from lyapopt.search._optuna import logical_number
-from lyapopt.search.building import seeded
 from lyapopt.search.candidate import Candidate, Outcome
-from lyapopt.search.records import run_record
+from lyapopt.search.probing.building import seeded
+from lyapopt.search.run_record import run_record
 from lyapopt.settings import NanPolicy
 from lyapopt.store import RunRecord, new_run_id
 

@@ -17,8 +17,8 @@ from lyapopt.probe import Verdict, VerdictRule
 from lyapopt.probe.verdicts import tail_length
 from lyapopt.search import attributes
 from lyapopt.search._optuna import logical_number
+from lyapopt.search.float64_copy import Shadow, in_double
 from lyapopt.search.pruners.decision import reads_initial_loss
-from lyapopt.search.shadow import Shadow, in_double
 
 LossFunction = Callable[[Any, Any], Tensor]
 

@@ -10,7 +10,6 @@ from typing import Any, get_args
 
 import optuna
 from optuna.distributions import FloatDistribution, IntDistribution
-from optuna.samplers import BaseSampler
 
 from lyapopt.dynamics import Training
 from lyapopt.dynamics.compilation import Compile
@@ -18,20 +17,15 @@ from lyapopt.errors import UserError
 from lyapopt.probe import Probe
 from lyapopt.search import attributes
 from lyapopt.search._optuna import frozen, frozen_in_memory, is_fixed, logical_number
-from lyapopt.search.building import Build, build_training
 from lyapopt.search.candidate import Candidate, Outcome
+from lyapopt.search.probing.building import Build, build_training
+from lyapopt.search.probing.probes import SteeringFailedError
+from lyapopt.search.probing.records import ScreeningRecord, SteeringRecord
+from lyapopt.search.probing.samplers import SteersGroups, first_steps_of, steering_sampler
 from lyapopt.search.pruners import DecidingPruner, LyapunovPruner, decisions_of
 from lyapopt.search.pruners.decision import reads_initial_loss
-from lyapopt.search.records import run_record
-from lyapopt.search.screening import ScreeningRecord
+from lyapopt.search.run_record import run_record
 from lyapopt.search.space import Entry, SearchSpace, as_space, as_suggestion
-from lyapopt.search.steering import (
-    EdgeOfChaosSampler,
-    ProbedStart,
-    SteeringFailedError,
-    SteeringRecord,
-    find_steering,
-)
 from lyapopt.search.training_group import (
     GroupSettings,
     Listener,
@@ -191,9 +185,9 @@ class Objective:
                 self._complete(candidate)
         return candidate
 
-    def _steering(self, candidate: Candidate) -> EdgeOfChaosSampler | None:
+    def _steering(self, candidate: Candidate) -> SteersGroups | None:
         """The sampler, if it steers a declared parameter: then a group is steered in one batch."""
-        sampler = find_steering(candidate.trial.study.sampler)
+        sampler = steering_sampler(candidate.trial.study.sampler)
         if sampler is None or self._space is None:
             return None
         distribution = self._space.distributions.get(sampler.steer)
@@ -232,7 +226,7 @@ class Objective:
         waiting = [c for c in candidates if c.is_running and c.training is None]
         if not waiting:
             return
-        sampler = find_steering(waiting[0].trial.study.sampler)
+        sampler = steering_sampler(waiting[0].trial.study.sampler)
         assert sampler is not None
         assert self._space is not None
         sampler.propose_rates(
@@ -358,18 +352,6 @@ class _Reporter(Listener):
 def _verdict_has_changed(candidate: Candidate) -> bool:
     measured = None if candidate.measurement is None else candidate.measurement.verdict
     return candidate.verdict != measured
-
-
-def first_steps_of(trial: optuna.Trial) -> ProbedStart | None:
-    """First steps that the study's sampler, or one that it wraps, has probed for a trial."""
-    sampler: object = trial.study.sampler
-    while isinstance(sampler, BaseSampler):
-        start_of = getattr(sampler, "start_of", None)
-        found: ProbedStart | None = None if start_of is None else start_of(trial)
-        if found is not None:
-            return found
-        sampler = getattr(sampler, "base", None)
-    return None
 
 
 def _stopped(training: Training, stop_at: int | None) -> Training:

@@ -18,7 +18,7 @@ from lyapopt.probe import Measurement, Probe, Verdict
 from lyapopt.probe.probe import FORWARD_COST
 from lyapopt.probe.verdicts import initial_scale
 from lyapopt.search.candidate import Candidate, Checkpoint, Outcome
-from lyapopt.search.recording import Recorder
+from lyapopt.search.trajectory_recorder import Recorder
 from lyapopt.settings import NanPolicy, RecordSettings, Value
 
 _Row = tuple[Candidate, AnySystem]

@@ -18,7 +18,7 @@ from lyapopt.bench.speed.suite import QUICK, measure_speed
 from lyapopt.bench.speed.workloads import Workload
 from lyapopt.bench.timing import Spread, Timings, interleave
 from lyapopt.search import screening, steering
-from lyapopt.search.steering.probing import probe_all
+from lyapopt.search.probing.probes import probe_all
 
 torch.set_num_threads(1)
 

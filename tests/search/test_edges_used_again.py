@@ -18,8 +18,8 @@ from optuna.samplers import RandomSampler
 from lyapopt.dynamics import Training
 from lyapopt.errors import UserError
 from lyapopt.search import EdgeOfChaosSampler, Objective, SearchSpace, SeedParameter, attributes
+from lyapopt.search.probing.records import DRAWN
 from lyapopt.search.steering import STEERING, SteeringRecord
-from lyapopt.search.steering.records import DRAWN
 
 LR = FloatDistribution(1e-4, 10.0, log=True)
 CURVATURES = {"flat": 2.0, "steep": 20.0}

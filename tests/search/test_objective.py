@@ -30,10 +30,10 @@ from lyapopt.search import (
     SeedParameter,
     TrialFailedError,
 )
-from lyapopt.search.building import seeded
-from lyapopt.search.casting import cast_training
-from lyapopt.search.recording import projection
+from lyapopt.search.precision import cast_training
+from lyapopt.search.probing.building import seeded
 from lyapopt.search.training_group import checkpoint_steps
+from lyapopt.search.trajectory_recorder import projection
 from lyapopt.store import TrajectoryStore
 
 LR = FloatDistribution(1e-3, 0.5, log=True)

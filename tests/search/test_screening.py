@@ -17,8 +17,8 @@ from lyapopt.errors import UserError
 from lyapopt.probe import Probe
 from lyapopt.search import Objective, ScreeningSampler, SearchSpace, SeedParameter
 from lyapopt.search.screening import SCREENING, ScreenedCandidate, ScreeningRecord
-from lyapopt.search.screening.forecasts import Forecasts
 from lyapopt.search.screening.rules import (
+    Forecasts,
     early_loss_rule,
     fit_surrogate,
     forecast_rule,

@@ -15,7 +15,7 @@ from lyapopt.cli.commands.run import run as run_command
 from lyapopt.errors import UserError
 from lyapopt.search import Objective
 from lyapopt.search._optuna import logical_number
-from lyapopt.search.promotion import GivenSampler
+from lyapopt.search.samplers.given import GivenSampler
 from lyapopt.store import TrajectoryStore
 from lyapopt.study.admin.deletion import delete_study
 from lyapopt.study.file import load_study_file

@@ -16,9 +16,9 @@ from optuna.trial import TrialState
 from lyapopt.bench.tables.measures import measurements
 from lyapopt.bench.tables.table import Table
 from lyapopt.search import attributes
-from lyapopt.search.seeding import SeededSampler
+from lyapopt.search.probing.records import DRAWN, SteeringRecord
+from lyapopt.search.samplers.seeded import SeededSampler
 from lyapopt.search.space import SearchSpace
-from lyapopt.search.steering.records import DRAWN, SteeringRecord
 from lyapopt.space import SeedParameter
 
 FIRST_REPORT = 20

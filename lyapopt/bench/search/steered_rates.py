@@ -30,10 +30,10 @@ from optuna.distributions import FloatDistribution
 from lyapopt.dynamics import Training, stack
 from lyapopt.probe import Probe
 from lyapopt.search import steer
-from lyapopt.search.steering.axis import Axis
-from lyapopt.search.steering.growth import is_wild, settled_exponent
-from lyapopt.search.steering.line import Line, Point
-from lyapopt.search.steering.target import PRIORS, optimizer_kind
+from lyapopt.search.probing.probes import optimizer_name
+from lyapopt.search.steering.growth import has_blown_up, settled_exponent
+from lyapopt.search.steering.search_line import Axis, Point, SearchLine
+from lyapopt.search.steering.target import PRIORS
 from lyapopt.tasks.builder import TaskBuilder
 
 LOW, HIGH = 1e-4, 10.0
@@ -97,11 +97,11 @@ def steered_from_the_first_step(make: MakeTraining) -> tuple[float, float]:
     axis = Axis(FloatDistribution(LOW, HIGH, log=True))
     rates = [float(axis.value(x)) for x in np.linspace(axis.low, axis.high, _GRID)]
     trainings = [make(rate) for rate in rates]
-    line = Line(axis, PRIORS[optimizer_kind(trainings[0].optimizer)])
+    line = SearchLine(axis, PRIORS[optimizer_name(trainings[0].optimizer)])
     measured = Probe(horizon=20, neighbours=4).measure(trainings)
     for rate, m in zip(rates, measured, strict=True):
         exponent = settled_exponent(m, settle=0.0)
-        line.add([Point(rate, axis.coordinate(rate), exponent, m.verdict, is_wild(m))])
+        line.add([Point(rate, axis.coordinate(rate), exponent, m.verdict, has_blown_up(m))])
     return float(line.winner().value), sum(m.gradient_evaluations for m in measured)
 
 

@@ -14,7 +14,7 @@ from lyapopt.bench.tables.measures import measurements
 from lyapopt.bench.tables.table import Table
 from lyapopt.dynamics import Training
 from lyapopt.probe import Measurement, Probe
-from lyapopt.search.steering.probing import Probed
+from lyapopt.search.probing.probes import Probed
 
 Placebo = Callable[[Table, int, int], Measurement]
 """From a table, a configuration and the seed of a replay to a measurement that tells nothing."""

@@ -16,9 +16,9 @@ from lyapopt.bench.report import Row
 from lyapopt.bench.timing import Spread
 from lyapopt.probe import Probe
 from lyapopt.search import EdgeOfChaosSampler, ScreeningSampler, screening, steering
+from lyapopt.search.probing.probes import Probed, probe_all
 from lyapopt.search.screening import SCREENING, ScreenedCandidate, ScreeningRecord
 from lyapopt.search.steering import STEERING, SteeringRecord
-from lyapopt.search.steering.probing import Probed, probe_all
 from lyapopt.tasks.builder import TaskBuilder
 
 TRIALS = 1000

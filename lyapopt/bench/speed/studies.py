@@ -89,7 +89,7 @@ def _watch(watch: Stopwatch, patches: ExitStack) -> None:
 
     from lyapopt.dynamics import TrainingMap
     from lyapopt.probe import Probe
-    from lyapopt.search.recording import Recorder
+    from lyapopt.search.trajectory_recorder import Recorder
     from lyapopt.store import TrajectoryStore
 
     methods = [

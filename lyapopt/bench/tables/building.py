@@ -8,7 +8,7 @@ from typing import Any
 from lyapopt.bench.tables.cases import Case
 from lyapopt.dynamics import Training
 from lyapopt.errors import UserError
-from lyapopt.search.building import build_training
+from lyapopt.search.probing.building import build_training
 
 
 def build_cell(case: Case, params: Mapping[str, Any]) -> Training:

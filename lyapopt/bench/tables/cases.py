@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import Any
 
 from lyapopt.errors import UserError
-from lyapopt.search.building import Build
+from lyapopt.search.probing.building import Build
 
 OPTIMIZERS: Mapping[str, Mapping[str, Any]] = {
     "sgd": {"optimizer": "sgd"},

@@ -8,7 +8,7 @@ from typing import Any
 from lyapopt.bench.tables.cases import ACTIVATIONS, SEEDS, Case, spaced
 from lyapopt.dynamics.structure import module_structure
 from lyapopt.errors import UserError
-from lyapopt.search.building import Build, build_training
+from lyapopt.search.probing.building import Build, build_training
 
 _RATES = (1e-4, 10.0, 21)
 

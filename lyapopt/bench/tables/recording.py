@@ -23,7 +23,7 @@ from lyapopt.errors import UserError
 from lyapopt.exponents import Exponent, from_neighbours, spectrum
 from lyapopt.probe.run import ProbeRun
 from lyapopt.probe.verdicts import tail_length
-from lyapopt.search.steering.target import optimizer_kind
+from lyapopt.search.probing.probes import optimizer_name
 
 Progress = Callable[[str], None]
 
@@ -64,7 +64,7 @@ def record(case: Case, progress: Progress = lambda what: None) -> Table:
         batch_size=probe_map.batch_size,
         validation_examples=probe_map.evaluate(probe_map.initial_state()).examples,
         weights=size,
-        optimizer=optimizer_kind(trainings[0].optimizer),
+        optimizer=optimizer_name(trainings[0].optimizer),
         radius=RADIUS,
         fingerprint=fingerprint(case),
         seconds=time.perf_counter() - begun,

@@ -9,7 +9,7 @@ from torch import nn
 
 from lyapopt.errors import UserError
 from lyapopt.search.callbacks.watching import Watching, refuse
-from lyapopt.search.shadow import in_double
+from lyapopt.search.float64_copy import in_double
 
 try:
     from transformers import TrainerCallback

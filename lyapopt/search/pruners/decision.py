@@ -8,10 +8,20 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import optuna
-from optuna.pruners import BasePruner, HyperbandPruner, NopPruner
+from optuna.pruners import (
+    BasePruner,
+    HyperbandPruner,
+    MedianPruner,
+    NopPruner,
+    PatientPruner,
+    PercentilePruner,
+    ThresholdPruner,
+)
 from optuna.trial import FrozenTrial
 
 from lyapopt.errors import UserError
+
+_COMPARE_WITH_FINISHED = (MedianPruner, NopPruner, PercentilePruner, ThresholdPruner)
 
 
 @dataclass(frozen=True)
@@ -103,6 +113,32 @@ def reads_initial_loss(pruner: BasePruner | None) -> bool:
             return True
         pruner = getattr(pruner, "wrapped", None) or getattr(pruner, "_wrapped_pruner", None)
     return False
+
+
+def needs_whole_groups(pruner: BasePruner) -> bool:
+    """Whether trials of an interrupted group are to be repeated although they had ended.
+
+    A median pruner compares a trial with trials of earlier groups, so that one trial of a group can
+    be repeated without the others. Successive halving and Hyperband note the rungs of every trial
+    as they are reached, in this group too: to repeat one trial as it was, all must run again. Of a
+    pruner that is not known the same is assumed.
+
+    Args:
+        pruner: Any Optuna pruner.
+
+    Example:
+        >>> import optuna
+        >>> needs_whole_groups(optuna.pruners.MedianPruner())
+        False
+        >>> needs_whole_groups(optuna.pruners.PatientPruner(optuna.pruners.HyperbandPruner(), 1))
+        True
+    """
+    if isinstance(pruner, DecidingPruner):
+        return needs_whole_groups(pruner.wrapped)
+    if type(pruner) is PatientPruner:
+        inner: BasePruner | None = getattr(pruner, "_wrapped_pruner", None)
+        return inner is not None and needs_whole_groups(inner)
+    return type(pruner) not in _COMPARE_WITH_FINISHED
 
 
 def _refuse_hyperband(name: str, wrapped: BasePruner | None) -> None:

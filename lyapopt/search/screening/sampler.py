@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import threading
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -16,19 +15,16 @@ from optuna.trial import FrozenTrial, TrialState
 from lyapopt.dynamics.randomness import derive_seed
 from lyapopt.errors import UserError
 from lyapopt.probe import Probe
-from lyapopt.search import attributes
 from lyapopt.search._optuna import draw_relative, identifier, logical_number, set_attribute
-from lyapopt.search.building import Build
-from lyapopt.search.probing_samplers import without_probes
-from lyapopt.search.screening.forecasts import Forecasts
-from lyapopt.search.screening.records import SCREENING, ScreenedCandidate, ScreeningRecord
-from lyapopt.search.screening.rules import Rule, paper_rule
+from lyapopt.search.probing.building import Build
+from lyapopt.search.probing.probes import Probed, ProbedStart, SteeringFailedError, probe_all
+from lyapopt.search.probing.records import SCREENING, ScreenedCandidate, ScreeningRecord
+from lyapopt.search.probing.samplers import ProbingSampler, charge_probes
+from lyapopt.search.screening.rules import Forecasts, Rule, paper_rule
 from lyapopt.search.space import Entry, SearchSpace, as_space
-from lyapopt.search.steering.probing import Probed, ProbedStart, probe_all
-from lyapopt.search.steering.search import SteeringFailedError
 
 
-class ScreeningSampler(BaseSampler):
+class ScreeningSampler(ProbingSampler):
     """Draws many candidates from a base sampler, probes them in one batch, and keeps one.
 
     Each probe costs `(neighbours + 1) * horizon` gradient evaluations; they are counted in the
@@ -84,7 +80,7 @@ class ScreeningSampler(BaseSampler):
             raise UserError(
                 f"ScreeningSampler: rule must be 'forecast', 'paper' or a function, not {rule!r}"
             )
-        self._base = without_probes("ScreeningSampler", base or TPESampler())
+        super().__init__(base or TPESampler())
         self._build = build
         self._probe = probe or Probe()
         self._candidates = candidates
@@ -94,21 +90,11 @@ class ScreeningSampler(BaseSampler):
         self._common = IntersectionSearchSpace()
         self._forecasts = Forecasts()
         self._starts: dict[tuple[str, int], ProbedStart] = {}
-        self._lock = threading.Lock()
-
-    @property
-    def base(self) -> BaseSampler:
-        """The sampler that candidates are drawn from."""
-        return self._base
 
     @property
     def screened_seeds(self) -> frozenset[str]:
         """Seed parameters that this sampler draws itself, in order to screen them."""
         return frozenset(self._space.seeds if self._space is not None else ())
-
-    def reseed_rng(self) -> None:
-        """Reseed the base sampler."""
-        self._base.reseed_rng()
 
     def infer_relative_search_space(
         self, study: optuna.Study, trial: FrozenTrial
@@ -159,20 +145,6 @@ class ScreeningSampler(BaseSampler):
         self._keep(study, trial, measured, probed, chosen)
         return drawn[chosen]
 
-    def sample_independent(
-        self,
-        study: optuna.Study,
-        trial: FrozenTrial,
-        param_name: str,
-        param_distribution: BaseDistribution,
-    ) -> Any:
-        """What the base sampler draws."""
-        return self._base.sample_independent(study, trial, param_name, param_distribution)
-
-    def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
-        """Let the base sampler prepare."""
-        self._base.before_trial(study, trial)
-
     def after_trial(
         self,
         study: optuna.Study,
@@ -184,9 +156,9 @@ class ScreeningSampler(BaseSampler):
         with self._lock:
             self._starts.pop(identifier(study, trial), None)
         record = ScreeningRecord.of_trial(trial)
-        if record is not None and attributes.COST not in trial.user_attrs:
-            set_attribute(study, trial, attributes.COST, float(record.gradient_evaluations))
-        self._base.after_trial(study, trial, state, values)
+        if record is not None:
+            charge_probes(study, trial, record.gradient_evaluations)
+        super().after_trial(study, trial, state, values)
 
     def start_of(self, trial: optuna.Trial) -> ProbedStart | None:
         """The kept candidate's first steps, of a running trial of this process."""
@@ -267,14 +239,8 @@ class ScreeningSampler(BaseSampler):
             with self._lock:
                 self._starts[identifier(study, trial)] = start
 
-    def __getstate__(self) -> dict[str, Any]:
-        state = self.__dict__.copy()
-        del state["_lock"]
-        return state | {"_starts": {}, "_forecasts": Forecasts()}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._lock = threading.Lock()
+    def _state_in_another_process(self) -> dict[str, Any]:
+        return {"_starts": {}, "_forecasts": Forecasts()}
 
 
 def _reason(probed: Probed) -> str:

@@ -1,10 +1,10 @@
 """Steering: choosing a rate so that the exponent meets a target."""
 
-from lyapopt.search.steering.now import Steering, steer
-from lyapopt.search.steering.probing import ProbedStart
-from lyapopt.search.steering.records import STEERING, SteeringRecord
-from lyapopt.search.steering.sampler import EdgeOfChaosSampler, find_steering
-from lyapopt.search.steering.search import Steered, SteeringFailedError
+from lyapopt.search.probing.probes import ProbedStart, SteeringFailedError
+from lyapopt.search.probing.records import STEERING, SteeringRecord
+from lyapopt.search.steering.one_network import Steering, steer
+from lyapopt.search.steering.sampler import EdgeOfChaosSampler
+from lyapopt.search.steering.search import Steered
 
 __all__ = [
     "STEERING",
@@ -14,6 +14,5 @@ __all__ = [
     "Steering",
     "SteeringFailedError",
     "SteeringRecord",
-    "find_steering",
     "steer",
 ]

@@ -77,7 +77,7 @@ def _settled_growth(measurement: Measurement, settle: float) -> NDArray[np.float
     return growth
 
 
-def is_wild(measurement: Measurement) -> bool:
+def has_blown_up(measurement: Measurement) -> bool:
     """Whether the loss blew up during the probe: too hot, even if it then stands still."""
     losses = np.abs(measurement.losses)
     return bool(not np.isfinite(losses).all() or losses.max() > _BLOW_UP * losses[0])

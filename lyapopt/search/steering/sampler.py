@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import threading
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
@@ -15,7 +14,6 @@ from optuna.trial import FrozenTrial, TrialState
 
 from lyapopt.errors import UserError
 from lyapopt.probe import Probe
-from lyapopt.search import attributes
 from lyapopt.search._optuna import (
     contains,
     frozen_in_memory,
@@ -23,21 +21,20 @@ from lyapopt.search._optuna import (
     logical_number,
     set_attribute,
 )
-from lyapopt.search.building import Build
-from lyapopt.search.probing_samplers import without_probes
+from lyapopt.search.probing.building import Build
+from lyapopt.search.probing.probes import ProbedStart
+from lyapopt.search.probing.records import STEERING, SteeringRecord
+from lyapopt.search.probing.samplers import ProbingSampler, charge_probes
 from lyapopt.search.space import Entry, SearchSpace
-from lyapopt.search.steering.axis import Axis
-from lyapopt.search.steering.declared import declared_space, is_numeric, key_of
-from lyapopt.search.steering.probing import ProbedStart
-from lyapopt.search.steering.records import STEERING, SteeringRecord
-from lyapopt.search.steering.reuse import FormerEdges, line_name
+from lyapopt.search.steering.edge_cache import CachedEdges, line_key, params_key
 from lyapopt.search.steering.search import Request, SearchSettings, Steered, steer_lines
+from lyapopt.search.steering.search_line import Axis, is_numeric
 from lyapopt.search.steering.target import History
 
 _Key = tuple[str, int]
 
 
-class EdgeOfChaosSampler(BaseSampler):
+class EdgeOfChaosSampler(ProbingSampler):
     """Steers one parameter, mostly the learning rate, to a target exponent; a base sampler does
     the rest.
 
@@ -62,14 +59,14 @@ class EdgeOfChaosSampler(BaseSampler):
         target: Exponent to be met, nats per step; `adaptive` starts from the values that were
             measured to be good, and moves to those of the best finished trials.
         search_space: The declared space, if there is one.
-        rates_at_once: Rates of a line that are probed together; 1 is plain bisection, which needs
-            the fewest gradients, more make wider and fewer stacks.
+        rates_at_once: Rates of one search line that are probed together; 1 is plain bisection,
+            which needs the fewest gradients, more make wider and fewer stacks.
         rounds: Rounds of probes at most. The search ends when the edge is known to a quarter of a
             decade.
-        reuse: Use edges again: of trials that differ in their seeds alone (`SeedParameter`s of
+        reuse: Cache edges: of trials that differ in their seeds alone (`SeedParameter`s of
             `search_space`) the first is steered, and the rates of the others are drawn around its
             rate, without probes, with this standard deviation in decades; other trials are
-            searched near the edges that are known. `None` steers every trial by its own probes.
+            searched near the cached edges. `None` steers every trial by its own probes.
             It pays where many trials are trained a little and ranked; where every trial is trained
             to its end, the benchmark sees no difference.
         seed: Seed of the study, as its objective has it; networks and targets follow from it and
@@ -111,7 +108,7 @@ class EdgeOfChaosSampler(BaseSampler):
                 "EdgeOfChaosSampler: target must be 'adaptive' or a positive number, not "
                 f"{target!r}"
             )
-        self._base = without_probes("EdgeOfChaosSampler", base or TPESampler())
+        super().__init__(base or TPESampler())
         self._space = declared_space(search_space, steer)
         self._settings = SearchSettings(
             build=build,
@@ -128,13 +125,7 @@ class EdgeOfChaosSampler(BaseSampler):
         self._known: dict[_Key, frozenset[str]] = {}
         self._said: set[str] = set()
         self._history = History()
-        self._edges = FormerEdges()
-        self._lock = threading.Lock()
-
-    @property
-    def base(self) -> BaseSampler:
-        """The sampler that proposes everything else."""
-        return self._base
+        self._edges = CachedEdges()
 
     @property
     def steer(self) -> str:
@@ -147,10 +138,6 @@ class EdgeOfChaosSampler(BaseSampler):
         return self._settings.probe
 
     # What Optuna calls
-
-    def reseed_rng(self) -> None:
-        """Reseed the base sampler; what steering draws follows from seed and trial number."""
-        self._base.reseed_rng()
 
     def infer_relative_search_space(
         self, study: optuna.Study, trial: FrozenTrial
@@ -193,15 +180,11 @@ class EdgeOfChaosSampler(BaseSampler):
             drawn = self._drawn.get(identifier(study, trial), {})
             if param_name in drawn and contains(param_distribution, drawn[param_name]):
                 return drawn[param_name]
-            return self._base.sample_independent(study, trial, param_name, param_distribution)
+            return super().sample_independent(study, trial, param_name, param_distribution)
         if not is_numeric(param_distribution):
             self._say(f"{self.steer!r} is categorical and cannot be steered", trial)
-            return self._base.sample_independent(study, trial, param_name, param_distribution)
+            return super().sample_independent(study, trial, param_name, param_distribution)
         return self._steered_value(study, trial, param_distribution)
-
-    def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
-        """Let the base sampler prepare."""
-        self._base.before_trial(study, trial)
 
     def after_trial(
         self,
@@ -217,9 +200,7 @@ class EdgeOfChaosSampler(BaseSampler):
             known = self._known.pop(key, None)
             self._drawn.pop(key, None)
         if steered is not None and steered.record is not None:
-            if attributes.COST not in trial.user_attrs:
-                cost = float(steered.record.gradient_evaluations)
-                set_attribute(study, trial, attributes.COST, cost)
+            charge_probes(study, trial, steered.record.gradient_evaluations)
             late = sorted(set(trial.params) - {self.steer} - (known or frozenset()))
             if late:
                 self._warn_once(
@@ -232,7 +213,7 @@ class EdgeOfChaosSampler(BaseSampler):
             and state in (TrialState.COMPLETE, TrialState.PRUNED)
         ):
             self._say(f"there is no parameter {self.steer!r} to steer", trial)
-        self._base.after_trial(study, trial, state, values)
+        super().after_trial(study, trial, state, values)
 
     # Steering
 
@@ -276,14 +257,14 @@ class EdgeOfChaosSampler(BaseSampler):
         found = steer_lines(
             self._settings,
             [
-                Request(dict(params), number, axis, self._line_of(params))
+                Request(dict(params), number, axis, self._line_key(params))
                 for params, number in zip(list_of_params, numbers, strict=True)
             ],
             history,
             self._former(trials[0].study) if trials else [],
         )
         keys: list[_Key | str] = [identifier(trial.study, trial) for trial in trials or ()]
-        keys = keys or [key_of(params) for params in list_of_params]
+        keys = keys or [params_key(params) for params in list_of_params]
         with self._lock:
             self._answers.update(zip(keys, found, strict=True))
         return [steered.value for steered in found]
@@ -307,7 +288,7 @@ class EdgeOfChaosSampler(BaseSampler):
         steered = self._answer(key, params)
         if steered is None:
             number, axis = logical_number(trial), Axis(distribution)
-            request = Request(params, number, axis, self._line_of(params))
+            request = Request(params, number, axis, self._line_key(params))
             ranked, former = self._history.ranked(study), self._former(study)
             [steered] = steer_lines(self._settings, [request], ranked, former)
         with self._lock:
@@ -320,17 +301,17 @@ class EdgeOfChaosSampler(BaseSampler):
         return steered.value
 
     def _former(self, study: optuna.Study) -> list[SteeringRecord]:
-        """Edges of former trials, if they are to be used again."""
+        """Records of former trials, if their edges are cached."""
         return [] if self._settings.reuse is None else self._edges.of(study)
 
-    def _line_of(self, params: Mapping[str, Any]) -> str:
+    def _line_key(self, params: Mapping[str, Any]) -> str:
         if self._settings.reuse is None:
             return ""
-        return line_name(params, () if self._space is None else self._space.seeds)
+        return line_key(params, () if self._space is None else self._space.seeds)
 
     def _answer(self, key: _Key, params: Mapping[str, Any]) -> Steered | None:
         with self._lock:
-            return self._answers.get(key) or self._answers.pop(key_of(params), None)
+            return self._answers.get(key) or self._answers.pop(params_key(params), None)
 
     def _params_of(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, Any]:
         """What the trial will be built from, as far as it is known.
@@ -378,26 +359,32 @@ class EdgeOfChaosSampler(BaseSampler):
             self._said.add(kind)
         warnings.warn(f"EdgeOfChaosSampler: {text}", UserWarning, stacklevel=3)
 
-    def __getstate__(self) -> dict[str, Any]:
-        state = self.__dict__.copy()
-        del state["_lock"]
-        return state | {"_answers": {}, "_drawn": {}, "_known": {}, **_unread()}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._lock = threading.Lock()
+    def _state_in_another_process(self) -> dict[str, Any]:
+        per_trial: dict[str, Any] = {"_answers": {}, "_drawn": {}, "_known": {}}
+        return per_trial | {"_history": History(), "_edges": CachedEdges()}
 
 
-def _unread() -> dict[str, Any]:
-    """What a copy of a sampler in another process reads anew."""
-    return {"_history": History(), "_edges": FormerEdges()}
+def declared_space(
+    space: SearchSpace | Mapping[str, Entry] | None, steer: str
+) -> SearchSpace | None:
+    """A declared search space in which `steer` can be steered.
 
-
-def find_steering(sampler: BaseSampler) -> EdgeOfChaosSampler | None:
-    """The steering sampler among a sampler and those that it wraps."""
-    while not isinstance(sampler, EdgeOfChaosSampler):
-        inner = getattr(sampler, "base", None)
-        if not isinstance(inner, BaseSampler):
-            return None
-        sampler = inner
-    return sampler
+    Raises:
+        UserError: If it has no such parameter, or that is not a numeric range.
+    """
+    if space is None:
+        return None
+    declared = space if isinstance(space, SearchSpace) else SearchSpace(space)
+    distribution = declared.distributions.get(steer)
+    if distribution is None:
+        names = ", ".join(declared.distributions) or "nothing"
+        raise UserError(
+            f"EdgeOfChaosSampler: the search space has no parameter {steer!r} to steer; it has "
+            f"{names}"
+        )
+    if not is_numeric(distribution) or steer in declared.seeds:
+        raise UserError(
+            f"EdgeOfChaosSampler: {steer!r} is not a numeric range and cannot be steered; it is "
+            f"{declared.entries[steer]!r}"
+        )
+    return declared

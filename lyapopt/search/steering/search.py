@@ -10,20 +10,15 @@ from typing import Any
 from lyapopt.dynamics.randomness import generator
 from lyapopt.errors import UserError
 from lyapopt.probe import Probe
-from lyapopt.search.building import Build
-from lyapopt.search.steering.axis import Axis
-from lyapopt.search.steering.growth import is_wild, settled_exponent
-from lyapopt.search.steering.line import Line, Point
-from lyapopt.search.steering.probing import Probed, ProbedStart, probe_all
-from lyapopt.search.steering.records import SteeringRecord
-from lyapopt.search.steering.reuse import crossings, drawn_record, is_an_edge, window
+from lyapopt.search.probing.building import Build
+from lyapopt.search.probing.probes import Probed, ProbedStart, SteeringFailedError, probe_all
+from lyapopt.search.probing.records import SteeringRecord
+from lyapopt.search.steering.edge_cache import crossings, drawn_record, was_searched, window
+from lyapopt.search.steering.growth import has_blown_up, settled_exponent
+from lyapopt.search.steering.search_line import Axis, Point, SearchLine
 from lyapopt.search.steering.target import adaptive_target
 
 _ENOUGH_EDGES = 5  # former trials, before their edges are a guess
-
-
-class SteeringFailedError(RuntimeError):
-    """A configuration that could not be probed: its build function or its first steps raised."""
 
 
 @dataclass(frozen=True)
@@ -80,13 +75,13 @@ class Request:
         params: Of the trial.
         number: Its logical number.
         axis: Of the steered parameter.
-        line: What it has in common with lines that differ in their seeds alone.
+        line_key: What it has in common with search lines that differ in their seeds alone.
     """
 
     params: Mapping[str, Any]
     number: int
     axis: Axis
-    line: str = ""
+    line_key: str = ""
 
 
 @dataclass(frozen=True)
@@ -109,9 +104,9 @@ class Steered:
 @dataclass
 class _Search:
     request: Request
-    line: Line
+    line: SearchLine
     rounds: int
-    kind: str = ""
+    optimizer: str = ""
     starts: dict[float, ProbedStart] = field(default_factory=dict)
     gradient_evaluations: float = 0.0
     examples: int = 0
@@ -148,17 +143,17 @@ def steer_lines(
     if settings.reuse is None:
         edge = _usual_edge(history)
         return _search_all(settings, [_begin(r, edge, settings) for r in requests], history)
-    firsts = {request.line: place for place, request in reversed([*enumerate(requests)])}
+    firsts = {request.line_key: place for place, request in reversed([*enumerate(requests)])}
     edges, found = list(former), dict[int, Steered]()
     for places in (firsts.values(), range(len(requests))):
         waiting = sorted(set(places) - set(found))
-        drawn = [place for place in waiting if crossings(edges, requests[place].line)]
+        drawn = [place for place in waiting if crossings(edges, requests[place].line_key)]
         found.update((place, _draw(requests[place], edges, settings)) for place in drawn)
         searched = [place for place in waiting if place not in found]
         searches = [_begin_near(requests[place], edges, settings) for place in searched]
         results = _search_all(settings, searches, history)
         found.update(zip(searched, results, strict=True))
-        edges += [one.record for one in results if one.record and is_an_edge(one.record)]
+        edges += [one.record for one in results if one.record and was_searched(one.record)]
     return [found[place] for place in range(len(requests))]
 
 
@@ -186,7 +181,7 @@ def _usual_edge(history: Sequence[SteeringRecord]) -> float | None:
 
 def _begin(request: Request, edge: float | None, settings: SearchSettings) -> _Search:
     guess = None if edge is None else request.axis.coordinate(edge)
-    return _Search(request, Line(request.axis, math.nan, guess), settings.rounds)
+    return _Search(request, SearchLine(request.axis, math.nan, guess), settings.rounds)
 
 
 def _begin_near(
@@ -195,14 +190,14 @@ def _begin_near(
     """A search near the edges of other lines, if there are any."""
     if not former:
         return _begin(request, None, settings)
-    line = Line(request.axis, math.nan, window=window(former, request.line, request.axis))
+    line = SearchLine(request.axis, math.nan, window=window(former, request.line_key, request.axis))
     return _Search(request, line, max(1, settings.rounds - 1))
 
 
 def _draw(request: Request, former: Sequence[SteeringRecord], settings: SearchSettings) -> Steered:
     """A rate around the edges of lines that are alike."""
     assert settings.reuse is not None
-    known = crossings(former, request.line)
+    known = crossings(former, request.line_key)
     record = drawn_record(known, request.axis, settings.reuse, settings.seed, request.number)
     return Steered(record.value, record)
 
@@ -218,18 +213,18 @@ def _take(
         search.error = _failure(probed.error, probed.where, settings, search.request, value)
         return
     assert probed.measurement is not None
-    if not search.kind:
-        search.kind = probed.optimizer
+    if not search.optimizer:
+        search.optimizer = probed.optimizer
         number = search.request.number
         search.line.target = settings.target or adaptive_target(
-            history, search.kind, settings.seed, number
+            history, search.optimizer, settings.seed, number
         )
     measurement = probed.measurement
     search.gradient_evaluations += measurement.gradient_evaluations
     search.examples += measurement.examples
     coordinate = search.request.axis.coordinate(value)
     exponent = settled_exponent(measurement)
-    point = Point(value, coordinate, exponent, measurement.verdict, is_wild(measurement))
+    point = Point(value, coordinate, exponent, measurement.verdict, has_blown_up(measurement))
     search.line.add([point])
     if probed.start is not None:
         search.starts[value] = probed.start
@@ -238,7 +233,7 @@ def _take(
             del search.starts[known]
 
 
-def _may_win(line: Line, value: float) -> bool:
+def _may_win(line: SearchLine, value: float) -> bool:
     low, high = line.bracket()
     return low <= line.axis.coordinate(value) <= high
 
@@ -262,11 +257,11 @@ def _result(search: _Search, settings: SearchSettings) -> Steered:
         target=line.target,
         status=status,
         edge=None if edge is None else float(line.axis.value(edge)),
-        optimizer=search.kind,
+        optimizer=search.optimizer,
         gradient_evaluations=search.gradient_evaluations,
         examples=search.examples,
         probes=tuple((float(p.value), p.exponent, str(p.verdict)) for p in line.points),
-        line=request.line,
+        line=request.line_key,
     )
     return Steered(value, record, search.starts.get(value), search.error)
 

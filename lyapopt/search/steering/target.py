@@ -18,10 +18,10 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from lyapopt.dynamics.randomness import generator
-from lyapopt.search.steering.records import SteeringRecord
+from lyapopt.search.probing.records import SteeringRecord
 
 PRIORS: Final = {"SGD": 0.003, "momentum": 0.003, "Adam": 0.03, "AdamW": 0.03, "RMSprop": 0.015}
-"""Nats per step at horizons of 10 to 20, by kind of optimiser: measured on small networks."""
+"""Nats per step at horizons of 10 to 20, by name of the optimiser: measured on small networks."""
 
 _OTHER = 0.005
 _PRIOR_WEIGHT = 2.0  # trials that the prior counts as
@@ -32,42 +32,29 @@ _LOWEST, _HIGHEST = 3e-4, 0.3
 _Entry = tuple[SteeringRecord, tuple[float, ...]] | None
 
 
-def optimizer_kind(optimizer: torch.optim.Optimizer) -> str:
-    """The optimiser's class; SGD with momentum is a kind of its own.
-
-    Example:
-        >>> weight = torch.zeros(1, requires_grad=True)
-        >>> optimizer_kind(torch.optim.SGD([weight], lr=0.1, momentum=0.9))
-        'momentum'
-    """
-    if any(group.get("momentum", 0) for group in optimizer.param_groups):
-        return "momentum"
-    return type(optimizer).__name__
-
-
-def adaptive_target(history: Sequence[SteeringRecord], kind: str, *key: int) -> float:
+def adaptive_target(history: Sequence[SteeringRecord], optimizer: str, *key: int) -> float:
     """The target of the next trial, nats per step.
 
     Args:
         history: Records of finished trials, best first.
-        kind: Of optimiser.
+        optimizer: Name of the optimiser (see `optimizer_name`).
         key: What the random factor follows from: seed and trial number.
 
     Example:
         >>> round(adaptive_target([], "SGD", 0, 0) / PRIORS["SGD"], 1) > 0
         True
     """
-    centre = target_centre(history, kind)
+    centre = target_centre(history, optimizer)
     noise = float(torch.randn((), generator=generator(*key, "target"), dtype=torch.float64))
     return min(max(centre * math.exp(_SPREAD * noise), _LOWEST), _HIGHEST)
 
 
-def target_centre(history: Sequence[SteeringRecord], kind: str) -> float:
+def target_centre(history: Sequence[SteeringRecord], optimizer: str) -> float:
     """Where targets have moved to, nats per step."""
-    alike = [record for record in history if _counts(record, kind)]
+    alike = [record for record in history if _counts(record, optimizer)]
     elite = alike[: math.ceil(_ELITE * len(alike))]
     logs = [math.log(_met(record)) for record in elite]
-    prior = math.log(PRIORS.get(kind, _OTHER))
+    prior = math.log(PRIORS.get(optimizer, _OTHER))
     return math.exp((_PRIOR_WEIGHT * prior + sum(logs)) / (_PRIOR_WEIGHT + len(logs)))
 
 
@@ -105,8 +92,8 @@ def _entry(trial: FrozenTrial) -> _Entry:
     return record, tuple(values)
 
 
-def _counts(record: SteeringRecord, kind: str) -> bool:
-    return record.optimizer == kind and record.status == "crossed"
+def _counts(record: SteeringRecord, optimizer: str) -> bool:
+    return record.optimizer == optimizer and record.status == "crossed"
 
 
 def _met(record: SteeringRecord) -> float:

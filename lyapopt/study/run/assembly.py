@@ -20,10 +20,10 @@ from lyapopt.dynamics.randomness import derive_seed
 from lyapopt.errors import UserError
 from lyapopt.probe import Probe
 from lyapopt.search import Objective, SearchSpace, SeededSampler
-from lyapopt.search.building import Build, seeded
 from lyapopt.search.candidate import describe, place_of
-from lyapopt.search.casting import cast_training
 from lyapopt.search.function_objective import FunctionObjective
+from lyapopt.search.precision import cast_training
+from lyapopt.search.probing.building import Build, seeded
 from lyapopt.space import ConstantParameter
 from lyapopt.store import TrajectoryStore
 from lyapopt.study.file import BuiltinTask, CustomTask, StudyFile

@@ -12,7 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 from lyapopt.errors import StudyStoppedError
 from lyapopt.search import Candidate, Outcome, attributes
 from lyapopt.search._optuna import frozen
-from lyapopt.search.pruners.repetition import needs_whole_groups
+from lyapopt.search.pruners.decision import needs_whole_groups
 from lyapopt.store import StoreError
 from lyapopt.store.retry import as_store_error
 from lyapopt.study.run import assembly

@@ -54,8 +54,8 @@ from lyapopt.search._optuna import (
     take_waiting,
     worker_of,
 )
-from lyapopt.search.pruners.repetition import needs_whole_groups
-from lyapopt.search.seeding import SeededSampler
+from lyapopt.search.pruners.decision import needs_whole_groups
+from lyapopt.search.samplers.seeded import SeededSampler
 from lyapopt.store import TrajectoryStore
 from lyapopt.store.mutex import Mutex
 from lyapopt.store.retry import RetryPolicy

@@ -18,7 +18,7 @@ from lyapopt.errors import UserError
 from lyapopt.search import Objective, SearchSpace
 from lyapopt.search._optuna import OrderedStudy, close_storage, every_trial, study_is_there
 from lyapopt.search.function_objective import FunctionObjective
-from lyapopt.search.promotion import GivenSampler
+from lyapopt.search.samplers.given import GivenSampler
 from lyapopt.store import TrajectoryStore
 from lyapopt.store.errors import masked
 from lyapopt.store.mutex import Mutex

@@ -22,7 +22,7 @@ from lyapopt.search._optuna import (
     logical_number,
     set_study_attribute,
 )
-from lyapopt.search.promotion import GivenSampler
+from lyapopt.search.samplers.given import GivenSampler
 from lyapopt.study.file import StudyFile
 from lyapopt.study.run.events import StudyListener
 from lyapopt.study.run.ledger import Ledger

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Protocol, runtime_checkable
 
 import optuna
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
 from lyapopt.dynamics.randomness import derive_seed
 from lyapopt.search._optuna import logical_number, reseed
+from lyapopt.search.samplers.wrapping import WrappingSampler
 from lyapopt.space import SeedParameter
 
 
-class SeededSampler(BaseSampler):
+@runtime_checkable
+class ScreensSeeds(Protocol):
+    """A sampler that draws some seed parameters itself."""
+
+    @property
+    def screened_seeds(self) -> frozenset[str]:
+        """Their names."""
+
+
+class SeededSampler(WrappingSampler):
     """Wraps any sampler: reseeds it for every trial, and draws seed parameters itself.
 
     A study that is resumed makes its sampler anew, and `TPESampler(seed=0)` would then repeat its
@@ -39,14 +49,9 @@ class SeededSampler(BaseSampler):
         seed: int,
         seeds: Mapping[str, SeedParameter] | None = None,
     ) -> None:
-        self._base = base
+        super().__init__(base)
         self._seed = seed
         self._seeds = dict(seeds or {})
-
-    @property
-    def base(self) -> BaseSampler:
-        """The wrapped sampler."""
-        return self._base
 
     def reseed_rng(self) -> None:
         """Do nothing: every trial is reseeded anyway, from its number."""
@@ -56,17 +61,8 @@ class SeededSampler(BaseSampler):
     ) -> dict[str, BaseDistribution]:
         """The wrapped sampler's space without the seeds, unless it screens them."""
         space = self._base.infer_relative_search_space(study, trial)
-        kept: frozenset[str] = getattr(self._base, "screened_seeds", frozenset())
+        kept = self._base.screened_seeds if isinstance(self._base, ScreensSeeds) else frozenset()
         return {n: d for n, d in space.items() if n not in self._seeds or n in kept}
-
-    def sample_relative(
-        self,
-        study: optuna.Study,
-        trial: FrozenTrial,
-        search_space: dict[str, BaseDistribution],
-    ) -> dict[str, Any]:
-        """What the wrapped sampler draws."""
-        return self._base.sample_relative(study, trial, search_space)
 
     def sample_independent(
         self,
@@ -86,13 +82,3 @@ class SeededSampler(BaseSampler):
         """Reseed the wrapped sampler, then let it prepare."""
         reseed(self._base, derive_seed(self._seed, logical_number(trial), "sampler"))
         self._base.before_trial(study, trial)
-
-    def after_trial(
-        self,
-        study: optuna.Study,
-        trial: FrozenTrial,
-        state: TrialState,
-        values: Sequence[float] | None,
-    ) -> None:
-        """Let the wrapped sampler see the result."""
-        self._base.after_trial(study, trial, state, values)

@@ -15,14 +15,13 @@ import optuna
 import torch
 
 from lyapopt.dynamics.randomness import generator
-from lyapopt.search.steering.axis import Axis
-from lyapopt.search.steering.declared import key_of
-from lyapopt.search.steering.records import DRAWN, SteeringRecord
+from lyapopt.search.probing.records import DRAWN, SteeringRecord
+from lyapopt.search.steering.search_line import Axis
 
 _WINDOW = 2.0  # decades on either side of former edges
 
 
-class FormerEdges:
+class CachedEdges:
     """Records of the steered trials of studies, whatever became of them, in their order.
 
     A record does not change once it is written, so that each is read once.
@@ -39,15 +38,20 @@ class FormerEdges:
                 record = SteeringRecord.of_trial(trial)
                 if record is not None:
                     known[trial.number] = record
-        return [known[number] for number in sorted(known) if is_an_edge(known[number])]
+        return [known[number] for number in sorted(known) if was_searched(known[number])]
 
 
-def is_an_edge(record: SteeringRecord) -> bool:
+def was_searched(record: SteeringRecord) -> bool:
     """Whether a rate was found by probes and tells other lines where to look."""
     return record.status not in ("dead", DRAWN)
 
 
-def line_name(params: Mapping[str, Any], seeds: Iterable[str]) -> str:
+def params_key(params: Mapping[str, Any]) -> str:
+    """Parameters as a key of the answers that are waiting for a trial to ask."""
+    return repr(sorted((name, repr(value)) for name, value in params.items()))
+
+
+def line_key(params: Mapping[str, Any], seeds: Iterable[str]) -> str:
     """What lines that differ in their seeds alone have in common.
 
     Args:
@@ -55,13 +59,13 @@ def line_name(params: Mapping[str, Any], seeds: Iterable[str]) -> str:
         seeds: Names of those among them that are seeds.
 
     Example:
-        >>> one = line_name({"init_seed": 3, "activation": "relu"}, ["init_seed"])
-        >>> one == line_name({"init_seed": 4, "activation": "relu"}, ["init_seed"])
+        >>> one = line_key({"init_seed": 3, "activation": "relu"}, ["init_seed"])
+        >>> one == line_key({"init_seed": 4, "activation": "relu"}, ["init_seed"])
         True
-        >>> one == line_name({"init_seed": 3, "activation": "tanh"}, ["init_seed"])
+        >>> one == line_key({"init_seed": 3, "activation": "tanh"}, ["init_seed"])
         False
     """
-    return key_of({name: params[name] for name in set(params) - set(seeds)})
+    return params_key({name: params[name] for name in set(params) - set(seeds)})
 
 
 def crossings(records: Sequence[SteeringRecord], line: str) -> list[SteeringRecord]:

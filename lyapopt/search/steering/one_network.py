@@ -12,12 +12,10 @@ from optuna.distributions import FloatDistribution
 
 from lyapopt.errors import UserError
 from lyapopt.probe import Measurement, Probe, Verdict
-from lyapopt.search.building import Build
-from lyapopt.search.steering.axis import Axis
-from lyapopt.search.steering.growth import is_wild, settled_exponent, settled_interval
-from lyapopt.search.steering.line import Line, Point, Status
-from lyapopt.search.steering.probing import Probed, probe_all
-from lyapopt.search.steering.search import SteeringFailedError
+from lyapopt.search.probing.building import Build
+from lyapopt.search.probing.probes import Probed, SteeringFailedError, probe_all
+from lyapopt.search.steering.growth import has_blown_up, settled_exponent, settled_interval
+from lyapopt.search.steering.search_line import Axis, Point, SearchLine, Status
 from lyapopt.search.steering.target import PRIORS
 
 if TYPE_CHECKING:
@@ -130,7 +128,7 @@ def steer(
         raise UserError(f"steer: rates must be at least 3, not {rates!r}")
     probe = probe or Probe(horizon=20, neighbours=4)
     axis = Axis(FloatDistribution(low, high, log=True))
-    line = Line(axis, math.nan)
+    line = SearchLine(axis, math.nan)
     measured: dict[float, Measurement] = {}
     wanted = [axis.value(x) for x in np.linspace(axis.low, axis.high, rates)]
     for _ in range(2):
@@ -143,7 +141,7 @@ def steer(
                 line.target = target or PRIORS.get(one.optimizer, _OTHER_TARGET)
             m = measured[value] = one.measurement
             x = axis.coordinate(value)
-            line.add([Point(value, x, settled_exponent(m), m.verdict, is_wild(m))])
+            line.add([Point(value, x, settled_exponent(m), m.verdict, has_blown_up(m))])
         if not line.points:
             raise _failure(probed[0], sorted({**(params or {}), name: None})) from probed[0].error
         if not any(math.isfinite(m.losses[0]) for m in measured.values()):
@@ -183,7 +181,7 @@ def _check_that_the_rate_is_read(
         )
 
 
-def _curve(line: Line, measured: Mapping[float, Measurement]) -> pd.DataFrame:
+def _curve(line: SearchLine, measured: Mapping[float, Measurement]) -> pd.DataFrame:
     import pandas as pd
 
     rows = []

@@ -13,9 +13,8 @@ import numpy as np
 
 from lyapopt.probe import Measurement, Probe
 from lyapopt.search.candidate import Candidate
-from lyapopt.search.recording import Recorder
-from lyapopt.search.screening.records import ScreeningRecord
-from lyapopt.search.steering.records import SteeringRecord
+from lyapopt.search.probing.records import ScreeningRecord, SteeringRecord
+from lyapopt.search.trajectory_recorder import Recorder
 from lyapopt.settings import RecordSettings
 from lyapopt.store import DecisionRecord, ExponentRecord, RunRecord, TrajectoryRecord
 

@@ -11,10 +11,13 @@ from torch import Tensor
 
 from lyapopt.dynamics import AnyTrainingMap, Training, stack
 from lyapopt.probe import Measurement, Probe
-from lyapopt.search.building import Build, build_training
-from lyapopt.search.steering.target import optimizer_kind
+from lyapopt.search.probing.building import Build, build_training
 
 _KEPT_BYTES = 256 * 2**20
+
+
+class SteeringFailedError(RuntimeError):
+    """A configuration that could not be probed: its build function or its first steps raised."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,7 @@ class Probed:
     Attributes:
         measurement: What was measured, or `None` if it raised.
         start: Its first steps, where they are small enough to be kept.
-        optimizer: Kind of its optimiser.
+        optimizer: Name of its optimiser (see `optimizer_name`).
         error: What it raised.
         where: `build` or `first steps`.
     """
@@ -133,7 +136,7 @@ def _measure_stack(probe: Probe, step: AnyTrainingMap) -> list[Probed]:
     measurements = probe.read(step, run)
     if not is_kept:
         return [
-            Probed(m, None, optimizer_kind(training.optimizer))
+            Probed(m, None, optimizer_name(training.optimizer))
             for m, training in zip(measurements, step.trainings, strict=True)
         ]
     weights = torch.stack([w for w, _ in seen], 1)
@@ -144,7 +147,20 @@ def _measure_stack(probe: Probe, step: AnyTrainingMap) -> list[Probed]:
             ProbedStart(
                 probe, z0[row, 0], run.exponent.final_state[row, 0], weights[row], losses[row], m
             ),
-            optimizer_kind(step.trainings[row].optimizer),
+            optimizer_name(step.trainings[row].optimizer),
         )
         for row, m in enumerate(measurements)
     ]
+
+
+def optimizer_name(optimizer: torch.optim.Optimizer) -> str:
+    """The name of the optimiser's class; `momentum` for SGD with momentum, whose targets differ.
+
+    Example:
+        >>> weight = torch.zeros(1, requires_grad=True)
+        >>> optimizer_name(torch.optim.SGD([weight], lr=0.1, momentum=0.9))
+        'momentum'
+    """
+    if any(group.get("momentum", 0) for group in optimizer.param_groups):
+        return "momentum"
+    return type(optimizer).__name__

@@ -1,0 +1,126 @@
+"""What is private in Optuna's samplers: generators, grids, densities."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.samplers import BaseSampler
+from optuna.samplers._lazy_random_state import LazyRandomState
+from optuna.trial import FrozenTrial, TrialState
+
+from lyapopt.search._optuna.history import every_trial, is_superseded
+
+
+def reseed(sampler: BaseSampler, seed: int) -> None:
+    """Set every generator inside a sampler, and inside the samplers that it holds.
+
+    `BaseSampler.reseed_rng` takes no seed, and a sampler that is made anew for a resumed study
+    would repeat its first draws; so the states are found by walking over the attributes.
+    """
+    for state in _random_states(sampler, set()):
+        state.rng.seed(seed % 2**32)
+
+
+def _random_states(holder: Any, seen: set[int]) -> Iterator[LazyRandomState]:
+    if id(holder) in seen:
+        return
+    seen.add(id(holder))
+    for value in list(getattr(holder, "__dict__", {}).values()):
+        if isinstance(value, LazyRandomState):
+            if id(value) not in seen:
+                seen.add(id(value))
+                yield value
+        elif isinstance(value, BaseSampler) or _is_part_of_sampler(value):
+            yield from _random_states(value, seen)
+
+
+def _is_part_of_sampler(value: Any) -> bool:
+    """Whether an attribute is one of Optuna's own helper objects, which may hold generators."""
+    return type(value).__module__.startswith("optuna.samplers")
+
+
+def contains(distribution: BaseDistribution, value: Any) -> bool:
+    """Whether a value is one of a distribution's."""
+    try:
+        return distribution._contains(distribution.to_internal_repr(value))
+    except (ValueError, TypeError):
+        return False
+
+
+def grid_place(sampler: BaseSampler, number: int) -> dict[str, Any]:
+    """System attributes that put a trial at its point of a grid, empty for other samplers.
+
+    `GridSampler` begins with the point of the trial's number; after an interruption that is no
+    longer the logical one.
+    """
+    if not isinstance(sampler, optuna.samplers.GridSampler) or number >= sampler._n_min_trials:
+        return {}
+    return {"grid_id": number, "search_space": sampler._search_space}
+
+
+def grid_points_left(sampler: BaseSampler, study: optuna.Study) -> int | None:
+    """Points that a `GridSampler` has not begun, or `None` for other samplers.
+
+    Asked for more than it has left, it repeats points that are running.
+    """
+    if not isinstance(sampler, optuna.samplers.GridSampler):
+        return None
+    begun = {
+        trial.system_attrs["grid_id"]
+        for trial in study.get_trials(deepcopy=False)
+        if "grid_id" in trial.system_attrs and not is_superseded(trial)
+    }
+    return sampler._n_min_trials - len(begun)
+
+
+def remember_exhaustion(sampler: BaseSampler, study: optuna.Study) -> None:
+    """Let a brute-force search whose last trial found nothing left say so again.
+
+    `BruteForceSampler` stops a study when it is told a trial, and a study that is opened again
+    would repeat a point.
+    """
+    ended = [
+        trial
+        for trial in every_trial(study)
+        if trial.state in (TrialState.COMPLETE, TrialState.PRUNED)
+    ]
+    if isinstance(sampler, optuna.samplers.BruteForceSampler) and ended:
+        sampler.after_trial(study, ended[-1], ended[-1].state, ended[-1].values)
+
+
+def draw_relative(
+    sampler: BaseSampler,
+    study: optuna.Study,
+    trial: FrozenTrial,
+    space: dict[str, BaseDistribution],
+    count: int,
+) -> list[dict[str, Any]]:
+    """Draw a sampler's relative parameters `count` times.
+
+    `TPESampler` would fit its estimators to the whole history for each; here it does so once. The
+    first draw is what it would give, the most promising of many from its density of good trials;
+    the others are draws from that density.
+    """
+    if type(sampler) is not optuna.samplers.TPESampler or sampler._group:
+        return [sampler.sample_relative(study, trial, space) for _ in range(count)]
+    good: list[Any] = []
+    once = copy.copy(sampler)  # with the same generator; threads do not see the attribute below
+
+    def remember(samples: Any, below: Any, above: Any) -> Any:
+        good.append(below)
+        return sampler._compute_acquisition_func(samples, below, above)
+
+    setattr(once, "_compute_acquisition_func", remember)  # noqa: B010 (mypy refuses to assign to a method)
+    drawn = [once.sample_relative(study, trial, space)]
+    if not good or count == 1:  # still in its random start
+        return drawn * count
+    samples = good[0].sample(sampler._rng.rng, count - 1)
+    others = [
+        {name: d.to_external_repr(samples[name][k].item()) for name, d in space.items()}
+        for k in range(count - 1)
+    ]
+    return drawn + others

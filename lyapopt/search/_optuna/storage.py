@@ -1,0 +1,139 @@
+"""A study's storage: its attributes, heartbeats, connections, and operations that are repeated."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import optuna
+from optuna.storages import RDBStorage
+from optuna.trial import TrialState
+
+
+@contextmanager
+def inside_optimize(study: optuna.Study) -> Iterator[None]:
+    """Let `ask` and `tell` behave as inside `Study.optimize`.
+
+    `GridSampler`, `BruteForceSampler` and `MaxTrialsCallback` call `study.stop()`, which raises
+    outside of it; and nested runs are to be refused.
+    """
+    study._thread_local.in_optimize_loop = True
+    study._stop_flag = False
+    try:
+        yield
+    finally:
+        study._thread_local.in_optimize_loop = False
+
+
+def stop_was_asked(study: optuna.Study) -> bool:
+    """Whether a sampler or a callback has called `study.stop()`."""
+    return bool(study._stop_flag)
+
+
+def study_is_there(study: optuna.Study) -> bool:
+    """Whether the storage still has the study; somebody may have deleted or replaced it."""
+    try:
+        return study._storage.get_study_id_from_name(study.study_name) == study._study_id
+    except KeyError:
+        return False
+
+
+def study_key(study: optuna.Study) -> str:
+    """What tells a study from others in its storage, and from copies of it."""
+    return f"{study._study_id}/{study.study_name}"
+
+
+def get_study_attribute(study: optuna.Study, name: str) -> Any:
+    """A system attribute of the study: Optuna 5 has no public way to them."""
+    return study._storage.get_study_system_attrs(study._study_id).get(name)
+
+
+def set_study_attribute(study: optuna.Study, name: str, value: Any) -> None:
+    """Set a system attribute of the study."""
+    study._storage.set_study_system_attr(study._study_id, name, value)
+
+
+def remove_session(study: optuna.Study) -> None:
+    """Give the thread's database session back."""
+    study._storage.remove_session()
+
+
+def close_storage(study: optuna.Study) -> None:
+    """Close the connections of a study's storage; it opens new ones when it is used again.
+
+    Left to the garbage collector, they would count against a server's limit for a while.
+    """
+    study._storage.remove_session()
+    backend = getattr(study._storage, "_backend", study._storage)
+    if isinstance(backend, RDBStorage):
+        backend.engine.dispose()
+
+
+_OPERATIONS = (
+    "create_new_study",
+    "set_study_user_attr",
+    "set_study_system_attr",
+    "get_study_id_from_name",
+    "get_study_name_from_id",
+    "get_study_directions",
+    "get_study_user_attrs",
+    "get_study_system_attrs",
+    "get_all_studies",
+    "_create_new_trial",
+    "set_trial_param",
+    "_set_trial_param",
+    "get_trial_id_from_study_id_trial_number",
+    "get_trial_number_from_id",
+    "set_trial_intermediate_value",
+    "set_trial_user_attr",
+    "set_trial_system_attr",
+    "get_trial",
+    "_get_trials",
+    "_get_best_trial_id",
+    "get_n_trials",
+    "record_heartbeat",
+    "_get_stale_trial_ids",
+)
+
+
+def intercept(storage: RDBStorage, around: Callable[[Callable[[], Any]], Any]) -> None:
+    """Let every operation of a storage go through `around`, which may attempt it several times.
+
+    The storage's methods are replaced one by one, so that it stays an `RDBStorage`: Optuna asks
+    for that in places. Most operations may be repeated as they are; one that finishes a trial may
+    have succeeded although its answer was lost, and is asked for.
+    """
+    for name in _OPERATIONS:
+        operation = getattr(storage, name)
+        setattr(storage, name, functools.partial(_around, around, operation))
+    finish = storage.set_trial_state_values
+
+    def set_trial_state_values(
+        trial_id: int, state: TrialState, values: Sequence[float] | None = None
+    ) -> bool:
+        attempts = 0
+
+        def attempt() -> bool:
+            nonlocal attempts
+            attempts += 1
+            try:
+                return finish(trial_id, state=state, values=values)
+            except optuna.exceptions.UpdateFinishedTrialError:
+                if attempts > 1 and storage.get_trial(trial_id).state == state:
+                    return True
+                raise
+
+        return bool(around(attempt))
+
+    setattr(storage, "set_trial_state_values", set_trial_state_values)  # noqa: B010 (mypy refuses to assign to a method)
+
+
+def _around(
+    around: Callable[[Callable[[], Any]], Any],
+    operation: Callable[..., Any],
+    *args: Any,
+    **kwargs: Any,
+) -> Any:
+    return around(lambda: operation(*args, **kwargs))

@@ -1,0 +1,150 @@
+"""Creating, beginning and ending trials, and what `Trial` objects keep to themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from typing import Any
+
+import optuna
+from optuna.storages._heartbeat import BaseHeartbeat, is_heartbeat_enabled
+from optuna.trial import FrozenTrial, TrialState
+
+from lyapopt.search._optuna.history import NUMBER_ATTRIBUTE, WORKER_ATTRIBUTE, worker_of
+from lyapopt.search._optuna.storage import set_study_attribute
+
+_GRID_ATTRIBUTES = ("grid_id", "search_space")
+
+
+def create_trial(
+    study: optuna.Study,
+    number: int,
+    worker: str,
+    params: Mapping[str, Any] | None = None,
+    carried: Mapping[str, Any] | None = None,
+) -> int:
+    """Create a running trial with a logical number, and give its id; nothing is sampled yet.
+
+    In one transaction, so that no crash leaves a trial of which nobody knows whose it is; `ask`
+    would set the attributes later. The caller keeps other workers from creating at the same time.
+
+    Args:
+        study: The study.
+        number: Its logical number.
+        worker: Who runs it.
+        params: Parameters that are fixed.
+        carried: System attributes of an earlier try, of which a sampler's place in its grid is
+            taken over.
+    """
+    study._thread_local.cached_all_trials = None
+    count = study._storage.get_n_trials(study._study_id)
+    system_attrs: dict[str, Any] = {WORKER_ATTRIBUTE: worker}
+    if params:
+        system_attrs["fixed_params"] = dict(params)
+    system_attrs |= {n: v for n, v in (carried or {}).items() if n in _GRID_ATTRIBUTES}
+    template = optuna.trial.create_trial(
+        state=TrialState.RUNNING,
+        user_attrs={} if count == number else {NUMBER_ATTRIBUTE: number},
+        system_attrs=system_attrs,
+    )
+    trial_id = study._storage.create_new_trial(study._study_id, template_trial=template)
+    if count == number and study._storage.get_trial(trial_id).number != number:
+        # Somebody who knows nothing of us has created one at the same time.
+        study._storage.set_trial_user_attr(trial_id, NUMBER_ATTRIBUTE, number)
+    return trial_id
+
+
+def take_waiting(study: optuna.Study, number: int, worker: str) -> int | None:
+    """Take the first trial that was enqueued, and give its id; `None` if there is none."""
+    storage = study._storage
+    for trial in storage.get_all_trials(study._study_id, deepcopy=False):
+        if trial.state != TrialState.WAITING:
+            continue
+        try:
+            storage.set_trial_system_attr(trial._trial_id, WORKER_ATTRIBUTE, worker)
+            if trial.number != number:
+                storage.set_trial_user_attr(trial._trial_id, NUMBER_ATTRIBUTE, number)
+            if storage.set_trial_state_values(trial._trial_id, state=TrialState.RUNNING):
+                return trial._trial_id
+        except optuna.exceptions.UpdateFinishedTrialError:
+            continue  # somebody who knows nothing of us was faster
+    return None
+
+
+def begin_trial(study: optuna.Study, trial_id: int) -> optuna.Trial:
+    """The trial of an id as `ask` gives it: its sampler prepares."""
+    study._thread_local.cached_all_trials = None
+    return optuna.Trial(study, trial_id)
+
+
+def begin_again(study: optuna.Study, trial_id: int) -> optuna.Trial:
+    """`begin_trial` for one that repeats an earlier try, parameters and all.
+
+    `QMCSampler` counts its draws in the study; the try that is repeated was counted then.
+    """
+    before = study._storage.get_study_system_attrs(study._study_id)
+    trial = begin_trial(study, trial_id)
+    for name, value in before.items():
+        if name.startswith("qmc:"):
+            set_study_attribute(study, name, value)
+    return trial
+
+
+def end_interrupted(study: optuna.Study, trial: FrozenTrial) -> None:
+    """Fail a trial that is run again, unless it has ended, without a word to the sampler.
+
+    To be told of its last point, however that ended, `GridSampler` stops the study.
+    """
+    with suppress(optuna.exceptions.UpdateFinishedTrialError):
+        study._storage.set_trial_state_values(trial._trial_id, state=TrialState.FAIL)
+
+
+def set_attribute(study: optuna.Study, trial: FrozenTrial, name: str, value: Any) -> None:
+    """Set a user attribute of a running trial of which there is no `Trial` object any more."""
+    study._storage.set_trial_user_attr(trial._trial_id, name, value)
+
+
+def identifier(study: optuna.Study, trial: FrozenTrial | optuna.Trial) -> tuple[str, int]:
+    """What tells a trial from all others in this process, also before it has a number."""
+    return study.study_name, trial._trial_id
+
+
+def is_fixed(trial: optuna.Trial, name: str) -> bool:
+    """Whether a parameter was enqueued, or taken over from an earlier try."""
+    return name in trial._fixed_params or name in trial._cached_frozen_trial.params
+
+
+def frozen(trial: optuna.Trial) -> FrozenTrial:
+    """The trial as the storage has it now."""
+    return trial.study._storage.get_trial(trial._trial_id)
+
+
+def frozen_in_memory(trial: optuna.Trial) -> FrozenTrial:
+    """The trial as this process last saw it, without asking the storage."""
+    return trial._cached_frozen_trial
+
+
+def record_heartbeats(study: optuna.Study, trials: Iterable[optuna.Trial]) -> None:
+    """Say that trials are running, where the storage keeps that.
+
+    `Study.optimize` starts a thread for each trial; here one thread speaks for all of a group.
+    """
+    storage = study._storage
+    if isinstance(storage, BaseHeartbeat) and is_heartbeat_enabled(storage):
+        for trial in trials:
+            storage.record_heartbeat(trial._trial_id)
+
+
+def fail_stale(study: optuna.Study) -> None:
+    """Fail trials of others whose heartbeat stopped, as `Study.optimize` does before every trial.
+
+    Whether a worker of ours lives is known better than by its heartbeat, which also stops for a
+    while on a machine that is too busy.
+    """
+    storage = study._storage
+    if not isinstance(storage, BaseHeartbeat) or not is_heartbeat_enabled(storage):
+        return
+    for trial_id in storage._get_stale_trial_ids(study._study_id):
+        trial = study._storage.get_trial(trial_id)
+        if worker_of(trial) is None:
+            end_interrupted(study, trial)

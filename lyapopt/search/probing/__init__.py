@@ -1,0 +1,1 @@
+"""Probing configurations before a trial is trained: what steering and screening share."""
