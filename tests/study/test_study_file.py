@@ -257,8 +257,8 @@ def test_validating_imports_neither_torch_nor_optuna(tmp_path: Path) -> None:
     (tmp_path / "study.yaml").write_text(FULL)
     code = """
 import sys
-from lyapopt.study.file import validate
-validate(sys.argv[1])
+from lyapopt.study.file import load_study_file
+load_study_file(sys.argv[1])
 heavy = {"torch", "optuna", "pandas", "rich", "sqlalchemy", "numpy", "plotly", "sklearn"}
 print(sorted(heavy & set(sys.modules)))
 """

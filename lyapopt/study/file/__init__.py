@@ -2,7 +2,7 @@
 
 from lyapopt.study.file.classes import ClassSpec
 from lyapopt.study.file.document import Issue, StudyFileError
-from lyapopt.study.file.load import load_study_file, validate
+from lyapopt.study.file.load import load_study_file
 from lyapopt.study.file.model import StudyFile
 from lyapopt.study.file.schema import json_schema
 from lyapopt.study.file.task_section import BuiltinTask, CustomTask
@@ -16,5 +16,4 @@ __all__ = [
     "StudyFileError",
     "json_schema",
     "load_study_file",
-    "validate",
 ]

@@ -8,17 +8,27 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from lyapopt.redaction import redacted
 from lyapopt.study.file.check_space import SPACE_CHECKS
 from lyapopt.study.file.check_study import STUDY_CHECKS
-from lyapopt.study.file.document import Document, Path, Report, StudyFileError, without
+from lyapopt.study.file.document import (
+    Document,
+    Issue,
+    Mark,
+    Path,
+    Report,
+    Source,
+    StudyFileError,
+    without,
+)
 from lyapopt.study.file.model import StudyFile
-from lyapopt.study.file.overrides import apply_overrides
-from lyapopt.study.file.reading import read_yaml_file
+from lyapopt.study.file.reading import parse_yaml, split_lines
 from lyapopt.study.file.wording import report_validation
 
-__all__ = ["load_study_file", "validate"]
+__all__ = ["load_study_file"]
 
-_PLACEHOLDERS = {"storage": "sqlite:///placeholder.db"}
+_MAX_BYTES = 1_000_000
+_BEGIN = "studies/xor.yaml is one to start from"
 
 
 def load_study_file(path: str | FilePath, overrides: Sequence[str] = ()) -> StudyFile:
@@ -40,9 +50,139 @@ def load_study_file(path: str | FilePath, overrides: Sequence[str] = ()) -> Stud
     return study
 
 
-def validate(path: str | FilePath, overrides: Sequence[str] = ()) -> StudyFile:
-    """What `lyapopt validate` does: the same as `load_study_file`."""
-    return load_study_file(path, overrides)
+# the file
+
+
+def read_yaml_file(path: str | FilePath) -> Document:
+    """Reads a YAML 1.2 file whose root is a mapping.
+
+    Raises:
+        StudyFileError: there is no such file, or it cannot be read, is empty, not UTF-8, not YAML.
+            Lesser mistakes are in the document's `.issues`.
+    """
+    name = str(path)
+    text = _decode(_read_bytes(FilePath(path), name), name)
+    source = Source(name, split_lines(text))
+    document = parse_yaml(text, source)
+    if isinstance(document.data, dict) and (document.data or document.issues):
+        return document
+    start = Mark(source, 0, 0)
+    if document.data is None or document.data == {}:
+        raise StudyFileError([Issue("the file is empty", start, hint=_BEGIN)])
+    what = "a list" if isinstance(document.data, list) else "a single value"
+    message = f"a study file is a mapping of keys to values, this one is {what}"
+    raise StudyFileError([Issue(message, document.mark(()), hint=_BEGIN)])
+
+
+def _read_bytes(path: FilePath, name: str) -> bytes:
+    try:
+        with path.open("rb") as stream:
+            content = stream.read(_MAX_BYTES + 1)
+    except FileNotFoundError:
+        others = _yaml_files(path)
+        hint = f"in that folder there are: {', '.join(others)}" if others else _BEGIN
+        raise StudyFileError([Issue(f"{name}: no such file", hint=hint)]) from None
+    except IsADirectoryError:
+        others = _yaml_files(path / "any")
+        hint = f"in it there are: {', '.join(others)}" if others else "name a file in it"
+        raise StudyFileError([Issue(f"{name}: a folder, not a study file", hint=hint)]) from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise StudyFileError([Issue(f"{name}: cannot be read ({reason})")]) from None
+    if len(content) > _MAX_BYTES:
+        message = f"{name}: larger than {_MAX_BYTES // 1000} kB: not a study file"
+        raise StudyFileError([Issue(message)])
+    return content
+
+
+def _yaml_files(path: FilePath) -> list[str]:
+    try:
+        found = sorted(p.name for p in path.parent.iterdir() if p.suffix in (".yaml", ".yml"))
+    except (OSError, ValueError):
+        return []
+    return found[:8]
+
+
+def _decode(content: bytes, name: str) -> str:
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start)
+        column = error.start - (content.rfind(b"\n", 0, error.start) + 1)
+        text = content.decode("utf-8", errors="replace")
+        utf16 = content[:2] in (b"\xff\xfe", b"\xfe\xff")
+        found = "it looks like UTF-16" if utf16 else f"byte 0x{content[error.start]:02x}"
+        source = Source(name, () if utf16 else split_lines(text))
+        message = f"not UTF-8 ({found})"
+        issue = Issue(message, Mark(source, line, column), hint="save the file as UTF-8")
+        raise StudyFileError([issue]) from None
+
+
+# --set
+
+_NAMED = ("sampler", "pruner", "base", "wrapped", "base_sampler", "wrapped_pruner", "task")
+
+
+def apply_overrides(document: Document, overrides: Sequence[str]) -> None:
+    """Sets the values in the document, in order; mistakes go to its `.issues`.
+
+    Args:
+        document: the study file.
+        overrides: texts such as `seed=1`, `search_space.lr.high=1`, `enqueue.0.lr=0.1`. Values are
+            YAML. A sampler that the file only names becomes a mapping when an argument is set.
+    """
+    for rank, override in enumerate(overrides, start=1):
+        source = Source(f"--set {redacted(override)[:60]}", split_lines(override), rank)
+        try:
+            _apply(document, override, source)
+        except StudyFileError as error:
+            document.issues += error.issues
+
+
+def _apply(document: Document, override: str, source: Source) -> None:
+    start = Mark(source, 0, 0)
+    key, equals, text = override.partition("=")
+    if not equals or not key.strip():
+        hint = "for example --set n_trials=20 or --set sampler.target=0.01"
+        raise StudyFileError([Issue("expected key=value", start, hint=hint)])
+    value = parse_yaml(text, source, column=len(key) + 1)
+    path = _path(key.strip(), document)
+    if not all(part != "" for part in path):
+        raise StudyFileError([Issue("a dot too many in the key", start)])
+    _name_to_mapping(document, path)
+    try:
+        document.put(path, value, start)
+    except KeyError as error:
+        message = f"there is nothing in the file that could hold {key.strip()}"
+        hint = f"{error.args[0]} is not in a mapping or a list there"
+        raise StudyFileError([Issue(message, start, hint=hint)]) from None
+
+
+def _path(key: str, document: Document) -> Path:
+    """Dotted key -> path; numbers are indices where the document has a list."""
+    path: Path = ()
+    for part in key.replace("[", ".").replace("]", "").split("."):
+        here = document.get(path)
+        index = isinstance(here, list) and part.isdecimal() and len(part) < 6
+        path = (*path, int(part) if index else part)
+    return path
+
+
+def _name_to_mapping(document: Document, path: Path) -> None:
+    """`sampler: edge-of-chaos` becomes `{name: edge-of-chaos}` when `sampler.target` is set."""
+    for end in range(1, len(path)):
+        held = document.get(path[:end])
+        if path[end - 1] in _NAMED and isinstance(held, str):
+            place = document.place(path[:end])
+            holder = document.get(path[: end - 1])
+            holder[path[end - 1]] = {"name": held}
+            if place is not None:
+                document.places[(*path[:end], "name")] = place
+
+
+# validation
+
+_PLACEHOLDERS = {"storage": "sqlite:///placeholder.db"}
 
 
 def check_document(document: Document, default_name: str = "study") -> StudyFile:

@@ -98,16 +98,16 @@ INDENTATION = "the indentation does not fit what is above"
 
 
 def explain_syntax(
-    problem: str, context: str, lines: tuple[str, str]
+    problem: str, context: str, before: str, line: str
 ) -> tuple[str, str | None, bool]:
     """Message, hint, and whether the caret belongs where the construct was opened.
 
     Args:
         problem: what the parser says is wrong.
         context: what it was reading.
-        lines: the line before the place, and the line itself.
+        before: the line before the place.
+        line: the line of the place.
     """
-    before, line = lines
     if "'\\t'" in problem:
         return "a tab: YAML is indented with spaces", "replace the tab by spaces", False
     if "flow" in context and "${" in line:
@@ -115,6 +115,8 @@ def explain_syntax(
         return "${...} cannot stand here without quotes", hint, False
     if "end of stream" in problem or "stream end" in problem:
         return _unclosed(context), None, True
+    if "another document" in problem:
+        return "a second document begins here: a study file holds one", None, False
     if "mapping values are not allowed" in problem:
         return _unexpected_colon(before, line)
     if "could not find expected ':'" in problem:
