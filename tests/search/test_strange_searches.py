@@ -25,6 +25,7 @@ from lyapopt.search import (
     SearchSpace,
     SteeringFailedError,
 )
+from lyapopt.search.screening import ScreeningRecord
 from lyapopt.search.steering import STEERING
 
 LR = FloatDistribution(1e-4, 10.0, log=True)
@@ -145,6 +146,21 @@ def test_conditions_hold_for_screened_candidates() -> None:
     study.optimize(Objective(tanh_network, space, probe=PROBE, seed=0), n_trials=8)
     for trial in study.trials:
         assert ("width" in trial.params) == (trial.params["optimizer"] == "adam")
+
+
+def test_a_condition_on_a_constant_holds_for_screened_candidates() -> None:
+    space = SearchSpace(
+        {"optimizer": "adam", "lr": LR, "width": IntDistribution(4, 8)},
+        conditions={"width": {"optimizer": "adam"}},
+    )
+    sampler = ScreeningSampler(
+        build=tanh_network, probe=PROBE, search_space=space, candidates=2, seed=0
+    )
+    study = optuna.create_study(sampler=sampler)
+    study.optimize(Objective(tanh_network, space, probe=PROBE, seed=0), n_trials=1)
+    record = ScreeningRecord.of_trial(study.trials[0])
+    assert record is not None
+    assert all("width" in candidate.params for candidate in record.candidates)
 
 
 def test_steer_says_when_the_rate_is_not_read() -> None:

@@ -174,9 +174,9 @@ class ScreeningSampler(ProbingSampler):
     ) -> dict[str, Any]:
         """The k-th candidate: relative where the base sampler can, independent elsewhere."""
         seeds = self._space.seeds if self._space is not None else {}
-        drawn: dict[str, Any] = {}
+        constants, drawn = self._constants(), dict[str, Any]()
         for name, distribution in search_space.items():
-            if self._space is not None and not self._space.applies(name, drawn):
+            if self._space is not None and not self._space.applies(name, constants | drawn):
                 continue
             if name in seeds:
                 key = (self._seed, logical_number(trial), "candidate", k, name)
@@ -189,10 +189,7 @@ class ScreeningSampler(ProbingSampler):
         return drawn
 
     def _constants(self) -> dict[str, Any]:
-        if self._space is None:
-            return {}
-        free = self._space.distributions
-        return {name: entry for name, entry in self._space.entries.items() if name not in free}
+        return {} if self._space is None else self._space.constants
 
     def _choose(
         self,

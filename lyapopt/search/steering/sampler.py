@@ -30,6 +30,7 @@ from lyapopt.search.steering.edge_cache import CachedEdges, line_key, params_key
 from lyapopt.search.steering.search import Request, SearchSettings, Steered, steer_lines
 from lyapopt.search.steering.search_line import Axis, is_numeric
 from lyapopt.search.steering.target import History
+from lyapopt.space import ConstantParameter
 
 _Key = tuple[str, int]
 
@@ -325,16 +326,15 @@ class EdgeOfChaosSampler(ProbingSampler):
         if self._space is None:
             return known
         params: dict[str, Any] = {}
-        distributions = self._space.distributions
-        for name, entry in self._space.entries.items():
-            if name == self.steer or not self._space.applies(name, params):
+        for name, parameter in self._space.parameters.items():
+            if name == self.steer or not parameter.is_active(params):
                 continue
-            if name not in distributions:
-                params[name] = entry
+            if isinstance(parameter, ConstantParameter):
+                params[name] = parameter.value
             elif name in known:
                 params[name] = known[name]
             else:
-                d = distributions[name]
+                d = self._space.distributions[name]
                 params[name] = self._base.sample_independent(study, trial, name, d)
                 self._remember(study, trial, {name: params[name]})
         return {**known, **params}
