@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from lyapopt.dynamics import Map, Training, TrainingMap
     from lyapopt.errors import UserError
     from lyapopt.exponents import Exponent, Spectrum, from_neighbours, from_tangents, spectrum
-    from lyapopt.exponents.convenience import training_exponent, training_spectrum
+    from lyapopt.exponents.networks import training_exponent, training_spectrum
     from lyapopt.probe import Measurement, Probe, Verdict
     from lyapopt.search import (
         EdgeOfChaosSampler,
@@ -95,8 +95,8 @@ _HOMES = {
     "load_study_file": "lyapopt.study.file",
     "run_study": "lyapopt.study.run.runner",
     "spectrum": "lyapopt.exponents",
-    "training_exponent": "lyapopt.exponents.convenience",
-    "training_spectrum": "lyapopt.exponents.convenience",
+    "training_exponent": "lyapopt.exponents.networks",
+    "training_spectrum": "lyapopt.exponents.networks",
     "watch": "lyapopt.search.monitor",
 }
 

@@ -1,4 +1,4 @@
-"""A database of its own for each test, of each kind that answers."""
+"""Types and shapes of the mathematics are checked; each test has a database of its own."""
 
 from __future__ import annotations
 
@@ -10,9 +10,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import jaxtyping
 import pytest
 import sqlalchemy
 from sqlalchemy import exc
+
+# Before any test imports lyapopt.
+jaxtyping.install_import_hook(["lyapopt.exponents"], "beartype.beartype")
 
 SERVERS = {
     "postgresql": ("LYAPOPT_TEST_POSTGRESQL", "postgresql+psycopg://postgres@127.0.0.1:5432/test"),

@@ -132,14 +132,13 @@ Giorgilli & Strelcyn, Meccanica 15 (1980) 9; Eckmann & Ruelle, Rev. Mod. Phys. 5
 Kaplan & Yorke, Lecture Notes in Mathematics 730 (1979) 204.
 """
 
-from lyapopt.exponents.exponent import Exponent
+from lyapopt.exponents.benettin import spectrum
 from lyapopt.exponents.flags import Flag
-from lyapopt.exponents.infinitesimal import from_tangents
-from lyapopt.exponents.interval import Interval
-from lyapopt.exponents.lyapunov_spectrum import Spectrum
+from lyapopt.exponents.intervals import Interval
 from lyapopt.exponents.neighbours import from_neighbours
 from lyapopt.exponents.quantities import Quantity
-from lyapopt.exponents.tangents import spectrum
+from lyapopt.exponents.results import Exponent, Spectrum
+from lyapopt.exponents.tangents import from_tangents
 
 __all__ = [
     "Exponent",

@@ -22,7 +22,7 @@ TRUNCATED = "truncated"
 
 @dataclass(frozen=True)
 class Flag:
-    """One remark on the estimate of one system.
+    """One thing to know of the estimate of one system.
 
     Attributes:
         name: One of

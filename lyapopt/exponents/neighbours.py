@@ -5,25 +5,30 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from lyapopt.dynamics.maps import Map
-from lyapopt.exponents._flock import Flock, Observer
-from lyapopt.exponents._remarks import AnyFlock, Sizes, remarks
-from lyapopt.exponents._series import Series
-from lyapopt.exponents.checks import check_burn_in, check_counts, check_radius, check_state
-from lyapopt.exponents.directions import seed_of_each
-from lyapopt.exponents.exponent import Exponent
-from lyapopt.exponents.separations import Distance
-
-__all__ = ["Observer", "from_neighbours"]
+from lyapopt.exponents.checks import (
+    check_burn_in,
+    check_counts,
+    check_radius,
+    check_state,
+    no_type_check,
+)
+from lyapopt.exponents.diagnostics import with_flags
+from lyapopt.exponents.ensemble import Ensemble, NeighbourEnsemble, Observer
+from lyapopt.exponents.growth import SeparationLog, follow, growth_of
+from lyapopt.exponents.perturbations import Distance, seed_of_each
+from lyapopt.exponents.results import Exponent
 
 _TENTH = 0.1
 
 
+@no_type_check
 def from_neighbours(
     step: Map,
-    z0: Tensor,
+    z0: Float[Tensor, "systems 1 dim"],
     horizon: int,
     *,
     neighbours: int = 16,
@@ -99,7 +104,7 @@ def from_neighbours(
     if check_linearity:
         check_radius(step, z0, _TENTH * radius, "a tenth of the radius (for check_linearity)")
     radii = torch.tensor([1.0, _TENTH] if check_linearity else [1.0], dtype=torch.float64) * radius
-    flock = Flock(
+    ensemble = NeighbourEnsemble(
         step,
         z0,
         radii.repeat_interleave(neighbours),
@@ -108,80 +113,83 @@ def from_neighbours(
         seed_of_each(seed, len(z0)),
         observe,
     )
-    series, sizes = run_flock(flock, Sizes(flock), horizon, segment, burn_in, start, redraw)
-    growth = series.growth(slice(0, neighbours), redraw)
-    lengths = torch.tensor(series.lengths, device=growth.increments.device)
-    alignment = None if neighbours == 1 or redraw else alignment_of(flock, neighbours)
+    log = follow(ensemble, horizon, segment, burn_in, start, redraw)
     trajectories = 1 + neighbours * len(radii)
-    looks = 1 + horizon + len(series.lengths)
-    exponent = Exponent(
-        increments=growth.increments,
-        segment_steps=lengths,
-        growth=growth.relative,
-        log_separations=growth.log_separations,
-        losses=torch.stack(series.losses) if series.losses else None,
-        final_state=flock.z[:, :1],
-        flags=((),) * len(z0),
-        gradient_evaluations=trajectories * (burn_in + horizon),
-        horizon=horizon,
-        neighbours=neighbours,
-        radius=radius,
+    measurements = 1 + horizon + len(log.ends)
+    return exponent_of(
+        log,
+        neighbours,
         segment=segment,
         burn_in=burn_in,
+        gradient_evaluations=trajectories * (burn_in + horizon),
         distance=distance if isinstance(distance, str) else getattr(distance, "__name__", "own"),
         redraw=redraw,
-        alignment=alignment,
-        linearity_error=_linearity_error(series, neighbours, redraw) if check_linearity else None,
-        forward_passes=trajectories * looks if distance == "outputs" else 0,
-        steps_per_epoch=getattr(step, "steps_per_epoch", None),
+        linearity_error=_linearity_error(log, neighbours, redraw) if check_linearity else None,
+        forward_passes=trajectories * measurements if distance == "outputs" else 0,
     )
-    return remarks(exponent, growth, sizes)
 
 
-def run_flock(
-    flock: AnyFlock,
-    sizes: Sizes,
-    horizon: int,
+def exponent_of(
+    log: SeparationLog,
+    neighbours: int,
+    *,
     segment: int,
     burn_in: int,
-    start: int,
+    gradient_evaluations: int,
+    distance: str = "weights",
     redraw: bool = False,
-) -> tuple[Series, Sizes]:
-    """The loop over steps. Nothing in it waits for the device."""
-    for t in range(start, start + burn_in):
-        flock.advance(t)
-        flock.rescale()
-    if redraw and burn_in and isinstance(flock, Flock):
-        flock.redraw(start + burn_in)
-    sizes.begin()
-    series = Series(flock.separations())
-    for offset in range(horizon):
-        t = start + burn_in + offset
-        flock.advance(t)
-        series.add(flock.separations(), flock.losses)
-        if (offset + 1) % segment == 0 or offset + 1 == horizon:
-            sizes.look()
-            if redraw and isinstance(flock, Flock):
-                flock.redraw(t + 1)
-            else:
-                flock.rescale()
-            series.close_segment(flock.separations())
-    return series, sizes
+    linearity_error: Float[Tensor, " systems"] | None = None,
+    forward_passes: int = 0,
+) -> Exponent:
+    """The exponents of an ensemble, from its first `neighbours` separations, with their flags.
+
+    Args:
+        log: What was written down on the way.
+        neighbours: How many separations of each system are averaged over.
+        segment, burn_in, distance, redraw: How it was measured.
+        gradient_evaluations, forward_passes: Cost of each system.
+        linearity_error: See `Exponent`.
+    """
+    ensemble = log.ensemble
+    growth = growth_of(log, slice(0, neighbours), redraw)
+    exponent = Exponent(
+        increments=growth.increments,
+        segment_steps=torch.tensor(log.segment_steps, device=growth.increments.device),
+        growth=growth.relative,
+        log_separations=growth.log_separations,
+        losses=torch.stack(log.losses) if log.losses else None,
+        final_state=ensemble.reference,
+        gradient_evaluations=gradient_evaluations,
+        horizon=log.ends[-1],
+        neighbours=neighbours,
+        radius=ensemble.radius,
+        segment=segment,
+        burn_in=burn_in,
+        distance=distance,
+        redraw=redraw,
+        alignment=None if neighbours == 1 or redraw else _alignment(ensemble, neighbours),
+        linearity_error=linearity_error,
+        forward_passes=forward_passes,
+        steps_per_epoch=getattr(ensemble.step, "steps_per_epoch", None),
+    )
+    return with_flags(exponent, growth, log)
 
 
-def alignment_of(flock: AnyFlock, neighbours: int) -> Tensor:
-    """Mean absolute cosine between the first neighbour's direction and the others', `(M,)`."""
-    away = flock.weights(flock.differences()[:, :neighbours])
-    norms = flock.weight_separations()[:, :neighbours]
+def _alignment(ensemble: Ensemble, neighbours: int) -> Float[Tensor, " systems"]:
+    """Mean absolute cosine between the first neighbour's direction and the others'."""
+    away = ensemble.weights(ensemble.differences()[:, :neighbours])
+    norms = ensemble.weight_separations()[:, :neighbours]
     products = (away[:, :1] * away[:, 1:]).sum(-1)
     cosines = products.abs() / (norms[:, :1] * norms[:, 1:])
     return cosines.mean(-1)
 
 
-def _linearity_error(series: Series, neighbours: int, redraw: bool) -> Tensor:
-    """Absolute difference between the exponents at the radius and at a tenth of it, `(M,)`."""
-    large = series.growth(slice(0, neighbours), redraw).increments
-    small = series.growth(slice(neighbours, None), redraw).increments
+def _linearity_error(
+    log: SeparationLog, neighbours: int, redraw: bool
+) -> Float[Tensor, " systems"]:
+    """Absolute difference between the exponents at the radius and at a tenth of it."""
+    large = growth_of(log, slice(0, neighbours), redraw).increments
+    small = growth_of(log, slice(neighbours, None), redraw).increments
     used = torch.isfinite(large) & torch.isfinite(small)
-    steps = large.new_tensor(series.lengths).unsqueeze(-1) * used
+    steps = large.new_tensor(log.segment_steps).unsqueeze(-1) * used
     return torch.where(used, large - small, 0.0).sum(0).abs() / steps.sum(0)

@@ -1,185 +1,232 @@
-"""The Lyapunov spectrum from tangent vectors (Benettin's algorithm with QR)."""
+"""What neighbours measure in the limit of no radius: growth of independent tangent vectors."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import cast
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
+from torch.func import jvp, vmap
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from lyapopt.dynamics import maps
 from lyapopt.dynamics.maps import Map
 from lyapopt.errors import UserError
-from lyapopt.exponents._frame import Frame, orthonormal
-from lyapopt.exponents._resolution import Moment, Resolution
-from lyapopt.exponents._spectrum_remarks import remarks
-from lyapopt.exponents._stillness import Stillness
-from lyapopt.exponents._tangent_step import TangentStep, differentiable
-from lyapopt.exponents.checks import check_burn_in, check_counts, check_state
-from lyapopt.exponents.directions import embed, gaussian, seed_of_each, weight_positions
-from lyapopt.exponents.lyapunov_spectrum import Spectrum
+from lyapopt.exponents.checks import (
+    check_burn_in,
+    check_counts,
+    check_state,
+    check_step,
+    no_type_check,
+)
+from lyapopt.exponents.ensemble import Ensemble, Observer
+from lyapopt.exponents.growth import follow
+from lyapopt.exponents.neighbours import exponent_of
+from lyapopt.exponents.perturbations import seed_of_each, weight_norms
+from lyapopt.exponents.results import Exponent
 
-_LARGEST_FULL = 4096  # dimensions that a full spectrum is computed for without being asked
 
-
-def spectrum(
+@no_type_check
+def from_tangents(
     step: Map,
-    z0: Tensor,
+    z0: Float[Tensor, "systems 1 dim"],
     horizon: int,
     *,
-    k: int | None = None,
-    qr_every: int = 1,
+    tangents: int = 1,
+    segment: int = 1,
     burn_in: int = 0,
-    perturb: Literal["state", "weights"] | None = None,
-    chunk: int | None = None,
     seed: int | Sequence[int] = 0,
     start: int = 0,
-) -> Spectrum:
-    """The `k` largest Lyapunov exponents, by tangent vectors through the whole update.
+    observe: Observer | None = None,
+) -> Exponent:
+    """Largest finite-time exponent from tangent vectors that start where neighbours would.
 
-    With `J_t` the Jacobian of the map along the reference, and `Q_0` a random orthonormal frame,
-
-        J_t Q_t = Q_{t+1} R_{t+1},    lambda_i = 1 / T * sum_t ln (R_t)_ii    (diagonal positive).
-
-    The Jacobian is that of the whole state: momentum, Adam's moments, weight decay, schedules,
-    clipping and buffers are in it, so that the full spectrum has `D = P (1 + slots) + buffers`
-    exponents. No radius has to be chosen, and nothing is linearised but the map itself.
+    The limit of `from_neighbours` for a small radius, with no rounding error of a radius in it and
+    in float32 too: every tangent is pushed through the derivative of the whole update and rescaled
+    on its own. `spectrum` orthonormalises its tangents instead and gives further exponents.
 
     Args:
-        step: A map `step(z, t) -> z` on `(systems, trajectories, dim)`, made of differentiable
-            torch operations.
-        z0: Initial states, `(M, 1, D)`, float32 or float64.
-        horizon: Steps T to measure over, after the burn-in.
-        k: How many exponents, at most D; `None` is all of them.
-        qr_every: Steps between two orthonormalisations. The i-th vector keeps about
-            `16 - (lambda_1 - lambda_i) qr_every / 2.3` digits in float64.
-        burn_in: Steps before the measurement, in which the frame turns into the directions of
-            fastest growth. An exponent is off by `C / T` without it.
-        perturb: Where the first frame lies: anywhere in the `state`, or in the `weights` alone, as
-            neighbours do (then `k <= P`). Asymptotic exponents do not depend on it, short horizons
-            do: a unit change of Adam's second moment at the first step is no small change of a
-            training. By default the weights, where `k` is given and fits there.
-        chunk: Tangents pushed at once; fewer take less memory and as much arithmetic.
-        seed: The first frame follows from it; one number, or one a system.
+        step: A map that can be differentiated in forward mode.
+        z0: Initial states of the references, `(M, 1, D)`, float32 or float64.
+        horizon: Steps to measure over, after the burn-in.
+        tangents: Vectors K of each system; with the same seed they start in the directions of as
+            many neighbours.
+        segment: Steps between two rescalings.
+        burn_in: Steps before the measurement.
+        seed: Directions follow from it; one number, or one a system.
         start: Time of the first step.
+        observe: Called before each step with time, states `(M, 1, D)` and losses.
 
     Returns:
-        Exponents in nats per step, `(M, k)`, descending, with increments, flags and cost:
-        `(1 + 2 k) (burn_in + horizon)` gradient evaluations for each system, since the derivative
-        of a gradient costs about two gradients (measured: 2 to 3 in wide nets), `4 k` more where
-        growth fell below rounding and had to be told from zero, and 3 more where the weights never
-        moved. Memory grows as `k M D`,
-        never as `D^2` unless all are asked for.
+        Exponents in nats per step, `(M,)`, with `radius` 1 (that of the tangents) and cost:
+        `(1 + 2 K) (burn_in + horizon)` gradient evaluations for each system.
 
     Raises:
         UserError: If an argument is out of its range, or the map cannot be differentiated.
 
-    Source: Benettin, Galgani, Giorgilli & Strelcyn, Meccanica 15 (1980) 9-30; Shimada & Nagashima,
-        Prog. Theor. Phys. 61 (1979) 1605; Eckmann & Ruelle, Rev. Mod. Phys. 57 (1985) 617.
+    Source: Benettin, Galgani, Giorgilli & Strelcyn, Meccanica 15 (1980) 9-30.
 
     Example:
-        >>> from lyapopt.exponents import spectrum
-        >>> def henon(z, t):
-        ...     x, y = z.unbind(-1)
-        ...     return torch.stack([1 - 1.4 * x * x + y, 0.3 * x], -1)
-        >>> s = spectrum(henon, torch.zeros(1, 1, 2).double(), 500, burn_in=50)
-        >>> s.values.shape, round(s.sum.item(), 9)
-        (torch.Size([1, 2]), -1.203972804)
+        >>> logistic = lambda z, t: 4 * z * (1 - z)
+        >>> z0 = torch.linspace(0.01, 0.4, 100, dtype=torch.float64).view(-1, 1, 1)
+        >>> abs(from_tangents(logistic, z0, 1000).value.mean().item() - 0.6931) < 0.01
+        True
     """
-    horizon, qr_every = check_counts(horizon=horizon, qr_every=qr_every)
+    horizon, tangents, segment = check_counts(horizon=horizon, tangents=tangents, segment=segment)
     burn_in = check_burn_in(burn_in)
     check_state(z0)
-    if chunk is not None:
-        (chunk,) = check_counts(chunk=chunk)
-    z = z0.detach()
-    seeds = seed_of_each(seed, len(z))
-    frame = Frame(_first_frame(step, z, k, perturb, seeds))
-    stillness = Stillness(step, z)
-    push = TangentStep(step, chunk)
-    is_finite: list[Tensor] = []
-    shares = [_log_share(step, frame)]
+    ensemble = TangentEnsemble(step, z0, tangents, seed_of_each(seed, len(z0)), observe)
     with differentiable():
-        for first, length, is_measured in _segments(burn_in, horizon, qr_every):
-            last = Moment(z, frame.vectors, start + first)
-            tangents = frame.tangents
-            for t in range(start + first, start + first + length):
-                z, tangents = push(z, tangents, t)
-                is_finite.append(torch.isfinite(z).all(-1)[:, 0])
-            frame.restore(tangents, length, is_measured)
-            if is_measured:
-                stillness.look(z)
-            else:
-                stillness = Stillness(step, z)
-                shares.clear()  # the measurement begins with the last frame of the burn-in
-            shares.append(_log_share(step, frame))
-        resolution = Resolution.of(frame, last, push)
-        dead = stillness.is_dead(last, push, seeds)
-    count = frame.vectors.shape[-1]
-    steps = burn_in + horizon
-    result = Spectrum(
-        increments=resolution.increments,
-        weight_increments=frame.logs()[..., 0] + torch.stack(shares).diff(dim=0),
-        segment_steps=torch.tensor(frame.lengths, device=z.device),
-        alignment=frame.alignment(),
-        largest_growth=frame.largest_growth() / horizon,
-        final_state=z,
-        final_tangents=frame.vectors.movedim(-1, -2),
-        flags=((),) * len(z),
-        gradient_evaluations=(1 + 2 * count) * steps
-        + resolution.gradient_evaluations
-        + dead.gradient_evaluations,
-        horizon=horizon,
-        qr_every=qr_every,
+        log = follow(ensemble, horizon, segment, burn_in, start)
+    return exponent_of(
+        log,
+        tangents,
+        segment=segment,
         burn_in=burn_in,
-        steps_per_epoch=getattr(step, "steps_per_epoch", None),
+        gradient_evaluations=(1 + 2 * tangents) * (burn_in + horizon),
     )
-    return remarks(result, torch.stack(is_finite), resolution, dead.rows)
 
 
-def _log_share(step: Map, frame: Frame) -> Tensor:
-    """Log of the norm over the weights of the leading tangent, `(M,)`."""
-    leading = frame.vectors[..., 0].unsqueeze(1)
-    share: Tensor = torch.linalg.vector_norm(maps.weights(step, leading), dim=-1)[:, 0]
-    return share.double().log()
+class TangentEnsemble(Ensemble):
+    """`M` references with `K` tangent vectors each: neighbours at no distance.
+
+    Args:
+        step: The map.
+        z0: States of the references, `(M, 1, D)`.
+        count: Tangents K of each system; they start in the directions of neighbours.
+        seeds: Of the directions: one a system, or one for all.
+        observe: Called before each step with the references.
+    """
+
+    is_infinitesimal = True
+
+    def __init__(
+        self,
+        step: Map,
+        z0: Float[Tensor, "systems 1 dim"],
+        count: int,
+        seeds: Sequence[int],
+        observe: Observer | None,
+    ) -> None:
+        # Tangents have no extent, so that any radius will do.
+        super().__init__(step, z0, torch.ones(count, dtype=torch.float64), 1, seeds, observe)
+        self._z = z0.detach()
+        self._push = TangentStep(step, None)
+        self.redraw(time=0)
+
+    @property
+    def reference(self) -> Float[Tensor, "systems 1 dim"]:
+        """States of the references."""
+        return self._z
+
+    def advance(self, t: int) -> None:
+        """One step of references and tangents."""
+        before = self._z
+        _, pushed = self._push(before, self._tangents.movedim(1, 0), t)
+        # A map may work in place, and the observer is to see what was before.
+        after, losses = maps.step_with_losses(self.step, before.clone(), t)
+        self._z = after.detach()
+        self.replace(pushed.movedim(0, 1))
+        self.losses = None if losses is None else losses.detach()
+        if self._observe is not None:
+            self._observe(t, before, self.losses)
+
+    def differences(self) -> Float[Tensor, "systems tangents dim"]:
+        """The tangents."""
+        return self._tangents
+
+    def weight_separations(self) -> Float[Tensor, "systems tangents"]:
+        """Norms of the tangents over the weights."""
+        return weight_norms(self.step, self._tangents)
+
+    def replace(self, differences: Float[Tensor, "systems tangents dim"]) -> None:
+        """Put other tangents in the place of the present ones."""
+        self._tangents = differences
 
 
-def _segments(burn_in: int, horizon: int, qr_every: int) -> list[tuple[int, int, bool]]:
-    """First step, length and whether it is measured, of every segment."""
-    found = []
-    for begin, end, is_measured in ((0, burn_in, False), (burn_in, burn_in + horizon, True)):
-        for first in range(begin, end, qr_every):
-            found.append((first, min(qr_every, end - first), is_measured))
-    return found
+class TangentStep:
+    """Pushes states and tangent vectors through a map.
 
+    The first way is `vmap` over tangents of `jvp` of the map, which computes the reference once.
+    Maps with an operation that cannot be nested in it are stepped with one copy of the reference
+    for each tangent on the axis of trajectories.
 
-def _first_frame(
-    step: Map, z: Tensor, k: int | None, perturb: str | None, seeds: Sequence[int]
-) -> Tensor:
-    """Random orthonormal tangents, `(M, D, k)`."""
-    systems, _, dim = z.shape
-    if perturb not in ("state", "weights", None):
-        raise UserError(f"perturb must be 'state', 'weights' or None, not {perturb!r}")
-    positions = weight_positions(step, dim)
-    weights = dim if positions is None else len(positions)
-    if perturb == "state" or (perturb is None and (k is None or k > weights)):
-        positions = None
-    width = dim if positions is None else len(positions)
-    count = _count(k, width, "state" if positions is None else "weight block")
-    drawn = gaussian(seeds, count, width, 0).to(z)
-    vectors = orthonormal(drawn.movedim(-1, -2))[0].movedim(-1, -2)
-    return embed(vectors, positions, dim).movedim(-1, -2).expand(systems, -1, -1)
+    Args:
+        step: The map.
+        chunk: Tangents pushed at once; `None` is all of them.
+    """
 
+    def __init__(self, step: Map, chunk: int | None) -> None:
+        self._step = step
+        self._chunk = chunk
+        self._is_nested = True
 
-def _count(k: int | None, width: int, where: str) -> int:
-    if k is None:
-        if width > _LARGEST_FULL:
+    def __call__(
+        self,
+        z: Float[Tensor, "systems 1 dim"],
+        tangents: Float[Tensor, "tangents systems dim"],
+        t: int,
+    ) -> tuple[Float[Tensor, "systems 1 dim"], Float[Tensor, "tangents systems dim"]]:
+        """The next state and the tangents there.
+
+        Raises:
+            UserError: If the map cannot be differentiated in forward mode.
+        """
+        z = z.clone()  # a map may work in place
+        chunks = torch.split(tangents, self._chunk or len(tangents))
+        after, moved = self._push(z, chunks[0], t)
+        rest = [self._push(z, chunk, t)[1] for chunk in chunks[1:]]
+        return after, torch.cat([moved, *rest]) if rest else moved
+
+    def _push(self, z: Tensor, tangents: Tensor, t: int) -> tuple[Tensor, Tensor]:
+        if self._is_nested:
+            try:
+                return self._nested(z, tangents, t)
+            except (RuntimeError, NotImplementedError):
+                self._is_nested = False  # tried once; the message of the other way is clearer
+        try:
+            return self._in_rows(z, tangents, t)
+        except (RuntimeError, NotImplementedError) as error:
             raise UserError(
-                f"the {where} has {width} dimensions, and a full spectrum needs as many tangent "
-                f"vectors of that size; ask for the largest few with k, or for k={width}"
-            )
-        return width
-    (k,) = check_counts(k=k)
-    if k > width:
-        raise UserError(f"k={k} exponents were asked for, but the {where} has {width} dimensions")
-    return k
+                f"the map cannot be differentiated in forward mode at step {t} ({error}); "
+                "from_neighbours needs no derivatives"
+            ) from error
+
+    def _nested(self, z: Tensor, tangents: Tensor, t: int) -> tuple[Tensor, Tensor]:
+        def push(tangent: Tensor) -> tuple[Tensor, Tensor]:
+            return cast(tuple[Tensor, Tensor], jvp(self._map(t), (z,), (tangent,)))
+
+        # Batches are drawn by generators of their own, the same for all tangents.
+        # The next state is the same for all tangents: `None`.
+        over_tangents = vmap(push, out_dims=(None, 0), randomness="same")  # type: ignore[arg-type]
+        after, moved = over_tangents(tangents.unsqueeze(2))
+        return after.detach(), moved.detach()[:, :, 0]
+
+    def _in_rows(self, z: Tensor, tangents: Tensor, t: int) -> tuple[Tensor, Tensor]:
+        rows = z.expand(-1, len(tangents), -1).contiguous()
+        along = tangents.movedim(0, 1).contiguous()
+        after, moved = cast(tuple[Tensor, Tensor], jvp(self._map(t), (rows,), (along,)))
+        return after.detach()[:, :1].contiguous(), moved.detach().movedim(1, 0)
+
+    def _map(self, t: int) -> Callable[[Tensor], Tensor]:
+        def step(z: Tensor) -> Tensor:
+            after = self._step(z, t)
+            check_step(z, after)
+            return after
+
+        return step
+
+
+@contextmanager
+def differentiable() -> Iterator[None]:
+    """What forward-mode differentiation needs: attention without fused kernels, no false alarms."""
+    with warnings.catch_warnings(), sdpa_kernel(SDPBackend.MATH):
+        # torch resizes a buffer of its own in the derivative of mse_loss and warns of it.
+        warnings.filterwarnings("ignore", message="An output with one or more elements was resized")
+        # torch compiles its own forward derivatives when they are first used.
+        warnings.filterwarnings("ignore", category=DeprecationWarning, module="torch")
+        yield

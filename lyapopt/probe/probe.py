@@ -12,9 +12,8 @@ from lyapopt.dynamics import AnyTrainingMap, Training, stack
 from lyapopt.dynamics.randomness import derive_seed
 from lyapopt.errors import UserError
 from lyapopt.exponents import Exponent, from_neighbours, from_tangents
-from lyapopt.exponents.exponent import Over
-from lyapopt.exponents.intervals import has_interval_over_time
-from lyapopt.exponents.neighbours import Observer
+from lyapopt.exponents.ensemble import Observer
+from lyapopt.exponents.intervals import Over, has_interval_over_time
 from lyapopt.probe.measurement import Measurement
 from lyapopt.probe.run import ProbeRun
 from lyapopt.probe.verdicts import VerdictRule, tail_length

@@ -13,7 +13,7 @@ from lyapopt.dynamics import Training, TrainingMap
 from lyapopt.dynamics.systems import Henon, LinearMap
 from lyapopt.errors import UserError
 from lyapopt.exponents import from_neighbours, spectrum
-from lyapopt.exponents._tangent_step import TangentStep
+from lyapopt.exponents.tangents import TangentStep
 
 KINDS = {
     "momentum": lambda p: torch.optim.SGD(p, lr=0.3, momentum=0.9, nesterov=True),
