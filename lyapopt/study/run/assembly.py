@@ -185,7 +185,7 @@ class Callbacks:
 
     @classmethod
     def of(cls, file: StudyFile) -> Callbacks:
-        """Import them."""
+        """Import the callbacks of a file."""
         functions = tuple(import_object(path, file.base_dir) for path in file.callbacks)
         for path, function in zip(file.callbacks, functions, strict=True):
             if not callable(function):
@@ -194,7 +194,7 @@ class Callbacks:
         return cls(functions)
 
     def __call__(self, study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
-        """Call them in order.
+        """Call the callbacks in the order of the file.
 
         Raises:
             UserError: If one raises; Optuna knows by then how the trial ended.

@@ -9,7 +9,7 @@ from optuna.trial import FrozenTrial
 from lyapopt.study.run.ledger import Ledger
 
 WAITING = "nothing left to begin: waiting for trials that other workers run"
-"""A note."""
+"""The note of a worker that has nothing to lease."""
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,7 @@ class Heartbeat:
         self._thread.join(_JOIN)
 
     def speak_for(self, trials: Sequence[optuna.Trial]) -> None:
-        """These trials are running, and no others."""
+        """From now on, record heartbeats of these trials and of no others."""
         self._trials = tuple(trials)
 
     def _run(self) -> None:

@@ -229,7 +229,7 @@ class Leases:
     def tell(
         self, trial: optuna.Trial, value: float | Sequence[float] | None, state: TrialState
     ) -> bool:
-        """Tell a trial, unless it was taken for dead and is run by somebody else by now.
+        """Tell Optuna how a trial ended, unless it was taken for dead and others run it by now.
 
         Returns:
             Whether the result was taken.

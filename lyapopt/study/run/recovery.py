@@ -150,7 +150,7 @@ def _stored_result(trial: FrozenTrial, store: TrajectoryStore | None) -> RunReco
 
 
 def _tell_stored(study: optuna.Study, trial: FrozenTrial, record: RunRecord) -> None:
-    """Tell a running trial what its rows say of it."""
+    """Tell Optuna that a running trial has ended, as its rows say."""
     for name, value in result_attributes(record).items():
         if trial.user_attrs.get(name) != value:
             set_attribute(study, trial, name, value)

@@ -103,7 +103,7 @@ def _run(
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """Small networks lose on several threads; the number is as before afterwards."""
+    """Let torch use one thread meanwhile: small networks lose on several."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

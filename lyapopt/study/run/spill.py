@@ -23,6 +23,7 @@ from lyapopt.store.engine import parse_url, sqlite_path
 from lyapopt.study.file.storage_url import absolute_url
 from lyapopt.study.run.ledger import Ledger
 from lyapopt.study.run.recovery import STATES, result_attributes
+from lyapopt.study.run.storage import journal_path
 
 _log = logging.getLogger(__name__)
 
@@ -156,8 +157,8 @@ def _beside(storage: str) -> list[Path]:
     if storage.startswith("sqlite"):
         path = sqlite_path(parse_url(storage))
         return [] if path is None else [path.parent]
-    if storage.startswith("journal:///"):
-        return [Path(storage.removeprefix("journal:///")).parent]
+    if storage.startswith("journal://"):
+        return [journal_path(storage).parent]
     return []
 
 

@@ -20,7 +20,7 @@ from lyapopt.store.mutex import DEFAULT_TIMEOUT, Mutex, database_mutex, file_mut
 from lyapopt.store.optuna_tables import is_initialised
 from lyapopt.store.retry import RetryPolicy, as_store_error
 
-__all__ = ["initialise", "masked", "open_storage", "open_store", "study_mutex"]
+__all__ = ["initialise", "journal_path", "masked", "open_storage", "open_store", "study_mutex"]
 
 _LOCK_TIMEOUT: Final = 60  # seconds that SQLite waits for another process's transaction
 _CONNECT_TIMEOUT: Final = 30  # seconds
@@ -127,14 +127,14 @@ def study_mutex(
     """
     name = f"study {study_name}"
     if storage.startswith("journal://"):
-        return file_mutex(_journal_path(storage), name, timeout)
+        return file_mutex(journal_path(storage), name, timeout)
     if has_sql(storage):
         return database_mutex(storage, name, timeout)
     return None if store is None else database_mutex(store, name, timeout)
 
 
 def _journal_storage(url: str, create: bool) -> BaseStorage:
-    path = _journal_path(url)
+    path = journal_path(url)
     if create:
         path.parent.mkdir(parents=True, exist_ok=True)
     elif not path.is_file():
@@ -191,5 +191,6 @@ def _is_initialised(url: sqlalchemy.URL) -> bool:
         engine.dispose()
 
 
-def _journal_path(url: str) -> Path:
+def journal_path(url: str) -> Path:
+    """The file of a journal storage, `journal:///path`."""
     return Path(url.removeprefix("journal:///"))

@@ -124,7 +124,7 @@ class _Crew:
 
     @contextmanager
     def at_work(self, count: int) -> Iterator[None]:
-        """Start them; in the end, none is left."""
+        """Start so many processes, and wait at the end until each has ended."""
         try:
             for _ in range(count):
                 self._start()
@@ -204,16 +204,16 @@ class _Relay(StudyListener):
         self._connection = connection
 
     def note(self, text: str) -> None:
-        """Pass it on, unless it is about one worker only."""
+        """Send it on, unless it is about one worker only."""
         if text != WAITING:
             self.send("note", text)
 
     def group_started(self, numbers: list[int]) -> None:
-        """Pass it on."""
+        """Send it on."""
         self.send("group_started", numbers)
 
     def finished(self, trial: FrozenTrial, reason: str | None) -> None:
-        """Pass it on."""
+        """Send it on."""
         self.send("finished", trial, reason)
 
     def send(self, *message: object) -> None:
@@ -258,7 +258,10 @@ def _end_with_parent() -> None:
 
 
 def _context() -> ForkServerContext | SpawnContext:
-    """Processes are forked from a clean one that has imported what takes long, where that goes."""
+    """How processes are made: forked from a server that has imported what takes long, if it can.
+
+    A plain fork would copy the threads' locks of this process; spawning imports torch each time.
+    """
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
