@@ -5,7 +5,6 @@ from __future__ import annotations
 import builtins
 import dataclasses
 import functools
-import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -31,8 +30,6 @@ from lyapopt.study.file.classes import ClassSpec
 from lyapopt.study.file.import_paths import import_object
 from lyapopt.tasks.builder import TaskBuilder
 
-_log = logging.getLogger(__name__)
-
 
 def search_space(file: StudyFile) -> SearchSpace:
     """The search space of a file, constants first, with the options that conditions read."""
@@ -47,7 +44,7 @@ def sampler(file: StudyFile, space: SearchSpace) -> BaseSampler:
     spec = file.sampler_spec
     steered = {s.kwargs.get("steer", "lr") for s in spec.walk() if s.row.probes}
     if steered:
-        spec = _with_task(spec, {"build": builder(file), "probe": probe(file)}, space)
+        spec = _with_task(spec, {"build": builder(file), "probe": Probe.of(file.probe)}, space)
     # Samplers that go through finitely many points take their grid.
     values = {name: p.values() for name, p in file.variables.items() if name not in steered}
     grid = {name: known for name, known in values.items() if known is not None}
@@ -106,11 +103,6 @@ def pick_device(name: str) -> str:
     return name
 
 
-def probe(file: StudyFile) -> Probe:
-    """The file's probe."""
-    return Probe.of(file.probe)
-
-
 def objective(
     file: StudyFile,
     space: SearchSpace,
@@ -144,7 +136,7 @@ def objective(
         builder(file),
         space,
         file.value,
-        probe(file),
+        Probe.of(file.probe),
         file.record,
         store=store,
         seed=file.seed,

@@ -61,7 +61,7 @@ def preview(file: StudyFile) -> Preview:
     count = _group_size(file, study)
     with inside_optimize(study):
         candidates = [objective.prepare(study.ask()) for _ in range(count)]
-    probe = assembly.probe(file)
+    probe = Probe.of(file.probe)
     costs = [full_cost(c.training, probe, objective.reports) for c in candidates if c.training]
     return Preview(
         [dict(candidate.params) for candidate in candidates],
