@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import optuna
 import pytest
 from optuna.trial import TrialState
 
+from lyapopt import registry
 from lyapopt.errors import UserError
 from lyapopt.store import TrajectoryStore
-from lyapopt.study.file import check_study, load_study_file
+from lyapopt.study.file import load_study_file
 from lyapopt.study.run.runner import run_study
 
 OBJECTIVE = """
@@ -84,7 +86,8 @@ def test_a_sampler_whose_package_is_installed_runs_by_name(tmp_path: Path) -> No
 def test_a_sampler_whose_package_is_missing_says_what_to_install(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(check_study._PACKAGES, "CmaEsSampler", "no_such_package_here")
+    row = replace(registry._BY_CLASS["CmaEsSampler"], package="no_such_package_here")
+    monkeypatch.setitem(registry._BY_CLASS, "CmaEsSampler", row)
     path = tmp_path / "cma.yaml"
     path.write_text(
         f"study_name: r\nstorage: sqlite:///{tmp_path}/r.db\nn_trials: 8\nsampler: cma-es\n"
@@ -96,6 +99,7 @@ def test_a_sampler_whose_package_is_missing_says_what_to_install(
 
 RETURNS = """
 import math
+from dataclasses import replace
 from pathlib import Path
 
 
