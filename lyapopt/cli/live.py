@@ -14,7 +14,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from lyapopt.cli.progress import ProgressListener, as_stored, numbers_in_words, seed_names
+from lyapopt.cli.progress import ProgressListener, numbers_in_words, seed_names
 from lyapopt.cli.text import assignments, count, counts, duration, short
 from lyapopt.cli.trial_table import style_of, trial_table
 from lyapopt.store.trials import StoredTrial
@@ -91,7 +91,7 @@ class LiveListener(ProgressListener):
 
     def finished(self, trial: FrozenTrial, reason: str | None) -> None:
         """Take in a trial that has ended."""
-        stored = as_stored(trial, reason)
+        stored = StoredTrial.of(trial, reason)
         self._done += 1
         self._count(stored)
         self._newest.append(stored)

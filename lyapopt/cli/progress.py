@@ -12,7 +12,6 @@ from lyapopt.cli.text import assignments, interval, plural, short
 from lyapopt.store.trials import StoredTrial
 from lyapopt.study.file import StudyFile
 from lyapopt.study.run.events import StudyEvent, StudyListener
-from lyapopt.study.run.ledger import state_of
 
 __all__ = ["LineListener", "NoteListener", "ProgressListener", "trial_line"]
 
@@ -62,26 +61,12 @@ class LineListener(NoteListener):
 
     def finished(self, trial: FrozenTrial, reason: str | None) -> None:
         """Print the trial."""
-        self.print(trial_line(as_stored(trial, reason), self._seeds))
+        self.print(trial_line(StoredTrial.of(trial, reason), self._seeds))
 
 
 def seed_names(file: StudyFile) -> frozenset[str]:
     """Parameters that are seeds: long numbers that tell nobody anything."""
     return frozenset(name for name, entry in file.variables.items() if entry.type == "seed")
-
-
-def as_stored(trial: FrozenTrial, reason: str | None) -> StoredTrial:
-    """A trial as the storage will give it."""
-    return StoredTrial(
-        trial.number,
-        state_of(trial),
-        tuple(trial.values or ()) if trial.state.name == "COMPLETE" else (),
-        dict(trial.params),
-        dict(trial.user_attrs),
-        trial.datetime_start,
-        trial.datetime_complete,
-        reason,
-    )
 
 
 def trial_line(trial: StoredTrial, seeds: frozenset[str] = frozenset()) -> str:

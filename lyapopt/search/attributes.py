@@ -8,8 +8,17 @@ from typing import Final
 from optuna.trial import FrozenTrial
 
 from lyapopt.probe import Measurement, Probe, Verdict
-from lyapopt.store.names import COST, DEATHS, EXPONENT, FAILED, HIGH, INTERRUPTED, LOW, VERDICT
-from lyapopt.store.records import RUN_ATTRIBUTE
+from lyapopt.store.states import (
+    COST,
+    DEATHS,
+    EXPONENT,
+    FAILED,
+    HIGH,
+    INTERRUPTED,
+    LOW,
+    RUN_ATTRIBUTE,
+    VERDICT,
+)
 
 __all__ = [
     "COST",

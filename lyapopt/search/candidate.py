@@ -6,7 +6,7 @@ import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any
 
 import optuna
 
@@ -14,10 +14,9 @@ from lyapopt.dynamics import Training
 from lyapopt.probe import Measurement, Verdict
 from lyapopt.search.probing.probes import ProbedStart
 from lyapopt.search.probing.records import ScreeningRecord, SteeringRecord
-from lyapopt.search.pruners import Decision
 from lyapopt.search.trajectory_recorder import Recorder
-
-State = Literal["complete", "pruned", "failed", "interrupted"]
+from lyapopt.store import Decision
+from lyapopt.store.states import EndState
 
 
 @dataclass(frozen=True)
@@ -30,7 +29,7 @@ class Outcome:
         reason: Why it ended otherwise.
     """
 
-    state: State
+    state: EndState
     value: float | tuple[float, ...] | None = None
     reason: str | None = None
 

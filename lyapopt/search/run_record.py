@@ -16,7 +16,7 @@ from lyapopt.search.candidate import Candidate
 from lyapopt.search.probing.records import ScreeningRecord, SteeringRecord
 from lyapopt.search.trajectory_recorder import Recorder
 from lyapopt.settings import RecordSettings
-from lyapopt.store import DecisionRecord, ExponentRecord, RunRecord, TrajectoryRecord
+from lyapopt.store import ExponentRecord, RunRecord, TrajectoryRecord
 
 
 def run_record(
@@ -63,7 +63,7 @@ def run_record(
         },
         exponents=() if probe is None else _exponents(measurement, steering, screening, probe),
         trajectories=() if record is None else tuple(_trajectories(candidate, recorder, record)),
-        decisions=tuple(DecisionRecord(**asdict(decision)) for decision in candidate.decisions),
+        decisions=tuple(candidate.decisions),
     )
 
 

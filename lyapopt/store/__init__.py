@@ -9,19 +9,19 @@ from lyapopt.store.errors import (
     StoreSchemaError,
 )
 from lyapopt.store.records import (
-    RUN_ATTRIBUTE,
-    DecisionRecord,
+    Decision,
     ExponentRecord,
     RunRecord,
     TrajectoryRecord,
     new_run_id,
 )
+from lyapopt.store.states import RUN_ATTRIBUTE
 from lyapopt.store.store import TrajectoryStore
 
 __all__ = [
     "RUN_ATTRIBUTE",
     "DamagedDataError",
-    "DecisionRecord",
+    "Decision",
     "ExponentRecord",
     "RecordNotFoundError",
     "RunRecord",

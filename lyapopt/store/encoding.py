@@ -1,17 +1,100 @@
-"""How single values are kept in a column: numbers that are not finite, JSON, text."""
+"""Records as rows of their tables and back, and how single values are kept in columns.
+
+A field of a record is kept in the column of its name; `NAME_json` holds the field `NAME` as JSON,
+and `NAME_kind` says which number that is not finite a NULL in `NAME` stands for.
+"""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
-from typing import Any, Final
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 import numpy as np
+from sqlalchemy import Row, Table, Text
 
-NONFINITE_KINDS: Final = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
-_TAG = "$float"
+_T = TypeVar("_T", bound="DataclassInstance")
+_NOT_FINITE: Final = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
+_TAG: Final = "$float"
+_PLAIN: Final[Mapping[type, Callable[[Any], Any]]] = {bool: bool, int: int, float: float}
+"""How numbers of numpy become what drivers take, by the type of the column."""
+
+
+class _Field(NamedTuple):
+    """How a field of a record is written to its columns, and read from them."""
+
+    name: str
+    columns: tuple[str, ...]
+    write: Callable[[Any], tuple[Any, ...]]
+    read: Callable[..., Any]
+
+
+def to_row(record: DataclassInstance, table: Table, **others: Any) -> dict[str, Any]:
+    """The row of a record.
+
+    Args:
+        record: A run, an exponent or a decision; fields without a column are left out.
+        table: The table that it is written to.
+        others: Values of the columns that are not fields.
+    """
+    row = others
+    for field in _fields(type(record), table):
+        row.update(zip(field.columns, field.write(getattr(record, field.name)), strict=True))
+    return row
+
+
+def from_row(record: type[_T], table: Table, row: Row[Any], **others: Any) -> _T:
+    """The record of a row.
+
+    Args:
+        record: Type of the record.
+        table: The table that the row was read from.
+        row: Has at least the columns of the record's fields.
+        others: Values of the fields that have no column.
+    """
+    found = {
+        field.name: field.read(*(getattr(row, column) for column in field.columns))
+        for field in _fields(record, table)
+    }
+    return record(**found, **others)
+
+
+@lru_cache
+def _fields(record: type[DataclassInstance], table: Table) -> tuple[_Field, ...]:
+    names = [field.name for field in fields(record)]
+    found = (_field(name, table) for name in names)
+    return tuple(field for field in found if field is not None)
+
+
+def _field(name: str, table: Table) -> _Field | None:
+    if f"{name}_json" in table.c:
+        return _Field(name, (f"{name}_json",), _to_json_column, _from_json_column)
+    if f"{name}_kind" in table.c:
+        return _Field(name, (name, f"{name}_kind"), split_float, join_float)
+    if name not in table.c:
+        return None
+    type_ = table.c[name].type
+    plain = to_text if isinstance(type_, Text) else _PLAIN.get(type_.python_type, _same)
+    return _Field(name, (name,), lambda value: (None if value is None else plain(value),), _same)
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+def _to_json_column(value: Any) -> tuple[str | None]:
+    return (None if value is None else to_json(value),)
+
+
+def _from_json_column(text: str | None) -> Any:
+    value = None if text is None else from_json(text)
+    return tuple(value) if isinstance(value, list) else value
 
 
 def split_float(value: float | None) -> tuple[float | None, str | None]:
@@ -34,7 +117,7 @@ def split_float(value: float | None) -> tuple[float | None, str | None]:
 
 def join_float(value: float | None, kind: str | None) -> float | None:
     """The number that `split_float` was given."""
-    return value if kind is None else NONFINITE_KINDS[kind]
+    return value if kind is None else _NOT_FINITE[kind]
 
 
 def to_json(value: Any) -> str:
@@ -67,7 +150,7 @@ def _plain(value: Any) -> Any:
 
 
 def _untag(item: dict[str, Any]) -> Any:
-    return NONFINITE_KINDS[item[_TAG]] if item.keys() == {_TAG} else item
+    return _NOT_FINITE[item[_TAG]] if item.keys() == {_TAG} else item
 
 
 def to_text(text: str) -> str:

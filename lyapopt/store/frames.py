@@ -10,10 +10,10 @@ import pandas as pd
 from numpy.typing import NDArray
 from sqlalchemy import Connection, Subquery, select
 
-from lyapopt.store.encoding import from_json
-from lyapopt.store.models import Decision, Exponent, Run
-from lyapopt.store.reading import Series, to_exponent
-from lyapopt.store.writing import table_of
+from lyapopt.store.encoding import from_json, from_row
+from lyapopt.store.reading import Series
+from lyapopt.store.records import ExponentRecord
+from lyapopt.store.tables import DECISIONS, EXPONENTS, RUNS
 
 _INT = "Int64"  # with missing values
 _OBJECT = "object"
@@ -77,10 +77,9 @@ def _frame(columns: Mapping[str, str], rows: Iterable[Sequence[Any]]) -> pd.Data
 
 def runs_frame(connection: Connection, trials: Subquery) -> pd.DataFrame:
     """One row for each of these trials that is stored; see `RUN_COLUMNS`."""
-    run = table_of(Run)
     rows = connection.execute(
-        select(trials.c.study_name, trials.c.trial_number, trials.c.trial_state, run)
-        .join_from(trials, run, run.c.run == trials.c.run)
+        select(trials.c.study_name, trials.c.trial_number, trials.c.trial_state, RUNS)
+        .join_from(trials, RUNS, RUNS.c.run == trials.c.run)
         .order_by(trials.c.study_name, trials.c.trial_number, trials.c.run)
     )
 
@@ -99,17 +98,17 @@ def runs_frame(connection: Connection, trials: Subquery) -> pd.DataFrame:
 
 def exponents_frame(connection: Connection, trials: Subquery) -> pd.DataFrame:
     """One row for each exponent of each of these trials; see `EXPONENT_COLUMNS`."""
-    exponent = table_of(Exponent)
+    run, position = EXPONENTS.c.run, EXPONENTS.c.position
     rows = connection.execute(
-        select(trials.c.study_name, trials.c.trial_number, Run.verdict, exponent)
-        .join_from(trials, Run, Run.run == trials.c.run)
-        .join(exponent, exponent.c.run == Run.run)
-        .order_by(trials.c.study_name, trials.c.trial_number, exponent.c.run, exponent.c.position)
+        select(trials.c.study_name, trials.c.trial_number, RUNS.c.verdict, EXPONENTS)
+        .join_from(trials, RUNS, RUNS.c.run == trials.c.run)
+        .join(EXPONENTS, run == RUNS.c.run)
+        .order_by(trials.c.study_name, trials.c.trial_number, run, position)
     )
     fields = list(EXPONENT_COLUMNS)[len(_TRIAL) + 1 :]
 
     def cells(row: Any) -> Sequence[Any]:
-        record = to_exponent(row)
+        record = from_row(ExponentRecord, EXPONENTS, row)
         return (*row[:2], row.run, row.verdict, *(getattr(record, name) for name in fields))
 
     return _frame(EXPONENT_COLUMNS, map(cells, rows))
@@ -117,14 +116,15 @@ def exponents_frame(connection: Connection, trials: Subquery) -> pd.DataFrame:
 
 def decisions_frame(connection: Connection, trials: Subquery) -> pd.DataFrame:
     """One row for each decision about each of these trials; see `DECISION_COLUMNS`."""
+    decision = DECISIONS.c
     rows = connection.execute(
         select(
             *(trials.c.study_name, trials.c.trial_number, trials.c.run),
-            *(Decision.step, Decision.rule, Decision.pruned, Decision.reason),
-            Decision.numbers_json,
+            *(decision.step, decision.rule, decision.pruned, decision.reason),
+            decision.numbers_json,
         )
-        .join_from(trials, Decision, Decision.run == trials.c.run)
-        .order_by(trials.c.study_name, trials.c.trial_number, trials.c.run, Decision.position)
+        .join_from(trials, DECISIONS, decision.run == trials.c.run)
+        .order_by(trials.c.study_name, trials.c.trial_number, trials.c.run, decision.position)
     )
     return _frame(DECISION_COLUMNS, ((*row[:-1], from_json(row[-1])) for row in rows))
 

@@ -8,7 +8,6 @@ from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Connection, String, cast, select
 
-from lyapopt.store.models import Run
 from lyapopt.store.optuna_tables import (
     ATTRIBUTE_RUN,
     ATTRIBUTES,
@@ -17,6 +16,7 @@ from lyapopt.store.optuna_tables import (
     TRIALS,
     are_present,
 )
+from lyapopt.store.tables import RUNS
 
 _RUNNING: Final = "RUNNING"
 
@@ -39,11 +39,11 @@ def trial_states(connection: Connection, study_name: str | None) -> list[TrialSt
             TRIALS.c.number,
             TRIALS.c.state,
             ATTRIBUTE_RUN.label("run"),
-            Run.state.label("run_state"),
+            RUNS.c.state.label("run_state"),
         )
         .join_from(STUDIES, TRIALS, TRIALS.c.study_id == STUDIES.c.study_id)
         .outerjoin(ATTRIBUTES, (ATTRIBUTES.c.trial_id == TRIALS.c.trial_id) & IS_RUN_ATTRIBUTE)
-        .outerjoin(Run, Run.run == ATTRIBUTE_RUN)
+        .outerjoin(RUNS, RUNS.c.run == ATTRIBUTE_RUN)
         .order_by(STUDIES.c.study_name, TRIALS.c.number)
     )
     if study_name is not None:
@@ -69,7 +69,9 @@ def orphans(connection: Connection, named: Collection[str], grace: float) -> lis
     """
     until = datetime.now(UTC) - timedelta(seconds=grace)
     old = connection.execute(
-        select(Run.run, Run.study_name, Run.trial_number).where(Run.recorded_at <= until)
+        select(RUNS.c.run, RUNS.c.study_name, RUNS.c.trial_number).where(
+            RUNS.c.recorded_at <= until
+        )
     ).all()
     unnamed = [row for row in old if row.run not in named]
     if not unnamed:

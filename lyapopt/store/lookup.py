@@ -12,9 +12,9 @@ import numpy as np
 from sqlalchemy import Connection, Subquery, select
 
 from lyapopt.store.errors import RecordNotFoundError, masked
-from lyapopt.store.models import Run
 from lyapopt.store.optuna_tables import STUDIES, are_present, recorded_trials, trials_with_runs
 from lyapopt.store.reading import names_of_series
+from lyapopt.store.tables import RUNS
 
 Numbers = int | Sequence[int] | None
 
@@ -69,7 +69,7 @@ def missing_series(
         name: Of the series.
         trial: The trial, in words.
     """
-    run = connection.scalar(select(Run.run).join(trials, Run.run == trials.c.run))
+    run = connection.scalar(select(RUNS.c.run).join(trials, RUNS.c.run == trials.c.run))
     if run is None:
         where = masked(connection.engine.url)
         return RecordNotFoundError(f"{where} has stored nothing of {trial}")

@@ -12,8 +12,8 @@ from typing import Final
 
 from sqlalchemy import Connection, Subquery, column, func, inspect, null, select, table
 
-from lyapopt.store.models import Run
-from lyapopt.store.records import RUN_ATTRIBUTE
+from lyapopt.store.states import RUN_ATTRIBUTE
+from lyapopt.store.tables import RUNS
 
 STUDIES: Final = table("studies", column("study_id"), column("study_name"))
 TRIALS: Final = table(
@@ -81,10 +81,10 @@ def recorded_trials(
     The state of the trial is not known here, and NULL.
     """
     trials = select(
-        Run.study_name, Run.trial_number, null().label("trial_state"), Run.run.label("run")
+        RUNS.c.study_name, RUNS.c.trial_number, null().label("trial_state"), RUNS.c.run.label("run")
     )
     if study_name is not None:
-        trials = trials.where(Run.study_name == study_name)
+        trials = trials.where(RUNS.c.study_name == study_name)
     if trial_numbers is not None:
-        trials = trials.where(Run.trial_number.in_(trial_numbers))
+        trials = trials.where(RUNS.c.trial_number.in_(trial_numbers))
     return trials.subquery("found")

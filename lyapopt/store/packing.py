@@ -1,4 +1,4 @@
-"""Series of a run as rows of two tables: pieces (`Trajectory`), packed into blocks (`Block`)."""
+"""Series of a run as rows of two tables: pieces (`TRAJECTORIES`), packed into blocks (`BLOCKS`)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Row = dict[str, Any]
 
 
 class Piece(NamedTuple):
-    """One piece as it is read: the columns of `Trajectory` that matter, and its bytes."""
+    """One piece as it is read: the columns of `TRAJECTORIES` that matter, and its bytes."""
 
     name: str
     part: str
@@ -58,7 +58,7 @@ class _Packer:
 
 
 def pack(run: str, trajectories: Sequence[TrajectoryRecord]) -> tuple[list[Row], list[Row]]:
-    """Rows of `Trajectory` and of `Block` that hold the series of a run.
+    """Rows of `TRAJECTORIES` and of `BLOCKS` that hold the series of a run.
 
     Args:
         run: Identifier of the run.

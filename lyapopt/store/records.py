@@ -7,15 +7,12 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final, Literal, get_args
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-RUN_ATTRIBUTE: Final = "lyapopt:run"
-"""Key of the Optuna user attribute of a trial that names its run."""
-
-State = Literal["running", "complete", "pruned", "failed", "interrupted"]
+from lyapopt.store.states import RunState
 
 _STORABLE_KINDS = "biuf"
 _MAX_RUN = 36
@@ -138,7 +135,7 @@ class TrajectoryRecord:
 
 
 @dataclass(frozen=True)
-class DecisionRecord:
+class Decision:
     """What a rule decided about a trial at one step, and from which numbers.
 
     Args:
@@ -191,7 +188,7 @@ class RunRecord:
     run: str
     study_name: str
     trial_number: int
-    state: State
+    state: RunState
     logical_number: int | None = None
     values: tuple[float, ...] | None = None
     verdict: str | None = None
@@ -206,13 +203,13 @@ class RunRecord:
     settings: Mapping[str, Any] = field(default_factory=dict)
     exponents: tuple[ExponentRecord, ...] = ()
     trajectories: tuple[TrajectoryRecord, ...] = ()
-    decisions: tuple[DecisionRecord, ...] = ()
+    decisions: tuple[Decision, ...] = ()
 
     def __post_init__(self) -> None:
         if not 0 < len(self.run) <= _MAX_RUN:
             raise ValueError(f"a run has 1 to {_MAX_RUN} characters, not {self.run!r:.80}")
-        if self.state not in get_args(State):
-            raise ValueError(f"state {self.state!r} is none of {', '.join(get_args(State))}")
+        if self.state not in get_args(RunState):
+            raise ValueError(f"state {self.state!r} is none of {', '.join(get_args(RunState))}")
         if not math.isfinite(self.gradient_evaluations):
             raise ValueError(f"gradient_evaluations is {self.gradient_evaluations}, not a count")
         if self.seed not in _INT64:

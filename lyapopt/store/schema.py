@@ -17,7 +17,7 @@ from sqlalchemy import Connection, Engine, inspect, text
 from lyapopt.store import view
 from lyapopt.store.engine import MYSQL, writing
 from lyapopt.store.errors import StoreBusyError, StoreSchemaError, masked
-from lyapopt.store.models import TABLE_PREFIX, Base
+from lyapopt.store.tables import METADATA, TABLE_PREFIX
 
 if TYPE_CHECKING:
     from alembic.script import ScriptDirectory
@@ -86,7 +86,7 @@ def differences(connection: Connection) -> list[Any]:
 
     options = {"version_table": VERSION_TABLE, "include_name": is_ours}
     context = MigrationContext.configure(connection, opts=options)
-    return list(compare_metadata(context, Base.metadata))
+    return list(compare_metadata(context, METADATA))
 
 
 def scripts() -> ScriptDirectory:
@@ -125,7 +125,7 @@ def _migrate(connection: Connection) -> None:
     with EnvironmentContext(Config(), directory, fn=to_head) as environment:
         environment.configure(
             connection=connection,
-            target_metadata=Base.metadata,
+            target_metadata=METADATA,
             version_table=VERSION_TABLE,
             include_name=is_ours,
             render_as_batch=True,

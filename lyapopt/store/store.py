@@ -15,13 +15,12 @@ from sqlalchemy import Connection, Engine, select, update
 from lyapopt.store import garbage, schema
 from lyapopt.store.engine import make_engine, parse_url, refuse_missing_file, writing
 from lyapopt.store.errors import RecordNotFoundError, StoreError, explained, masked
-from lyapopt.store.export import copy_runs
 from lyapopt.store.lookup import Numbers, check_study, find_trials, missing_series
-from lyapopt.store.models import Run, Trajectory
 from lyapopt.store.optuna_tables import are_present
 from lyapopt.store.reading import read_run, read_series
 from lyapopt.store.records import RunRecord, TrajectoryRecord
-from lyapopt.store.writing import delete_runs, write_run
+from lyapopt.store.tables import RUNS, TRAJECTORIES
+from lyapopt.store.writing import NamedRun, copy_runs, delete_runs, write_run
 
 if TYPE_CHECKING:
     import numpy as np
@@ -175,7 +174,7 @@ class TrajectoryStore:
             study_name: Of one study; None for all.
 
         Returns:
-            `study_name`, `trial_number`, `run`, and the fields of `DecisionRecord`.
+            `study_name`, `trial_number`, `run`, and the fields of `Decision`.
 
         Raises:
             RecordNotFoundError: If there is no such study.
@@ -255,7 +254,11 @@ class TrajectoryStore:
         """
         with self._reading() as connection:
             trials = find_trials(connection, study_name, None)
-            names = select(Trajectory.name).join(trials, Trajectory.run == trials.c.run).distinct()
+            names = (
+                select(TRAJECTORIES.c.name)
+                .join(trials, TRAJECTORIES.c.run == trials.c.run)
+                .distinct()
+            )
             return sorted(connection.scalars(names))
 
     def states(self, study_name: str | None = None) -> dict[str, str]:
@@ -273,7 +276,7 @@ class TrajectoryStore:
         with self._reading() as connection:
             trials = find_trials(connection, study_name, None)
             rows = connection.execute(
-                select(Run.run, Run.state).join(trials, Run.run == trials.c.run)
+                select(RUNS.c.run, RUNS.c.state).join(trials, RUNS.c.run == trials.c.run)
             )
             return {row.run: row.state for row in rows}
 
@@ -335,7 +338,7 @@ class TrajectoryStore:
         """
         with self._writing("record a trial in") as connection:
             connection.execute(
-                update(Run).where(Run.run.in_(list(runs))).values(state="interrupted")
+                update(RUNS).where(RUNS.c.run.in_(list(runs))).values(state="interrupted")
             )
 
     def forget(self, runs: Collection[str]) -> int:
@@ -381,11 +384,11 @@ class TrajectoryStore:
             found = find_trials(source, study_name, None)
             rows = source.execute(
                 select(found.c.study_name, found.c.trial_number, found.c.run).join(
-                    Run, Run.run == found.c.run
+                    RUNS, RUNS.c.run == found.c.run
                 )
             )
             # A run that two studies share, one being a copy of the other, is copied once.
-            trials = list({row.run: (row[0], row[1], row[2]) for row in rows}.values())
+            trials = list({row.run: NamedRun(*row) for row in rows}.values())
             target = sqlalchemy.URL.create("sqlite", database=str(Path(path)))
             with TrajectoryStore(target) as other, other._writing("export to") as connection:
                 copy_runs(source, connection, trials, trajectories=trajectories)

@@ -9,36 +9,44 @@ from __future__ import annotations
 import gc
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import sqlalchemy
-from sqlalchemy import Connection, column, inspect, select, table
+from sqlalchemy import Connection, String, cast, column, inspect, select, table
 
 from lyapopt.store.aggregation import decodes_slowly, grouped_rows
 from lyapopt.store.engine import make_engine, parse_url, sqlite_path
 from lyapopt.store.errors import RecordNotFoundError, explained, masked
 from lyapopt.store.lookup import check_study
-from lyapopt.store.models import Run
-from lyapopt.store.names import COST, EXPONENT, FAILED, HIGH, INTERRUPTED, LOW, VERDICT
 from lyapopt.store.optuna_tables import ATTRIBUTES, STUDIES, TRIALS, VALUES, are_present
-from lyapopt.store.records import RUN_ATTRIBUTE
+from lyapopt.store.states import (
+    COST,
+    EXPONENT,
+    FAILED,
+    HIGH,
+    INTERRUPTED,
+    LOW,
+    RUN_ATTRIBUTE,
+    VERDICT,
+    WORKER_ATTRIBUTE,
+    State,
+    state_from,
+    state_of,
+)
+from lyapopt.store.tables import RUNS
 
-__all__ = ["StoredStudy", "StoredTrial", "read_study", "state_of", "study_names"]
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
+
+__all__ = ["StoredStudy", "StoredTrial", "read_study", "study_names"]
 
 _TIMEOUT = 30.0  # seconds to wait for another process's lock
 _NOT_FINITE = {"INF_POS": math.inf, "INF_NEG": -math.inf, "NAN": math.nan}
-_STATES = {
-    "COMPLETE": "complete",
-    "PRUNED": "pruned",
-    "FAIL": "failed",
-    "RUNNING": "running",
-    "WAITING": "waiting",
-}
 
 _DIRECTIONS = table(
     "study_directions", column("study_id"), column("direction"), column("objective")
@@ -51,6 +59,9 @@ _TIMES = table(
     column("state"),
     column("datetime_start", sqlalchemy.DateTime()),
     column("datetime_complete", sqlalchemy.DateTime()),
+)
+_SYSTEM_ATTRIBUTES = table(
+    "trial_system_attributes", column("trial_id"), column("key"), column("value_json")
 )
 _PARAMS = table(
     "trial_params",
@@ -78,13 +89,27 @@ class StoredTrial:
     """
 
     number: int
-    state: str
+    state: State
     values: tuple[float, ...] = ()
     params: dict[str, Any] = field(default_factory=dict)
     attributes: dict[str, Any] = field(default_factory=dict)
     started: datetime | None = None
     finished: datetime | None = None
     reason: str | None = None
+
+    @classmethod
+    def of(cls, trial: FrozenTrial, reason: str | None = None) -> StoredTrial:
+        """A trial that Optuna has read, as `read_study` would give it."""
+        return cls(
+            trial.number,
+            state_of(trial),
+            tuple(trial.values or ()) if trial.state.name == "COMPLETE" else (),
+            dict(trial.params),
+            dict(trial.user_attrs),
+            trial.datetime_start,
+            trial.datetime_complete,
+            reason,
+        )
 
     @property
     def value(self) -> float | None:
@@ -131,18 +156,6 @@ class StoredStudy:
     name: str
     directions: tuple[str, ...]
     trials: list[StoredTrial]
-
-
-def state_of(optuna_state: str, attributes: Mapping[str, Any]) -> str:
-    """State of a trial in our words: an interrupted one is not called failed.
-
-    Example:
-        >>> state_of("FAIL", {"verdict": "failed"}), state_of("FAIL", {"verdict": "interrupted"})
-        ('failed', 'interrupted')
-    """
-    if optuna_state == "FAIL" and attributes.get(VERDICT) != FAILED:
-        return INTERRUPTED
-    return _STATES.get(optuna_state, optuna_state.lower())
 
 
 def study_names(url: str) -> list[str]:
@@ -201,12 +214,13 @@ def _trials(connection: Connection, study_id: int) -> list[StoredTrial]:
         _TIMES.c.datetime_start,
         _TIMES.c.datetime_complete,
     ).where(_TIMES.c.study_id == study_id)
-    trials = {
-        trial_id: StoredTrial(number, state, started=started, finished=finished)
-        for trial_id, number, state, started, finished in connection.execute(
-            times.order_by(_TIMES.c.number)
-        ).all()
-    }
+    trials: dict[int, StoredTrial] = {}
+    optuna_states: dict[int, str] = {}
+    for trial_id, number, state, started, finished in connection.execute(
+        times.order_by(_TIMES.c.number)
+    ).all():
+        optuna_states[trial_id] = state
+        trials[trial_id] = StoredTrial(number, "waiting", started=started, finished=finished)
     for trial_id, key, text in _attributes(connection, study_id):
         if trial_id in trials:  # otherwise it began after the first query
             trials[trial_id].attributes[key] = json.loads(text)
@@ -219,8 +233,11 @@ def _trials(connection: Connection, study_id: int) -> list[StoredTrial]:
     for trial_id, number, kind in connection.execute(values.order_by(VALUES.c.objective)).all():
         if trial_id in trials:
             trials[trial_id].values += (float(_NOT_FINITE.get(kind, number)),)
-    for trial in trials.values():
-        trial.state = state_of(trial.state, trial.attributes)
+    failed = any(state == "FAIL" for state in optuna_states.values())
+    ours = _trials_of_workers(connection, study_id) if failed else {}
+    for trial_id, trial in trials.items():
+        system_attributes = ours.get(trial_id, {})
+        trial.state = state_from(optuna_states[trial_id], trial.attributes, system_attributes)
         if trial.state != "complete":
             trial.values = ()
     return list(trials.values())
@@ -238,6 +255,17 @@ def _attributes(connection: Connection, study_id: int) -> Iterator[tuple[int, st
         query = select(owner, key, value).select_from(join).where(of_study)
         for trial_id, name, text in connection.execute(query).all():
             yield trial_id, name, text
+
+
+def _trials_of_workers(connection: Connection, study_id: int) -> dict[int, dict[str, str]]:
+    """System attributes of the failed trials that a worker of ours ran: the worker's alone."""
+    rows = connection.execute(
+        select(_SYSTEM_ATTRIBUTES.c.trial_id, _SYSTEM_ATTRIBUTES.c.value_json)
+        .join(TRIALS, TRIALS.c.trial_id == _SYSTEM_ATTRIBUTES.c.trial_id)
+        .where(TRIALS.c.study_id == study_id, cast(TRIALS.c.state, String(16)) == "FAIL")
+        .where(_SYSTEM_ATTRIBUTES.c.key == WORKER_ATTRIBUTE)
+    )
+    return {trial_id: {WORKER_ATTRIBUTE: json.loads(text)} for trial_id, text in rows}
 
 
 def _params(connection: Connection, study_id: int) -> Iterator[tuple[int, str, Any]]:
@@ -301,10 +329,12 @@ def _reader(distribution_json: str) -> _Reader:
 
 
 def _reasons(connection: Connection, study_name: str) -> dict[str, str]:
-    if not inspect(connection).has_table(Run.__tablename__):
+    if not inspect(connection).has_table(RUNS.name):
         return {}
     rows = connection.execute(
-        select(Run.run, Run.reason).where(Run.study_name == study_name, Run.reason.is_not(None))
+        select(RUNS.c.run, RUNS.c.reason).where(
+            RUNS.c.study_name == study_name, RUNS.c.reason.is_not(None)
+        )
     )
     return {row.run: str(row.reason) for row in rows}
 

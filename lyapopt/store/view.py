@@ -14,7 +14,6 @@ from typing import Final
 
 from sqlalchemy import Connection, TableClause, exc, inspect, select
 
-from lyapopt.store.models import Exponent, Run
 from lyapopt.store.optuna_tables import (
     ATTRIBUTE_RUN,
     ATTRIBUTES,
@@ -23,6 +22,7 @@ from lyapopt.store.optuna_tables import (
     TRIALS,
     VALUES,
 )
+from lyapopt.store.tables import EXPONENTS, RUNS
 
 VIEW_NAME: Final = "lyapopt_trials"
 
@@ -36,30 +36,30 @@ _DEFINITION = (
         TRIALS.c.state.label("trial_state"),
         VALUES.c.value,
         VALUES.c.value_type,
-        Run.run,
-        Run.state.label("run_state"),
-        Run.verdict,
-        Run.reason,
-        Exponent.name.label("exponent_name"),
-        Exponent.value.label("exponent"),
-        Exponent.value_kind.label("exponent_kind"),
-        Exponent.low.label("exponent_low"),
-        Exponent.high.label("exponent_high"),
-        Exponent.unit,
-        Exponent.per,
-        Exponent.horizon,
-        Run.steps,
-        Run.gradient_evaluations,
-        Run.examples,
-        Run.seed,
-        Run.started_at,
-        Run.finished_at,
+        RUNS.c.run,
+        RUNS.c.state.label("run_state"),
+        RUNS.c.verdict,
+        RUNS.c.reason,
+        EXPONENTS.c.name.label("exponent_name"),
+        EXPONENTS.c.value.label("exponent"),
+        EXPONENTS.c.value_kind.label("exponent_kind"),
+        EXPONENTS.c.low.label("exponent_low"),
+        EXPONENTS.c.high.label("exponent_high"),
+        EXPONENTS.c.unit,
+        EXPONENTS.c.per,
+        EXPONENTS.c.horizon,
+        RUNS.c.steps,
+        RUNS.c.gradient_evaluations,
+        RUNS.c.examples,
+        RUNS.c.seed,
+        RUNS.c.started_at,
+        RUNS.c.finished_at,
     )
     .join_from(STUDIES, TRIALS, TRIALS.c.study_id == STUDIES.c.study_id)
     .join(ATTRIBUTES, (ATTRIBUTES.c.trial_id == TRIALS.c.trial_id) & IS_RUN_ATTRIBUTE)
-    .join(Run, Run.run == ATTRIBUTE_RUN)
+    .join(RUNS, RUNS.c.run == ATTRIBUTE_RUN)
     .outerjoin(VALUES, (VALUES.c.trial_id == TRIALS.c.trial_id) & (VALUES.c.objective == 0))
-    .outerjoin(Exponent, (Exponent.run == Run.run) & (Exponent.position == 0))
+    .outerjoin(EXPONENTS, (EXPONENTS.c.run == RUNS.c.run) & (EXPONENTS.c.position == 0))
 )
 
 

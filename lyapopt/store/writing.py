@@ -1,26 +1,30 @@
-"""Writing and deleting runs, each as part of one transaction."""
+"""Writing, copying and deleting runs, each as part of one transaction."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from sqlalchemy import Connection, Table, delete, insert, select
 
-from lyapopt.store.encoding import split_float, to_json, to_text
-from lyapopt.store.models import CHILDREN, Base, Block, Decision, Exponent, Run, Trajectory
+from lyapopt.store.encoding import to_row
 from lyapopt.store.packing import Row, pack
-from lyapopt.store.records import DecisionRecord, ExponentRecord, RunRecord
+from lyapopt.store.records import RunRecord
+from lyapopt.store.tables import BLOCKS, CHILDREN, DECISIONS, EXPONENTS, RUNS, TRAJECTORIES
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 _RUNS_AT_ONCE: Final = 200
 
 
-def table_of(model: type[Base]) -> Table:
-    """The table of a model, for statements that need no objects."""
-    table = model.__table__
-    assert isinstance(table, Table)
-    return table
+class NamedRun(NamedTuple):
+    """A run, and how its study and its trial are called now."""
+
+    study_name: str
+    trial_number: int
+    run: str
 
 
 def write_run(connection: Connection, record: RunRecord) -> None:
@@ -30,21 +34,17 @@ def write_run(connection: Connection, record: RunRecord) -> None:
         connection: In the transaction to write in.
         record: The run.
     """
+    run = record.run
     # A DELETE of what is not there would lock the gap in MySQL's index, and two workers that
     # write at the same time would then wait for each other.
-    if connection.scalar(select(Run.run).where(Run.run == record.run)) is not None:
-        delete_runs(connection, [record.run])
-    trajectories, blocks = pack(record.run, record.trajectories)
-    rows: dict[type[Base], list[Row]] = {
-        Run: [_header(record)],
-        Exponent: [_exponent(record.run, i, each) for i, each in enumerate(record.exponents)],
-        Decision: [_decision(record.run, i, each) for i, each in enumerate(record.decisions)],
-        Trajectory: trajectories,
-        Block: blocks,
-    }
-    for model, of_model in rows.items():
-        if of_model:
-            connection.execute(insert(table_of(model)), of_model)
+    if connection.scalar(select(RUNS.c.run).where(RUNS.c.run == run)) is not None:
+        delete_runs(connection, [run])
+    pieces, blocks = pack(run, record.trajectories)
+    _insert(connection, RUNS, [to_row(record, RUNS, recorded_at=datetime.now(UTC))])
+    _insert(connection, EXPONENTS, _numbered(run, EXPONENTS, record.exponents))
+    _insert(connection, DECISIONS, _numbered(run, DECISIONS, record.decisions))
+    _insert(connection, TRAJECTORIES, pieces)
+    _insert(connection, BLOCKS, blocks)
 
 
 def delete_runs(connection: Connection, runs: Sequence[str]) -> None:
@@ -54,75 +54,45 @@ def delete_runs(connection: Connection, runs: Sequence[str]) -> None:
 
     Args:
         connection: In the transaction to delete in.
-        runs: Their identifiers; unknown ones are passed over.
+        runs: Identifiers of the runs; unknown ones are passed over.
     """
     for first in range(0, len(runs), _RUNS_AT_ONCE):
         some = runs[first : first + _RUNS_AT_ONCE]
-        for table in (*(table_of(model) for model in reversed(CHILDREN)), table_of(Run)):
+        for table in (*reversed(CHILDREN), RUNS):
             connection.execute(delete(table).where(table.c.run.in_(some)))
 
 
-def _header(record: RunRecord) -> Row:
-    return {
-        "run": record.run,
-        "study_name": record.study_name,
-        "trial_number": int(record.trial_number),
-        "logical_number": None if record.logical_number is None else int(record.logical_number),
-        "state": record.state,
-        "values_json": None if record.values is None else to_json(record.values),
-        "verdict": record.verdict,
-        "reason": None if record.reason is None else to_text(record.reason),
-        "steps": int(record.steps),
-        "gradient_evaluations": float(record.gradient_evaluations),
-        "examples": int(record.examples),
-        "seed": int(record.seed),
-        "started_at": record.started_at,
-        "finished_at": record.finished_at,
-        "recorded_at": datetime.now(UTC),
-        "versions_json": to_json(record.versions),
-        "settings_json": to_json(record.settings),
-    }
+def copy_runs(
+    source: Connection, target: Connection, runs: Sequence[NamedRun], *, trajectories: bool
+) -> None:
+    """Copy runs as they are stored, in place of what the target has under the same uuid.
+
+    Args:
+        source: Where they are read.
+        target: In the transaction to write in.
+        runs: The runs. The copy remembers the names that are given here, since it has no tables
+            of Optuna to look them up in.
+        trajectories: Whether the series are copied as well.
+    """
+    tables = [each for each in CHILDREN if trajectories or each not in (TRAJECTORIES, BLOCKS)]
+    for first in range(0, len(runs), _RUNS_AT_ONCE):
+        named = {each.run: each._asdict() for each in runs[first : first + _RUNS_AT_ONCE]}
+        delete_runs(target, list(named))
+        headers = _rows(source, RUNS, list(named))
+        _insert(target, RUNS, [header | named[header["run"]] for header in headers])
+        for table in tables:
+            _insert(target, table, _rows(source, table, list(named)))
 
 
-def _exponent(run: str, position: int, record: ExponentRecord) -> Row:
-    row: dict[str, Any] = {
-        "run": run,
-        "position": position,
-        "name": record.name,
-        "level": _float(record.level),
-        "estimand": record.estimand,
-        "unit": record.unit,
-        "per": record.per,
-        "horizon": _int(record.horizon),
-        "neighbours": _int(record.neighbours),
-        "radius": _float(record.radius),
-        "segment": _int(record.segment),
-        "burn_in": int(record.burn_in),
-        "distance": record.distance,
-        "estimator": record.estimator,
-        "flags_json": to_json(record.flags),
-        "details_json": to_json(record.details),
-    }
-    for name in ("value", "low", "high"):
-        row[name], row[f"{name}_kind"] = split_float(getattr(record, name))
-    return row
+def _numbered(run: str, table: Table, records: Sequence[DataclassInstance]) -> list[Row]:
+    return [to_row(each, table, run=run, position=i) for i, each in enumerate(records)]
 
 
-def _decision(run: str, position: int, record: DecisionRecord) -> Row:
-    return {
-        "run": run,
-        "position": position,
-        "step": int(record.step),
-        "rule": record.rule,
-        "pruned": bool(record.pruned),
-        "reason": to_text(record.reason),
-        "numbers_json": to_json(record.numbers),
-    }
+def _rows(connection: Connection, table: Table, runs: Sequence[str]) -> list[Row]:
+    found = connection.execute(select(table).where(table.c.run.in_(runs)))
+    return [dict(row._mapping) for row in found]
 
 
-def _int(value: int | None) -> int | None:
-    return None if value is None else int(value)
-
-
-def _float(value: float | None) -> float | None:
-    return None if value is None else float(value)
+def _insert(connection: Connection, table: Table, rows: Sequence[Row]) -> None:
+    if rows:
+        connection.execute(insert(table), rows)

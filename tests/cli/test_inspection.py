@@ -98,6 +98,14 @@ def test_the_status_counts_states_verdicts_and_costs(folder: Path) -> None:
         assert said in shown.stdout
 
 
+def test_a_trial_that_plain_optuna_failed_is_shown_as_failed(tmp_path: Path) -> None:
+    study = optuna.create_study(storage=f"sqlite:///{tmp_path / 'study.db'}")
+    add(study, TrialState.FAIL)
+    add(study, TrialState.FAIL, verdict="interrupted")
+    shown = lyapopt(tmp_path, "trials", "study.db", "-f", "json")
+    assert [trial["state"] for trial in json.loads(shown.stdout)] == ["failed", "interrupted"]
+
+
 def test_the_overview_agrees_with_optuna_on_the_best_trial(folder: Path) -> None:
     storage = f"sqlite:///{folder / 'study.db'}"
     mine = load_study(storage, "mixed")

@@ -12,7 +12,7 @@ import pytest
 
 from lyapopt.store import (
     RUN_ATTRIBUTE,
-    DecisionRecord,
+    Decision,
     ExponentRecord,
     RunRecord,
     TrajectoryRecord,
@@ -82,7 +82,7 @@ def make_run() -> Callable[..., RunRecord]:
                 TrajectoryRecord("separation", rng.standard_normal((21, 16))),
             ),
             "decisions": (
-                DecisionRecord(20, "LyapunovPruner", False, "below hot", {"exponent": 0.0125}),
+                Decision(20, "LyapunovPruner", False, "below hot", {"exponent": 0.0125}),
             ),
         }
         return RunRecord(new_run_id(), study_name, trial_number, **(defaults | fields))

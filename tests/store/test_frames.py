@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lyapopt.store import DecisionRecord, ExponentRecord, TrajectoryRecord
+from lyapopt.store import Decision, ExponentRecord, TrajectoryRecord
 
 
 def test_runs_come_as_one_row_for_each_trial(store, make_run):
@@ -45,8 +45,8 @@ def test_infinite_exponents_are_infinite_in_frames(store, make_run):
 
 def test_decisions_come_in_the_order_in_which_they_were_taken(store, make_run):
     decisions = (
-        DecisionRecord(40, "Median", True, "worse than the median", {"loss": math.inf}),
-        DecisionRecord(20, "LyapunovPruner", False),
+        Decision(40, "Median", True, "worse than the median", {"loss": math.inf}),
+        Decision(20, "LyapunovPruner", False),
     )
     store.record(make_run(decisions=decisions))
     frame = store.decisions("study")

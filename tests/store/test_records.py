@@ -3,7 +3,7 @@ from datetime import datetime
 import numpy as np
 import pytest
 
-from lyapopt.store import DecisionRecord, ExponentRecord, RunRecord, TrajectoryRecord, new_run_id
+from lyapopt.store import Decision, ExponentRecord, RunRecord, TrajectoryRecord, new_run_id
 
 
 def test_every_run_id_is_new():
@@ -78,4 +78,4 @@ def test_names_are_neither_empty_nor_endless():
     with pytest.raises(ValueError, match="1 to 255 characters"):
         TrajectoryRecord("", np.zeros(1))
     with pytest.raises(ValueError, match="1 to 255 characters"):
-        DecisionRecord(0, "x" * 256, False)
+        Decision(0, "x" * 256, False)

@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy
 
 from lyapopt.store import StoreSchemaError, TrajectoryStore, schema
-from lyapopt.store.models import Base
+from lyapopt.store.tables import METADATA
 
 FIXTURES = Path(__file__).parent / "fixtures"
 
@@ -141,7 +141,7 @@ def test_a_process_that_is_killed_while_it_creates_the_tables_leaves_nothing_to_
 def _remove_our_tables(engine):
     with engine.begin() as connection:
         connection.exec_driver_sql("DROP VIEW lyapopt_trials")
-        for table in reversed(Base.metadata.sorted_tables):
+        for table in reversed(METADATA.sorted_tables):
             connection.exec_driver_sql(f"DROP TABLE {table.name}")
         connection.exec_driver_sql(f"DROP TABLE {schema.VERSION_TABLE}")
 

@@ -8,7 +8,7 @@ import pytest
 import sqlalchemy
 
 from lyapopt.store import (
-    DecisionRecord,
+    Decision,
     ExponentRecord,
     RecordNotFoundError,
     StoreError,
@@ -88,7 +88,7 @@ def test_numpy_numbers_are_taken_like_python_numbers(store, make_run):
         steps=np.int64(3),
         gradient_evaluations=np.float32(2.5),
         exponents=(ExponentRecord("e", np.float32(0.5), horizon=np.int64(20)),),
-        decisions=(DecisionRecord(np.int32(1), "r", np.True_, "", {"a": np.float32(0.5)}),),
+        decisions=(Decision(np.int32(1), "r", np.True_, "", {"a": np.float32(0.5)}),),
     )
     store.record(run)
     back = store.read(run.run)

@@ -7,7 +7,8 @@ import math
 import optuna
 import pytest
 
-from lyapopt.store.trials import read_study
+from lyapopt.store.states import VERDICT, WORKER_ATTRIBUTE
+from lyapopt.store.trials import StoredTrial, read_study
 
 ATTRIBUTES = {
     "text": 'a "quoted" line\nand a second, \x1e and \x1f',
@@ -64,3 +65,24 @@ def test_ranges_may_change_and_trials_may_have_other_parameters(
     study.optimize(lambda trial: trial.suggest_float("momentum", 0.0, 0.5), n_trials=2)
     study.optimize(objective, n_trials=2)
     check(database_url, study)
+
+
+def test_what_plain_optuna_failed_is_failed_and_what_is_run_again_is_interrupted(
+    database_url: str, study: optuna.Study
+) -> None:
+    study.optimize(_fail, n_trials=1, catch=ValueError)
+    for attributes in ({}, {VERDICT: "edge"}, {VERDICT: "failed"}, {VERDICT: "interrupted"}):
+        of_worker, plain = study.ask(), study.ask()
+        study._storage.set_trial_system_attr(of_worker._trial_id, WORKER_ATTRIBUTE, "here/1")
+        for trial in (of_worker, plain):
+            for name, value in attributes.items():
+                trial.set_user_attr(name, value)
+            study.tell(trial, state=optuna.trial.TrialState.FAIL)
+    states = ["failed", "interrupted", "failed", "interrupted", "failed"]
+    states += ["failed", "failed", "interrupted", "interrupted"]
+    assert [trial.state for trial in read_study(database_url, "study").trials] == states
+    assert [StoredTrial.of(trial).state for trial in study.trials] == states
+
+
+def _fail(trial: optuna.Trial) -> float:
+    raise ValueError("a fault of the objective")

@@ -14,8 +14,8 @@ import worker_study as shared
 
 import lyapopt
 from lyapopt.errors import UserError
-from lyapopt.search._optuna import WORKER_ATTRIBUTE
 from lyapopt.store import RUN_ATTRIBUTE, TrajectoryStore
+from lyapopt.store.states import WORKER_ATTRIBUTE
 from lyapopt.store.view import VIEW_NAME
 from lyapopt.study.admin.doctor import examine
 from lyapopt.study.admin.export import export

@@ -25,7 +25,7 @@ from lyapopt.errors import UserError
 from lyapopt.store import TrajectoryStore
 from lyapopt.store.engine import make_engine, parse_url
 from lyapopt.store.errors import masked
-from lyapopt.store.models import Base
+from lyapopt.store.tables import METADATA
 
 _STUDY: Final = "lyapopt-bench-store"
 _TIMEOUT: Final = 30.0  # seconds
@@ -169,7 +169,7 @@ def _bytes(engine: sqlalchemy.Engine) -> float:
     """What our tables take on disk, with their indices; of SQLite, the whole file."""
     if engine.dialect.name == "sqlite":
         return float(Path(str(engine.url.database)).stat().st_size)
-    tables = [table.name for table in Base.metadata.sorted_tables]
+    tables = [table.name for table in METADATA.sorted_tables]
     with engine.begin() as connection:
         if engine.dialect.name == "postgresql":
             query = " + ".join(f"pg_total_relation_size('{name}')" for name in tables)

@@ -5,7 +5,6 @@ Each function says which private thing it needs and why the public interface doe
 
 from lyapopt.search._optuna.history import (
     NUMBER_ATTRIBUTE,
-    WORKER_ATTRIBUTE,
     OrderedStudy,
     bracket_study,
     every_trial,
@@ -48,7 +47,6 @@ from lyapopt.search._optuna.trials import (
 
 __all__ = [
     "NUMBER_ATTRIBUTE",
-    "WORKER_ATTRIBUTE",
     "OrderedStudy",
     "begin_again",
     "begin_trial",

@@ -10,13 +10,10 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from lyapopt.store.names import FAILED, VERDICT
+from lyapopt.store.states import INTERRUPTED, WORKER_ATTRIBUTE, state_of
 
 NUMBER_ATTRIBUTE = "lyapopt:number"
 """User attribute of a trial whose logical number is not Optuna's (after an interruption)."""
-
-WORKER_ATTRIBUTE = "lyapopt:worker"
-"""System attribute of a trial: the worker that runs it. Trials without it are not ours."""
 
 
 def logical_number(trial: FrozenTrial | optuna.Trial) -> int:
@@ -95,8 +92,7 @@ def every_trial(study: optuna.Study) -> list[FrozenTrial]:
 
 def is_superseded(trial: FrozenTrial) -> bool:
     """Whether a trial was interrupted: it is run again under its logical number."""
-    is_ours = worker_of(trial) is not None
-    return is_ours and trial.state == TrialState.FAIL and trial.user_attrs.get(VERDICT) != FAILED
+    return worker_of(trial) is not None and state_of(trial) == INTERRUPTED
 
 
 def _order_brackets(pruner: optuna.pruners.HyperbandPruner, study: OrderedStudy) -> None:

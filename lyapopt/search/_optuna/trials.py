@@ -10,8 +10,9 @@ import optuna
 from optuna.storages._heartbeat import BaseHeartbeat, is_heartbeat_enabled
 from optuna.trial import FrozenTrial, TrialState
 
-from lyapopt.search._optuna.history import NUMBER_ATTRIBUTE, WORKER_ATTRIBUTE, worker_of
+from lyapopt.search._optuna.history import NUMBER_ATTRIBUTE, worker_of
 from lyapopt.search._optuna.storage import set_study_attribute
+from lyapopt.store.states import WORKER_ATTRIBUTE
 
 _GRID_ATTRIBUTES = ("grid_id", "search_space")
 

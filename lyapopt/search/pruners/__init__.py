@@ -1,13 +1,12 @@
 """Pruners that read the verdicts of short measurements."""
 
-from lyapopt.search.pruners.decision import DecidingPruner, Decision, decisions_of
+from lyapopt.search.pruners.decision import DecidingPruner, decisions_of
 from lyapopt.search.pruners.forecast import ForecastPruner
 from lyapopt.search.pruners.gated_percentile import GatedPercentilePruner
 from lyapopt.search.pruners.lyapunov import LyapunovPruner
 
 __all__ = [
     "DecidingPruner",
-    "Decision",
     "ForecastPruner",
     "GatedPercentilePruner",
     "LyapunovPruner",

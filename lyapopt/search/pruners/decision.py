@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import optuna
@@ -20,19 +18,9 @@ from optuna.pruners import (
 from optuna.trial import FrozenTrial
 
 from lyapopt.errors import UserError
+from lyapopt.store import Decision
 
 _COMPARE_WITH_FINISHED = (MedianPruner, NopPruner, PercentilePruner, ThresholdPruner)
-
-
-@dataclass(frozen=True)
-class Decision:
-    """What a rule decided about a trial at a step, and from which numbers."""
-
-    step: int
-    rule: str
-    pruned: bool
-    reason: str
-    numbers: Mapping[str, float] = field(default_factory=dict)
 
 
 class DecidingPruner(BasePruner):

@@ -15,7 +15,8 @@ from optuna.trial import FrozenTrial, TrialState
 from lyapopt.errors import UserError
 from lyapopt.search import attributes
 from lyapopt.search.forecasting import Fits, Observation, Surrogate, feature_table, fitted_on
-from lyapopt.search.pruners.decision import DecidingPruner, Decision
+from lyapopt.search.pruners.decision import DecidingPruner
+from lyapopt.store import Decision
 
 _RULE = "ForecastPruner"
 _FEWEST = 10

@@ -9,7 +9,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from lyapopt.errors import UserError
 from lyapopt.search import attributes
-from lyapopt.search.pruners.decision import DecidingPruner, Decision
+from lyapopt.search.pruners.decision import DecidingPruner
+from lyapopt.store import Decision
 
 _RULE = "GatedPercentilePruner"
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from lyapopt.errors import UserError
 from lyapopt.store.engine import has_sql
 from lyapopt.store.errors import masked
-from lyapopt.store.trials import StoredStudy, StoredTrial, read_study, state_of, study_names
+from lyapopt.store.trials import StoredStudy, StoredTrial, read_study, study_names
 
 __all__ = ["Overview", "StoredStudy", "StoredTrial", "load_study", "names_of_studies"]
 
@@ -57,18 +57,7 @@ def load_study(storage: str, study_name: str, store: str | None = None) -> Store
         )
     except KeyError:
         raise UserError(f"storage {masked(storage)} has no study {study_name!r}") from None
-    trials = [
-        StoredTrial(
-            trial.number,
-            state_of(trial.state.name, trial.user_attrs),
-            tuple(trial.values or ()) if trial.state.name == "COMPLETE" else (),
-            dict(trial.params),
-            dict(trial.user_attrs),
-            trial.datetime_start,
-            trial.datetime_complete,
-        )
-        for trial in study.get_trials(deepcopy=False)
-    ]
+    trials = [StoredTrial.of(trial) for trial in study.get_trials(deepcopy=False)]
     directions = tuple(direction.name.lower() for direction in study.directions)
     return StoredStudy(study_name, directions, trials)
 

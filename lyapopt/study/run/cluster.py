@@ -7,11 +7,11 @@ import time
 from typing import TYPE_CHECKING
 
 import optuna
-from optuna.trial import TrialState
 
 from lyapopt.errors import UserError
 from lyapopt.search._optuna import every_trial
 from lyapopt.store.errors import masked
+from lyapopt.store.states import INTERRUPTED, state_of
 from lyapopt.study.file import StudyFile
 from lyapopt.study.run.events import RunResult, StudyEvent, StudyListener
 from lyapopt.study.run.interruption import sigterm_interrupts
@@ -120,7 +120,7 @@ class _FinishedTrials:
             if not trial.state.is_finished() or trial.number in self._known:
                 continue
             self._known.add(trial.number)
-            if trial.state != TrialState.FAIL or trial.user_attrs.get("verdict") == "failed":
+            if state_of(trial) != INTERRUPTED:
                 self._listener.finished(trial, None)
 
 

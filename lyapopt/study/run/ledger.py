@@ -17,7 +17,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from lyapopt.search import attributes
 from lyapopt.search._optuna import every_trial, logical_number
-from lyapopt.store.trials import state_of as stored_state
+from lyapopt.store.states import state_of
 
 
 @dataclass(frozen=True)
@@ -72,11 +72,6 @@ class Ledger:
         next_number = max(begun, default=-1) + 1
         deaths = {number: count for number, tries in begun.items() if (count := deaths_of(tries))}
         return cls(frozenset(done), unfinished, next_number, cost, states, frozenset(begun), deaths)
-
-
-def state_of(trial: FrozenTrial) -> str:
-    """State of a trial in our words: an interrupted one is not called failed."""
-    return stored_state(trial.state.name, trial.user_attrs)
 
 
 def deaths_of(tries: Iterable[FrozenTrial]) -> int:

@@ -13,7 +13,7 @@ down_revision = None
 branch_labels = None
 depends_on = None
 
-# The types are spelled out: a migration must not change when the models do.
+# The types are spelled out: a migration must not change when `tables.py` does.
 _MYSQL = ("mysql", "mariadb")
 _MOMENT = sa.DateTime().with_variant(mysql.DATETIME(fsp=6), *_MYSQL)
 _TEXT = sa.Text().with_variant(mysql.LONGTEXT(), *_MYSQL)

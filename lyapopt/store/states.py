@@ -1,0 +1,67 @@
+"""States of trials in our words, and the attributes of a trial in Optuna that they depend on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
+
+RUN_ATTRIBUTE: Final = "lyapopt:run"
+"""User attribute that names the run of a trial in the store."""
+WORKER_ATTRIBUTE: Final = "lyapopt:worker"
+"""System attribute that names the worker of ours that runs a trial."""
+DEATHS: Final = "lyapopt:deaths"
+"""How often the process of this trial, or of an earlier try of it, died while it ran."""
+
+EXPONENT: Final = "exponent"
+LOW: Final = "exponent_low"
+HIGH: Final = "exponent_high"
+VERDICT: Final = "verdict"
+COST: Final = "gradient_evaluations"
+
+FAILED: Final = "failed"
+INTERRUPTED: Final = "interrupted"
+
+EndState = Literal["complete", "pruned", "failed", "interrupted"]
+RunState = Literal["running", EndState]
+State = Literal["waiting", RunState]
+
+_STATES: Final[Mapping[str, State]] = {
+    "COMPLETE": "complete",
+    "PRUNED": "pruned",
+    "RUNNING": "running",
+    "WAITING": "waiting",
+}
+
+
+def state_of(trial: FrozenTrial) -> State:
+    """State of a trial in our words; see `state_from`."""
+    return state_from(trial.state.name, trial.user_attrs, trial.system_attrs)
+
+
+def state_from(
+    optuna_state: str, user_attributes: Mapping[str, Any], system_attributes: Mapping[str, Any]
+) -> State:
+    """State of a trial in our words: a trial that is to be run again is not called failed.
+
+    Optuna has FAIL for both. A worker of ours writes which of the two it is as the verdict. Where
+    it could not, because Optuna failed the trial when its heartbeat stopped, it was interrupted. A
+    trial that plain Optuna ran has no worker of ours, and failed.
+
+    Args:
+        optuna_state: Name of Optuna's state.
+        user_attributes: User attributes of the trial; `VERDICT` is looked at.
+        system_attributes: System attributes of the trial; `WORKER_ATTRIBUTE` is looked for.
+
+    Example:
+        >>> state_from("FAIL", {}, {}), state_from("FAIL", {"verdict": "interrupted"}, {})
+        ('failed', 'interrupted')
+    """
+    if optuna_state != "FAIL":
+        return _STATES[optuna_state]
+    verdict = user_attributes.get(VERDICT)
+    if verdict == INTERRUPTED or (verdict != FAILED and WORKER_ATTRIBUTE in system_attributes):
+        return INTERRUPTED
+    return FAILED
