@@ -116,7 +116,7 @@ def _print_csv(trials: Sequence[StoredTrial]) -> None:
     fixed = ["exponent", "exponent_low", "exponent_high", "verdict", "gradient_evaluations"]
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(
-        ["trial", "state", *values, *fixed, "reason", *(f"param_{name}" for name in names)]
+        ["trial", "state", *values, *fixed, "reason", *(f"params_{name}" for name in names)]
     )
     for trial in trials:
         row = as_dict(trial)

@@ -122,7 +122,7 @@ def _columns(
 
 
 def _param(name: str, importance: int) -> _Column:
-    return _Column(name, lambda t: short(t.params.get(name)), False, importance)
+    return _Column(f"params_{name}", lambda t: short(t.params.get(name)), False, importance)
 
 
 def _value(index: int, objectives: int) -> _Column:

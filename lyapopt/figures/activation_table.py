@@ -12,17 +12,20 @@ from lyapopt.figures.number_table import number_table
 
 
 def collect(
-    trials: pd.DataFrame, published: Mapping[str, tuple[float, float]] | None = None
+    trials: pd.DataFrame,
+    published: Mapping[str, tuple[float, float]] | None = None,
+    group: str = "params_activation",
 ) -> pd.DataFrame:
     """Rows of the table: means over networks with 95 % intervals.
 
     Args:
-        trials: Columns `activation`, `exponent` and `loss`, a row a network.
+        trials: Columns `group`, `exponent` and `loss`, a row a network.
         published: Exponent and loss of each activation as somebody else has them.
+        group: Column of the activation.
     """
     rows = []
     known = trials.replace([np.inf, -np.inf], np.nan).dropna(subset=["exponent", "loss"])
-    for name, part in known.groupby("activation", sort=False):
+    for name, part in known.groupby(group, sort=False):
         row: dict[str, object] = {"activation": name, "networks": len(part)}
         for column in ("exponent", "loss"):
             values = part[column].to_numpy(dtype=np.float64)
@@ -37,13 +40,15 @@ def collect(
 
 
 def activation_table(
-    trials: pd.DataFrame, published: Mapping[str, tuple[float, float]] | None = None
+    trials: pd.DataFrame,
+    published: Mapping[str, tuple[float, float]] | None = None,
+    group: str = "params_activation",
 ) -> go.Figure:
-    """Exponent and final loss of each activation.
+    """Exponent and final loss of each activation; see `collect`.
 
     Example:
-        >>> made = {"activation": "relu", "exponent": [0.1, 0.3], "loss": [1.0, 2.0]}
+        >>> made = {"params_activation": "relu", "exponent": [0.1, 0.3], "loss": [1.0, 2.0]}
         >>> float(collect(pd.DataFrame(made))["loss"].iloc[0])
         1.5
     """
-    return number_table(collect(trials, published))
+    return number_table(collect(trials, published, group))

@@ -27,7 +27,9 @@ class RateSeries:
     trials: pd.DataFrame
 
 
-def collect(trials: pd.DataFrame, rate: str = "lr", group: str = "activation") -> list[RateSeries]:
+def collect(
+    trials: pd.DataFrame, rate: str = "params_lr", group: str = "params_activation"
+) -> list[RateSeries]:
     """Numbers of the figure: trials by group, sorted by learning rate.
 
     Args:
@@ -43,7 +45,7 @@ def collect(trials: pd.DataFrame, rate: str = "lr", group: str = "activation") -
     ]
 
 
-def draw(series: list[RateSeries], rate: str = "lr", value: str = "final loss") -> go.Figure:
+def draw(series: list[RateSeries], rate: str = "params_lr", value: str = "final loss") -> go.Figure:
     """Two panels over a logarithmic learning rate: the exponent above, the value below."""
     figure = make_subplots(rows=2, cols=1, shared_xaxes=True, vertical_spacing=0.06)
     for position, one in enumerate(series):
@@ -90,7 +92,10 @@ def draw(series: list[RateSeries], rate: str = "lr", value: str = "final loss") 
 
 
 def exponent_against_rate(
-    trials: pd.DataFrame, rate: str = "lr", group: str = "activation", value: str = "final loss"
+    trials: pd.DataFrame,
+    rate: str = "params_lr",
+    group: str = "params_activation",
+    value: str = "final loss",
 ) -> go.Figure:
     """The exponent against the learning rate, with intervals, and the final loss below it.
 
@@ -101,8 +106,8 @@ def exponent_against_rate(
         value: Title of the lower panel.
 
     Example:
-        >>> measured = {"lr": [0.1, 1.0], "exponent": [0.01, 0.4], "value": [0.2, 0.3]}
-        >>> trials = pd.DataFrame({**measured, "activation": "relu"})
+        >>> measured = {"params_lr": [0.1, 1.0], "exponent": [0.01, 0.4], "value": [0.2, 0.3]}
+        >>> trials = pd.DataFrame({**measured, "params_activation": "relu"})
         >>> len(exponent_against_rate(trials).data)
         2
     """

@@ -35,7 +35,7 @@ class ExponentCurve:
 
 
 def collect(
-    trials: pd.DataFrame, rate: str = "lr", group: str = "activation"
+    trials: pd.DataFrame, rate: str = "params_lr", group: str = "params_activation"
 ) -> list[ExponentCurve]:
     """Means over networks at every rate; exponents that are not finite are left out.
 
@@ -56,7 +56,7 @@ def collect(
     return found
 
 
-def draw(curves: Sequence[ExponentCurve], rate: str = "lr") -> go.Figure:
+def draw(curves: Sequence[ExponentCurve], rate: str = "params_lr") -> go.Figure:
     """One panel; the exponent is linear near zero and logarithmic beyond."""
     figure = go.Figure()
     for place, curve in enumerate(curves):
@@ -82,7 +82,9 @@ def draw(curves: Sequence[ExponentCurve], rate: str = "lr") -> go.Figure:
             legendgroup=curve.name,
             line={"color": colour},
         )
-    figure.update_xaxes(type="log", title="learning rate" if rate == "lr" else rate)
+    figure.update_xaxes(
+        type="log", title="learning rate" if rate.removeprefix("params_") == "lr" else rate
+    )
     figure.update_yaxes(
         title="exponent, nats per step",
         tickvals=squashed(_TICKS).tolist(),
@@ -91,7 +93,9 @@ def draw(curves: Sequence[ExponentCurve], rate: str = "lr") -> go.Figure:
     return styled(figure, height=460)
 
 
-def exponent_curves(trials: pd.DataFrame, rate: str = "lr", group: str = "activation") -> go.Figure:
+def exponent_curves(
+    trials: pd.DataFrame, rate: str = "params_lr", group: str = "params_activation"
+) -> go.Figure:
     """Mean exponent against the rate with 95 % intervals.
 
     Args:
@@ -100,8 +104,9 @@ def exponent_curves(trials: pd.DataFrame, rate: str = "lr", group: str = "activa
         group: Column that colours tell apart.
 
     Example:
-        >>> measured = {"lr": [0.1, 0.1], "exponent": [0.01, 0.03], "activation": "relu"}
-        >>> float(collect(pd.DataFrame(measured))[0].mean[0])
+        >>> measured = {"params_lr": [0.1, 0.1], "exponent": [0.01, 0.03]}
+        >>> trials = pd.DataFrame({**measured, "params_activation": "relu"})
+        >>> float(collect(trials)[0].mean[0])
         0.02
     """
     return draw(collect(trials, rate, group), rate)

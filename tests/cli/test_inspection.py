@@ -133,7 +133,7 @@ def test_trials_are_the_same_in_every_format(
     assert [row["reason"] for row in rows] == ["", "", "too hot at step 20", "", "", ""]
     assert [row["trial"] for row in rows] == [str(trial["trial"]) for trial in as_json]
     assert float(rows[1]["value"]) == as_json[1]["value"] == 0.123456789
-    assert [row["param_lr"] for row in rows] == [str(t["params"]["lr"]) for t in as_json]
+    assert [row["params_lr"] for row in rows] == [str(t["params"]["lr"]) for t in as_json]
     print_trials(trials, "table")
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 1 + len(trials)

@@ -74,8 +74,8 @@ def test_signals_are_averaged_over_cases_at_every_length() -> None:
 def test_curves_average_over_networks_and_leave_infinities_out() -> None:
     frame = pd.DataFrame(
         {
-            "activation": ["relu"] * 5,
-            "lr": [0.1, 0.1, 0.1, 1.0, 1.0],
+            "params_activation": ["relu"] * 5,
+            "params_lr": [0.1, 0.1, 0.1, 1.0, 1.0],
             "exponent": [0.1, 0.3, np.inf, 0.5, 0.5],
         }
     )
@@ -103,7 +103,11 @@ def test_the_regression_is_of_networks_inside_the_gate() -> None:
 
 def test_the_activation_table_has_means_intervals_and_what_was_published() -> None:
     frame = pd.DataFrame(
-        {"activation": ["relu"] * 4, "exponent": [0.1, 0.2, 0.3, 0.4], "loss": [1.0, 1.0, 2.0, 2.0]}
+        {
+            "params_activation": ["relu"] * 4,
+            "exponent": [0.1, 0.2, 0.3, 0.4],
+            "loss": [1.0, 1.0, 2.0, 2.0],
+        }
     )
     [row] = collect_activations(frame, {"relu": (-1.0, 0.25)}).to_dict(orient="records")
     assert row["exponent"] == pytest.approx(0.25)

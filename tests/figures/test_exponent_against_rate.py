@@ -12,8 +12,8 @@ from lyapopt.figures.exponent_against_rate import collect, squashed
 def measured() -> pd.DataFrame:
     return pd.DataFrame(
         {
-            "activation": ["relu", "tanh", "relu", "relu", "tanh"],
-            "lr": [1.0, 0.1, 0.01, 0.1, 1.0],
+            "params_activation": ["relu", "tanh", "relu", "relu", "tanh"],
+            "params_lr": [1.0, 0.1, 0.01, 0.1, 1.0],
             "exponent": [0.5, 0.001, -0.002, np.nan, 0.3],
             "exponent_low": [0.4, np.nan, -0.003, np.nan, 0.2],
             "exponent_high": [0.6, np.nan, -0.001, np.nan, 0.4],
@@ -25,7 +25,10 @@ def measured() -> pd.DataFrame:
 def test_numbers_are_collected_by_group_and_sorted_by_rate() -> None:
     relu, tanh = collect(measured())
     assert (relu.name, tanh.name) == ("relu", "tanh")
-    assert relu.trials["lr"].tolist() == [0.01, 1.0]  # the trial without an exponent is left out
+    assert relu.trials["params_lr"].tolist() == [
+        0.01,
+        1.0,
+    ]  # the trial without an exponent is left out
     assert tanh.trials["value"].tolist() == [0.4, 0.3]
 
 
@@ -45,7 +48,7 @@ def test_intervals_are_drawn_where_there_are_any() -> None:
 
 
 def test_values_and_intervals_may_be_missing() -> None:
-    trials = measured()[["activation", "lr", "exponent"]]
+    trials = measured()[["params_activation", "params_lr", "exponent"]]
     figure = exponent_against_rate(trials)
     assert len(figure.data) == 2
     assert figure.data[0].error_y.array is None

@@ -46,10 +46,9 @@ def test_a_series_comes_as_rows_and_as_an_array(data: StudyData) -> None:
 
 
 def test_figures_are_drawn_from_the_tables_of_the_study(data: StudyData) -> None:
-    trials = data.trials.rename(columns={"params_lr": "lr", "params_activation": "activation"})
-    by_hand = figures.exponent_against_rate(trials, value="loss")
+    by_hand = figures.exponent_against_rate(data.trials, value="loss")
     assert data.figures.exponent_against_rate(value="loss").to_dict() == by_hand.to_dict()
-    one = trials[trials["activation"] == "relu"]
+    one = data.trials[data.trials["params_activation"] == "relu"]
     assert len(data.figures.exponent_against_rate(trials=one).data) == 2
 
 

@@ -48,7 +48,7 @@ class PaperReport:
     @property
     def table_1(self) -> pd.DataFrame:
         """Table 1 at the setting that comes nearest to it."""
-        return collect_activations(self.nearest, PAPER)
+        return collect_activations(self.nearest, PAPER, "activation")
 
     @property
     def shares(self) -> pd.DataFrame:
@@ -68,8 +68,8 @@ class PaperReport:
         sweep = at_setting(self.swept, {n: v for n, v in NEAREST.items() if n != "lr"})
         networks = self.nearest
         found = {
-            "fig4": exponent_curves(sweep),
-            "table1": activation_table(networks, PAPER),
+            "fig4": exponent_curves(sweep, "lr", "activation"),
+            "table1": activation_table(networks, PAPER, "activation"),
         }
         for activation in ACTIVATIONS:
             chosen = networks[networks["activation"] == activation]

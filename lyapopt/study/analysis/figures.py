@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
 
 _TABLES: Final = ("trials", "runs", "exponents", "decisions", "trajectories")
-_PARAMETER: Final = "params_"
 
 
 class StudyTables(Protocol):
@@ -45,7 +44,7 @@ class StudyFigures:
 
     A figure's parameters that are named like a table (`trials`, `runs`, `exponents`, `decisions`,
     `trajectories`) are given that table of the study, read when it is needed; the others are the
-    caller's. In `trials` each parameter has a column of its own name.
+    caller's.
 
     Args:
         tables: The study.
@@ -95,19 +94,7 @@ class StudyFigures:
         return sorted({*super().__dir__(), *figures.__all__})
 
     def _table(self, name: str) -> pd.DataFrame:
-        if name == "trials":
-            return _with_plain_names(self._tables.trials)
         if name == "trajectories":
             return self._tables.trajectories()
         table: pd.DataFrame = getattr(self._tables, name)
         return table
-
-
-def _with_plain_names(trials: pd.DataFrame) -> pd.DataFrame:
-    """`params_lr` as `lr`, unless another column has that name."""
-    plain = {
-        name: name.removeprefix(_PARAMETER)
-        for name in trials.columns
-        if name.startswith(_PARAMETER) and name.removeprefix(_PARAMETER) not in trials.columns
-    }
-    return trials.rename(columns=plain)
