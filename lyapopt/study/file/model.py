@@ -19,27 +19,29 @@ from lyapopt.study.file.classes import ClassSpec, resolve_class
 from lyapopt.study.file.document import Document, Report
 from lyapopt.study.file.sections import (
     Budget,
-    Count,
-    CountOrZero,
-    Device,
-    ImportPath,
     ObjectiveSection,
     OnFailure,
     Output,
     ProbeSection,
     RecordSection,
     Section,
-    Shape,
     SpaceEntry,
+    keys_of,
+)
+from lyapopt.study.file.task_section import BuiltinTask, CustomTask, TaskSection, resolve_task
+from lyapopt.study.file.values import (
+    Count,
+    CountOrZero,
+    Device,
+    ImportPath,
+    Shape,
     SqlUrl,
     StorageUrl,
     Timeout,
     TrialsAtOnce,
+    absolute_url,
     fail,
-    keys_of,
 )
-from lyapopt.study.file.storage_url import absolute_url
-from lyapopt.study.file.task_section import BuiltinTask, CustomTask, TaskSection, resolve_task
 
 __all__ = ["Direction", "StudyFile"]
 

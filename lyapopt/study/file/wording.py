@@ -11,7 +11,8 @@ from pydantic_core import ErrorDetails
 from lyapopt.study.file.document import Path, Report
 from lyapopt.study.file.messages import describe, did_you_mean, known_names, nearest, number
 from lyapopt.study.file.model import StudyFile
-from lyapopt.study.file.sections import OWN_ERROR, PARAMETERS, SECTIONS, keys_of
+from lyapopt.study.file.sections import PARAMETERS, SECTIONS, keys_of
+from lyapopt.study.file.values import OWN_ERROR
 
 __all__ = ["report_validation"]
 
