@@ -8,9 +8,9 @@ import typer
 
 from lyapopt.cli import exit_codes, logs
 from lyapopt.cli.text import assignments, count, plural, print_rows
+from lyapopt.store.errors import masked
 from lyapopt.study.file import ClassSpec, StudyFile
 from lyapopt.study.run.preview import preview
-from lyapopt.study.run.storage import masked
 
 _SHOWN = 10
 

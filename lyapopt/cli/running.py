@@ -20,6 +20,7 @@ from lyapopt.cli.progress import LineListener, NoteListener, ProgressListener
 from lyapopt.cli.summary import print_best_line, print_summary
 from lyapopt.cli.text import plural
 from lyapopt.errors import UserError
+from lyapopt.store.errors import masked
 from lyapopt.store.retry import RetryPolicy
 from lyapopt.study.admin.deletion import delete_study, number_of_trials
 from lyapopt.study.analysis.overview import Overview, load_study
@@ -28,7 +29,6 @@ from lyapopt.study.run.cluster import run_on_dask
 from lyapopt.study.run.events import StudyListener
 from lyapopt.study.run.promotion import promoted_file
 from lyapopt.study.run.runner import RunResult, promote, run_study
-from lyapopt.study.run.storage import masked
 from lyapopt.study.run.workers import run_workers
 
 

@@ -29,7 +29,8 @@ def dashboard(
     require_dashboard()
     target = target_of(storage)
     from lyapopt.cli import logs
-    from lyapopt.study.run.storage import masked, open_storage
+    from lyapopt.store.errors import masked
+    from lyapopt.study.run.storage import open_storage
 
     logs.configure("warning")
     server = bind(host, port)

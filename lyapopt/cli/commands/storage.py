@@ -38,8 +38,8 @@ class ExportFormat(StrEnum):
 @app.command()
 def init(storage: Storage) -> int:
     """Create the tables, before many workers come; any number of processes may do so at once."""
+    from lyapopt.store.errors import masked
     from lyapopt.study.admin.maintenance import init_storage
-    from lyapopt.study.run.storage import masked
 
     target = _new_target(storage)
     created = init_storage(target.storage, target.store)

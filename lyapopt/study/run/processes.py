@@ -54,7 +54,10 @@ def lives_here(worker: str) -> bool:
     _, pid, began, _ = _parts(worker)
     if pid == os.getpid():
         return worker in _active
-    return _began(pid) == began
+    try:
+        return _began(pid) == began
+    except psutil.AccessDenied:  # it is another user's
+        return True
 
 
 def short_name(worker: str) -> str:
@@ -103,7 +106,7 @@ def _began(pid: int) -> str | None:
             return None
         boot = psutil.boot_time()
         return str(round(100 * (process.create_time() - boot)))
-    except psutil.Error:
+    except psutil.NoSuchProcess:
         return None
 
 

@@ -20,7 +20,7 @@ from lyapopt.store.mutex import DEFAULT_TIMEOUT, Mutex, database_mutex, file_mut
 from lyapopt.store.optuna_tables import is_initialised
 from lyapopt.store.retry import RetryPolicy, as_store_error
 
-__all__ = ["initialise", "journal_path", "masked", "open_storage", "open_store", "study_mutex"]
+__all__ = ["initialise", "journal_path", "open_storage", "open_store", "study_mutex"]
 
 _LOCK_TIMEOUT: Final = 60  # seconds that SQLite waits for another process's transaction
 _CONNECT_TIMEOUT: Final = 30  # seconds
