@@ -300,8 +300,8 @@ def _possible(parameter: Any) -> str:
     if isinstance(parameter, CategoricalParameter):
         return f"its choices are {known_names(map(str, parameter.choices))}"
     step = f" in steps of {parameter.step:g}" if getattr(parameter, "step", None) else ""
-    kind = "a number" if isinstance(parameter, FloatParameter) else "a whole number"
-    return f"it is {kind} from {parameter.low:g} to {parameter.high:g}{step}"
+    what = "a number" if isinstance(parameter, FloatParameter) else "a whole number"
+    return f"it is {what} from {parameter.low:g} to {parameter.high:g}{step}"
 
 
 _SMALLEST_RADIUS = {"float32": 1e-4}

@@ -12,7 +12,7 @@ from typing import Any
 
 from lyapopt.errors import UserError
 from lyapopt.registry import Role, Row, row_of
-from lyapopt.study.file.document import Path, Report
+from lyapopt.study.file.document import Path, Plain, Report
 from lyapopt.study.file.import_paths import import_object, import_path_hint, is_import_path
 from lyapopt.study.file.messages import describe, did_you_mean, known_names, number
 from lyapopt.study.file.signatures import (
@@ -34,6 +34,7 @@ _NESTED_BY_NAME: dict[str, Role] = {
     "wrapped": "pruner",
     "wrapped_pruner": "pruner",
 }
+_Arguments = dict[str, Plain]
 _SHORT = {"base": "base_sampler", "wrapped": "wrapped_pruner"}
 _TYPES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "int": ("a whole number", lambda v: isinstance(v, int) and not isinstance(v, bool)),
@@ -110,7 +111,7 @@ class ClassSpec:
             raise UserError(f"{self.class_name} refuses its arguments: {error}") from error
 
 
-def resolve_class(role: Role, value: Any, path: Path, report: Report) -> ClassSpec | None:
+def resolve_class(role: Role, value: Plain, path: Path, report: Report) -> ClassSpec | None:
     """The class that `value` names, with its arguments; mistakes go to the report.
 
     Args:
@@ -138,7 +139,7 @@ def resolve_class(role: Role, value: Any, path: Path, report: Report) -> ClassSp
     return spec if len(report.issues) == before else None
 
 
-def _split(role: Role, value: Any, path: Path, report: Report) -> tuple[str | None, dict[str, Any]]:
+def _split(role: Role, value: Plain, path: Path, report: Report) -> tuple[str | None, _Arguments]:
     if isinstance(value, str):
         return value, {}
     example = {"sampler": "tpe", "pruner": "median"}.get(role, "uniform")
@@ -174,7 +175,7 @@ def _kebab(name: str, role: Role) -> str:
     return re.sub(rf"[-_ ]?{role}$", "", display_name(name, role), flags=re.IGNORECASE)
 
 
-def _unchecked(name: str, kwargs: dict[str, Any], path: Path, report: Report) -> ClassSpec:
+def _unchecked(name: str, kwargs: _Arguments, path: Path, report: Report) -> ClassSpec:
     """A user's own class: only what is nested in it can be checked."""
     plain, nested = {}, {}
     for key, value in kwargs.items():
@@ -188,8 +189,8 @@ def _unchecked(name: str, kwargs: dict[str, Any], path: Path, report: Report) ->
     return ClassSpec(name, plain, nested)
 
 
-def _checked(signature: Signature, kwargs: dict[str, Any], path: Path, report: Report) -> ClassSpec:
-    plain: dict[str, Any] = {}
+def _checked(signature: Signature, kwargs: _Arguments, path: Path, report: Report) -> ClassSpec:
+    plain: _Arguments = {}
     nested: dict[str, ClassSpec] = {}
     functions: dict[str, str] = {}
     given: set[str] = set()
@@ -209,7 +210,7 @@ def _checked(signature: Signature, kwargs: dict[str, Any], path: Path, report: R
             spec = resolve_class(parameter.nested, value, where, report)
             if spec is not None:
                 nested[parameter.name] = spec
-        elif _is_function(parameter, value, where, report):
+        elif isinstance(value, str) and _is_function(parameter, value, where, report):
             functions[parameter.name] = value
         elif _fits(signature, parameter, value, where, report):
             plain[parameter.name] = value
@@ -242,9 +243,9 @@ def _unknown_argument(signature: Signature, key: str, path: Path, report: Report
     report.add(path, message, hint=hint, at="key")
 
 
-def _is_function(parameter: Parameter, value: Any, path: Path, report: Report) -> bool:
+def _is_function(parameter: Parameter, value: str, path: Path, report: Report) -> bool:
     """Whether the value is a function's import path."""
-    if not parameter.callable or not isinstance(value, str):
+    if not parameter.callable:
         return False
     if is_import_path(value):
         return True
@@ -257,7 +258,7 @@ def _is_function(parameter: Parameter, value: Any, path: Path, report: Report) -
 
 
 def _fits(
-    signature: Signature, parameter: Parameter, value: Any, path: Path, report: Report
+    signature: Signature, parameter: Parameter, value: Plain, path: Path, report: Report
 ) -> bool:
     scalars = parameter.scalars
     if scalars is not None and not any(_TYPES[name][1](value) for name in scalars):
@@ -275,7 +276,7 @@ def _fits(
     return True
 
 
-def _whole(value: Any, scalars: frozenset[str]) -> str | None:
+def _whole(value: Plain, scalars: frozenset[str]) -> str | None:
     if isinstance(value, float) and value.is_integer() and "int" in scalars:
         return f"write {number(int(value))}"
     return None

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from copy import deepcopy
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal, TypeAlias
 
 from lyapopt.errors import UserError
 from lyapopt.redaction import redacted
@@ -15,12 +17,20 @@ __all__ = [
     "Mark",
     "Path",
     "Place",
+    "Plain",
     "Report",
+    "Scalar",
     "Source",
     "StudyFileError",
     "dotted",
     "without",
 ]
+
+Scalar: TypeAlias = bool | int | float | str | None
+Plain: TypeAlias = "Scalar | list[Plain] | dict[str, Plain]"
+"""What YAML can say, as JSON has it."""
+Path: TypeAlias = tuple[str | int, ...]
+"""Keys and indices that lead from the root to a part of a document."""
 
 _WIDTH = 96  # characters of a source line that a report shows
 _SHOWN = 50  # issues of one file that a report spells out
@@ -130,9 +140,6 @@ def _printable(text: str, keep: str = "\n") -> str:
     return "".join(c if c in keep or c.isprintable() else "\ufffd" for c in text)
 
 
-Path = tuple[str | int, ...]
-
-
 def dotted(path: Path) -> str:
     """A path in the words of the file.
 
@@ -164,7 +171,7 @@ class Document:
         broken: paths of the values that those mistakes are about: further checks leave them alone.
     """
 
-    data: Any
+    data: Plain
     places: dict[Path, Place] = field(default_factory=dict)
     issues: list[Issue] = field(default_factory=list)
     broken: set[Path] = field(default_factory=set)
@@ -189,17 +196,14 @@ class Document:
             return place.key
         return place.value
 
-    def get(self, path: Path, default: Any = None) -> Any:
+    def get(self, path: Path, default: Plain = None) -> Plain:
         """The data at `path`, or `default` if there is none."""
         data = self.data
         for part in path:
-            inside = isinstance(data, dict) and part in data
-            inside = inside or (
-                isinstance(data, list) and isinstance(part, int) and 0 <= part < len(data)
-            )
-            if not inside:
+            try:
+                data = _child(data, part)
+            except KeyError:
                 return default
-            data = data[part]
         return data
 
     def put(self, path: Path, other: Document, key: Mark) -> None:
@@ -208,16 +212,16 @@ class Document:
         Raises:
             KeyError: what should hold `path` is no mapping or list, or a list has no such index.
         """
-        holder: Any = self.data
+        holder = self.data
         for end, part in enumerate(path[:-1]):
             if isinstance(holder, dict) and holder.get(str(part)) is None:
-                holder[part] = {}
+                holder[str(part)] = {}
                 self.places[path[: end + 1]] = Place(value=key, key=key)
             holder = _child(holder, part)
-        last = path[-1]
-        if not isinstance(holder, dict):
-            _child(holder, last)
-        holder[last] = other.data
+        if isinstance(holder, dict):
+            holder[str(path[-1])] = other.data
+        else:
+            _set_item(holder, path[-1], other.data)
         for old in [p for p in self.places if p[: len(path)] == path]:
             del self.places[old]
         for inner, place in other.places.items():
@@ -227,37 +231,33 @@ class Document:
         self.issues += other.issues
 
 
-def _child(holder: Any, part: str | int) -> Any:
-    if isinstance(holder, dict) and part in holder:
+def _child(holder: Plain, part: str | int) -> Plain:
+    if isinstance(holder, dict) and isinstance(part, str) and part in holder:
         return holder[part]
-    if isinstance(holder, list) and isinstance(part, int) and part < len(holder):
+    if isinstance(holder, list) and isinstance(part, int) and 0 <= part < len(holder):
         return holder[part]
     raise KeyError(part)
 
 
-def without(data: Any, paths: Iterable[Path]) -> Any:
+def _set_item(holder: Plain, index: str | int, value: Plain) -> None:
+    _child(holder, index)
+    if isinstance(holder, list) and isinstance(index, int):
+        holder[index] = value
+
+
+def without(data: dict[str, Plain], paths: Iterable[Path]) -> dict[str, Plain]:
     """A copy of the data in which nothing stands at `paths`; items of lists become None."""
-    copy = _copy(data)
+    copy = deepcopy(data)
     for path in paths:
-        holder = copy
-        try:
+        holder: Plain = copy
+        with suppress(KeyError):  # something around it is left out already
             for part in path[:-1]:
                 holder = _child(holder, part)
-        except KeyError:
-            continue
-        if isinstance(holder, dict):
-            holder.pop(path[-1], None)
-        elif isinstance(holder, list) and isinstance(path[-1], int) and path[-1] < len(holder):
-            holder[path[-1]] = None
+            if isinstance(holder, dict):
+                holder.pop(str(path[-1]), None)
+            else:
+                _set_item(holder, path[-1], None)
     return copy
-
-
-def _copy(data: Any) -> Any:
-    if isinstance(data, dict):
-        return {key: _copy(value) for key, value in data.items()}
-    if isinstance(data, list):
-        return [_copy(item) for item in data]
-    return data
 
 
 class Report:

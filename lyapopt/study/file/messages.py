@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
-from typing import Any
+
+from lyapopt.study.file.document import Plain
 
 __all__ = [
     "INDENTATION",
@@ -52,7 +53,7 @@ def known_names(known: Iterable[str]) -> str:
     return ", ".join(known)
 
 
-def describe(value: Any) -> str:
+def describe(value: Plain) -> str:
     """A value as the user sees it, short, with its type where that is the point.
 
     >>> [describe(v) for v in (None, True, 3, 1e-5, "3", ["a"], {"a": 1})]

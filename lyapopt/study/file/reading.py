@@ -28,6 +28,8 @@ from lyapopt.study.file.document import (
     Mark,
     Path,
     Place,
+    Plain,
+    Scalar,
     Source,
     StudyFileError,
     dotted,
@@ -116,7 +118,7 @@ class _BoundedComposer(Composer):
         return node
 
     def _aliased(self, event: AliasEvent, parent: Any, index: Any) -> Node:
-        target = self.anchors.get(event.anchor)
+        target: Any = self.anchors.get(event.anchor)
         message = None
         if isinstance(parent, MappingNode) and index is None:
             message = "a key cannot be an alias"
@@ -137,10 +139,10 @@ _TOO_DEEP = f"nested more than {_MAX_DEPTH} deep"
 def _syntax_issue(error: Exception, text: str, builder: _Builder) -> Issue:
     lines = split_lines(text)
     if isinstance(error, ReaderError):
-        before = split_lines(text[: min(int(error.position), len(text))])
+        above = split_lines(text[: min(int(error.position), len(text))])
         code = error.character if isinstance(error.character, int) else ord(error.character)
         message = f"the character U+{code:04X} is not allowed in YAML"
-        return Issue(message, builder.at(len(before) - 1, len(before[-1])))
+        return Issue(message, builder.at(len(above) - 1, len(above[-1])))
     if not isinstance(error, MarkedYAMLError) or error.problem_mark is None:
         return Issue("not YAML that can be read", builder.at(0, 0))
     line, column, opening = error.problem_mark.line, error.problem_mark.column, error.context_mark
@@ -178,7 +180,7 @@ class _Builder:
             self._made.data = self._value(root, (), None)
         return self._made
 
-    def _value(self, node: Node, path: Path, key: Mark | None) -> Any:
+    def _value(self, node: Node, path: Path, key: Mark | None) -> Plain:
         mark = self._mark(node)
         if key is not None and isinstance(node, ScalarNode) and not node.value and not node.style:
             mark = key  # the parser puts an empty value after the blank lines below it
@@ -202,8 +204,8 @@ class _Builder:
             return [self._value(item, (*path, i), None) for i, item in enumerate(node.value)]
         return self._mapping(node, path)
 
-    def _mapping(self, node: Node, path: Path) -> dict[str, Any]:
-        data: dict[str, Any] = {}
+    def _mapping(self, node: Node, path: Path) -> dict[str, Plain]:
+        data: dict[str, Plain] = {}
         seen: dict[str, Mark] = {}
         for key, item in node.value:
             mark = self._mark(key)
@@ -215,7 +217,7 @@ class _Builder:
                 data[key.value] = self._value(item, (*path, key.value), mark)
         return data
 
-    def _scalar(self, node: ScalarNode, mark: Mark) -> Any:
+    def _scalar(self, node: ScalarNode, mark: Mark) -> Scalar:
         if node.tag == _REFUSED:
             self._issue(node.value, mark, 'write "*" in quotes if text')
             return None
@@ -271,8 +273,7 @@ def _no_meaning(node: Node) -> str:
 
 # scalars
 
-Scalar = None | bool | int | float | str
-
+_TRUE = ("true", "True", "TRUE")
 _CORE_SCHEMA: tuple[tuple[str, re.Pattern[str], Callable[[str], Scalar]], ...] = (
     ("null", re.compile(r"~|null|Null|NULL|"), lambda text: None),
     ("bool", re.compile(r"true|True|TRUE|false|False|FALSE"), lambda text: text in _TRUE),
@@ -286,7 +287,6 @@ _CORE_SCHEMA: tuple[tuple[str, re.Pattern[str], Callable[[str], Scalar]], ...] =
         lambda text: float(text.replace(".", "")),
     ),
 )
-_TRUE = ("true", "True", "TRUE")
 _REFERENCE = re.compile(r"\$\$\{|\$\{(?:([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}|[^}]*\}?)")
 
 
@@ -304,12 +304,12 @@ def resolve(text: str, tag: str | None = None) -> Scalar:
         >>> [resolve(text) for text in ("1e-5", "off", "no", "017", "0o17", "12:30", "1_000", "")]
         [1e-05, 'off', 'no', 17, 15, '12:30', '1_000', None]
     """
-    wanted = None if tag is None else tag.removeprefix(_TAG_PREFIX)
+    required = None if tag is None else tag.removeprefix(_TAG_PREFIX)
     if len(text) <= 1000:  # int() is quadratic, and no number is that long
         for name, pattern, value in _CORE_SCHEMA:
-            if wanted in (None, name) and pattern.fullmatch(text):
+            if required in (None, name) and pattern.fullmatch(text):
                 return value(text)
-    if wanted in (None, "str", "!"):
+    if required in (None, "str", "!"):
         return text
     raise ValueError(f"not a value that {tag} can have")
 

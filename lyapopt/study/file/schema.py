@@ -6,7 +6,7 @@ An editor's check is coarser than ours: it knows types and names, not what exclu
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, TypeAlias
 
 from lyapopt.registry import REGISTRY
 from lyapopt.study.file.model import StudyFile
@@ -15,8 +15,10 @@ from lyapopt.tasks.options import Option
 
 __all__ = ["json_schema", "json_schema_text"]
 
+Schema: TypeAlias = dict[str, Any]
+
 _DRAFT = "http://json-schema.org/draft-07/schema#"
-_SCALAR: dict[str, Any] = {"type": ["number", "string", "boolean", "null"]}
+_SCALAR: Schema = {"type": ["number", "string", "boolean", "null"]}
 _ENVIRONMENT = {
     "type": "string",
     "pattern": r"\$\{[A-Za-z_]\w*(:-[^}]*)?\}",
@@ -24,14 +26,14 @@ _ENVIRONMENT = {
 }
 
 
-def json_schema() -> dict[str, Any]:
+def json_schema() -> Schema:
     """The schema as `lyapopt schema` prints it.
 
     >>> json_schema()["$schema"]
     'http://json-schema.org/draft-07/schema#'
     """
     raw = StudyFile.model_json_schema(ref_template="#/definitions/{model}")
-    definitions: dict[str, Any] = raw.pop("$defs", {})
+    definitions: Schema = raw.pop("$defs", {})
     for name in ("FloatParameter", "IntParameter", "CategoricalParameter", "SeedParameter"):
         definitions[name]["required"] = ["type", *definitions[name].get("required", [])]
     definitions["ConstantParameter"] = {**_SCALAR, "description": "The same in every trial."}
@@ -47,7 +49,7 @@ def json_schema() -> dict[str, Any]:
     definitions["Environment"] = _ENVIRONMENT
     raw["definitions"] = dict(sorted(definitions.items()))
     raw["properties"]["study_name"].pop("default", None)
-    schema: dict[str, Any] = _without_titles(_with_references(raw))
+    schema: Schema = _without_titles(_with_references(raw))
     return {"$schema": _DRAFT, "title": "lyapopt study file", **schema}
 
 
@@ -56,7 +58,7 @@ def json_schema_text() -> str:
     return json.dumps(json_schema(), indent=2) + "\n"
 
 
-def _entries(raw: dict[str, Any]) -> list[Any]:
+def _entries(raw: Schema) -> list[Any]:
     """The alternatives of an entry of the search space."""
     entry = raw["properties"]["search_space"]["additionalProperties"]
     entry["anyOf"] = entry.pop("oneOf", None) or entry["anyOf"]
@@ -64,7 +66,7 @@ def _entries(raw: dict[str, Any]) -> list[Any]:
     return alternatives
 
 
-def _class() -> dict[str, Any]:
+def _class() -> Schema:
     """A sampler or pruner: a name, or a mapping with a name and keyword arguments."""
     names = [row.name for role in ("sampler", "pruner") for row in REGISTRY[role]]
     name = {
@@ -80,8 +82,8 @@ def _class() -> dict[str, Any]:
     return {"anyOf": [name, mapping], "description": "A sampler or a pruner."}
 
 
-def _task() -> dict[str, Any]:
-    tasks: list[dict[str, Any]] = [_builtin(name) for name in TASKS]
+def _task() -> Schema:
+    tasks: list[Schema] = [_builtin(name) for name in TASKS]
     own = {
         "type": "object",
         "description": "A task of your own.",
@@ -99,7 +101,7 @@ def _task() -> dict[str, Any]:
     return {"anyOf": [{"enum": list(TASKS)}, *tasks, own]}
 
 
-def _builtin(task: str) -> dict[str, Any]:
+def _builtin(task: str) -> Schema:
     entry = TASKS[task]
     options = options_of(task, entry.models).values()
     return {
@@ -111,7 +113,7 @@ def _builtin(task: str) -> dict[str, Any]:
     }
 
 
-def _option(option: Option) -> dict[str, Any]:
+def _option(option: Option) -> Schema:
     schema = {**_option_type(option), "description": option.help}
     if option.default is not None:
         schema["default"] = option.default
@@ -121,8 +123,8 @@ def _option(option: Option) -> dict[str, Any]:
     return schema
 
 
-def _option_type(option: Option) -> dict[str, Any]:
-    bounds: dict[str, Any] = {}
+def _option_type(option: Option) -> Schema:
+    bounds: Schema = {}
     if option.low is not None:
         bounds["exclusiveMinimum" if option.low_open else "minimum"] = option.low
     if option.high is not None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from lyapopt.study.file.document import Path, Report
+from lyapopt.study.file.document import Path, Plain, Report
 from lyapopt.study.file.import_paths import import_path_hint, is_import_path
 from lyapopt.study.file.messages import describe, did_you_mean, known_names, number
 from lyapopt.tasks.catalogue import (
@@ -93,7 +93,7 @@ class CustomTask:
 TaskSection = BuiltinTask | CustomTask
 
 
-def resolve_task(value: Any, path: Path, report: Report) -> TaskSection | None:
+def resolve_task(value: Plain, path: Path, report: Report) -> TaskSection | None:
     """The task that `value` names, with its options; mistakes go to the report.
 
     Args:
@@ -122,7 +122,7 @@ def resolve_task(value: Any, path: Path, report: Report) -> TaskSection | None:
     return task if len(report.issues) == before else None
 
 
-def _custom(value: dict[str, Any], path: Path, report: Report) -> CustomTask | None:
+def _custom(value: dict[str, Plain], path: Path, report: Report) -> CustomTask | None:
     before = len(report.issues)
     build, kwargs = value["build"], value.get("kwargs", {})
     if not isinstance(build, str) or not is_import_path(build):
@@ -136,11 +136,13 @@ def _custom(value: dict[str, Any], path: Path, report: Report) -> CustomTask | N
             hint = did_you_mean(key, ["build", "kwargs"])
             hint = hint or f"arguments of your function go into kwargs: {{{key}: ...}}"
             report.add((*path, key), f"unknown key {key}", hint=hint, at="key")
-    return CustomTask(build, dict(kwargs)) if len(report.issues) == before else None
+    if isinstance(build, str) and isinstance(kwargs, dict) and len(report.issues) == before:
+        return CustomTask(build, dict(kwargs))
+    return None
 
 
 def _builtin(
-    value: dict[str, Any], path: Path, report: Report, at_name: Path
+    value: dict[str, Plain], path: Path, report: Report, at_name: Path
 ) -> BuiltinTask | None:
     name = value.get("name")
     if name is None:
@@ -168,7 +170,7 @@ def _builtin(
     return BuiltinTask(name, options)
 
 
-def _unknown_task(name: Any, path: Path, report: Report) -> None:
+def _unknown_task(name: Plain, path: Path, report: Report) -> None:
     built = known_names(TASKS)
     hint = did_you_mean(name, TASKS) if isinstance(name, str) else None
     if hint is None and isinstance(name, str) and ":" in name:
@@ -177,7 +179,7 @@ def _unknown_task(name: Any, path: Path, report: Report) -> None:
     report.add(path, message, hint=hint or "for a task of your own write build: instead of name:")
 
 
-def _models(task: str, value: dict[str, Any], path: Path, report: Report) -> list[str]:
+def _models(task: str, value: dict[str, Plain], path: Path, report: Report) -> list[str]:
     """The models whose options the section may have."""
     allowed = TASKS[task].models
     model = value.get("model", allowed[0])
@@ -208,7 +210,7 @@ def unknown_option(key: str, task: str, models: Iterable[str]) -> tuple[str, str
     return message, hint
 
 
-def option_hint(option: Option, value: Any) -> str | None:
+def option_hint(option: Option, value: Plain) -> str | None:
     """What was probably meant by a value that an option does not take."""
     if option.kind == "choice" and isinstance(value, str):
         return did_you_mean(value, option.choices)

@@ -1,20 +1,22 @@
-"""Validation errors in the user's words: what was expected, what is there, what was meant."""
+"""From a document to a `StudyFile`, or to every mistake in it, in the user's words."""
 
 from __future__ import annotations
 
 import re
-from typing import Any
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from lyapopt.study.file.document import Path, Report
+from lyapopt.study.file.check_space import SPACE_CHECKS
+from lyapopt.study.file.check_study import STUDY_CHECKS
+from lyapopt.study.file.document import Document, Path, Plain, Report, StudyFileError, without
 from lyapopt.study.file.messages import describe, did_you_mean, known_names, nearest, number
 from lyapopt.study.file.model import StudyFile
 from lyapopt.study.file.sections import PARAMETERS, SECTIONS, keys_of
 from lyapopt.study.file.values import OWN_ERROR
+from lyapopt.tasks.catalogue import TASKS, options_of
 
-__all__ = ["report_validation"]
+__all__ = ["check_document"]
 
 _TYPE_HINTS = {
     "uniform": "write type: float",
@@ -84,14 +86,62 @@ _LIMITS = {
 }
 
 
-def report_validation(error: ValidationError, report: Report) -> list[Path]:
-    """Adds the errors of a validation to the report; returns their paths."""
-    paths = []
+def check_document(document: Document, default_name: str = "study") -> StudyFile:
+    """The study that a document describes.
+
+    Raises:
+        StudyFileError: with every mistake of the document.
+    """
+    report = Report(document)
+    assert isinstance(document.data, dict)
+    data = without(document.data, [_prunable(path) for path in document.broken])
+    data.setdefault("study_name", default_name or "study")
+    study = _validated(data, report)
+    if study is not None:
+        for check in (*SPACE_CHECKS, *STUDY_CHECKS):
+            check(study, report)
+    if report.issues or study is None:
+        raise StudyFileError(report.issues)
+    return study
+
+
+def _validated(data: dict[str, Plain], report: Report) -> StudyFile | None:
+    """Validates; what is wrong is reported and left out, so that the rest can be checked too.
+
+    Leaving out a value may bring up a follow-up error (an entry without its `high`). The report
+    drops those, since it knows the path already.
+    """
+    for attempt in range(6):
+        try:
+            return StudyFile.model_validate(data, context=report)
+        except ValidationError as error:
+            wrong = _report_errors(error, report)
+            left_out = [path[:1] if attempt >= 3 else _prunable(path) for path in wrong]
+            data = without(data, [path for path in left_out if path])
+            data.setdefault("storage", "sqlite:///placeholder.db")
+    return None
+
+
+def _prunable(path: Path) -> Path:
+    """The largest part of a path that does not go into a list: lists are left out whole."""
+    for end, part in enumerate(path):
+        if isinstance(part, int):
+            return path[:end]
+    return path
+
+
+# pydantic's errors in the user's words
+
+
+def _report_errors(error: ValidationError, report: Report) -> list[Path]:
+    """Adds the errors of a validation to the report; returns what to leave out because of them."""
+    wrong = []
     for detail in error.errors(include_url=False):
         path = _path(detail, report)
         _report_one(detail, path, report)
-        paths.append(path)
-    return paths
+        is_missing = detail["type"] == "missing" and len(path) > 1
+        wrong.append(path[:-1] if is_missing else path)
+    return wrong
 
 
 def _path(detail: ErrorDetails, report: Report) -> Path:
@@ -107,30 +157,30 @@ def _path(detail: ErrorDetails, report: Report) -> Path:
 
 
 def _report_one(detail: ErrorDetails, path: Path, report: Report) -> None:
-    kind, context = detail["type"], detail.get("ctx", {})
+    error_type, context = detail["type"], detail.get("ctx", {})
     value = report.document.get(path, detail["input"])
-    if kind == OWN_ERROR and path[0] == "search_space" and "text" not in context:
+    if error_type == OWN_ERROR and path[0] == "search_space" and "text" not in context:
         _unknown_type(path, value, report)
-    elif kind == OWN_ERROR:
+    elif error_type == OWN_ERROR:
         report.add(path, str(context["text"]), hint=context.get("hint"))
-    elif kind == "extra_forbidden":
+    elif error_type == "extra_forbidden":
         _unknown_key(path, report)
-    elif kind == "missing":
+    elif error_type == "missing":
         _missing(path, report)
-    elif kind == "literal_error":
+    elif error_type == "literal_error":
         _not_one_of(path, value, str(context.get("expected", "")), report)
-    elif kind in _LIMITS:
-        key, word = _LIMITS[kind]
+    elif error_type in _LIMITS:
+        key, word = _LIMITS[error_type]
         limit = context[key]
         shown = f"{limit:g}" if isinstance(limit, float) else str(limit)
         whole = "a number" if isinstance(limit, float) else "a whole number"
         report.add(path, f"expected {whole} {word} {shown}, got {describe(value)}")
-    elif kind == "too_short" and not report.sound(path):
+    elif error_type == "too_short" and not report.sound(path):
         return  # the list is short because its items are wrong, and they are reported
-    elif kind in _EXPECTED:
-        message = f"expected {_EXPECTED[kind]}, got {describe(value)}"
-        report.add(path, message, hint=_value_hint(kind, value))
-    else:  # a kind of error that no field of ours has today
+    elif error_type in _EXPECTED:
+        message = f"expected {_EXPECTED[error_type]}, got {describe(value)}"
+        report.add(path, message, hint=_value_hint(error_type, value))
+    else:  # an error that no field of ours has today
         report.add(path, f"{detail['msg']}, got {describe(value)}")
 
 
@@ -139,8 +189,10 @@ def _fields(path: Path, report: Report) -> list[str]:
     if not path:
         return list(StudyFile.model_fields)
     if path[0] == "search_space" and len(path) == 2:
-        kind = report.document.get((*path, "type"))
-        return list(keys_of(PARAMETERS[kind])) if kind in PARAMETERS else []
+        name = report.document.get((*path, "type"))
+        return (
+            list(keys_of(PARAMETERS[name])) if isinstance(name, str) and name in PARAMETERS else []
+        )
     section = SECTIONS.get(str(path[0])) if len(path) == 1 else None
     return list(keys_of(section)) if section is not None else []
 
@@ -162,8 +214,6 @@ def _belongs_elsewhere(key: str) -> str | None:
     owners = [name for name, section in SECTIONS.items() if key in keys_of(section)]
     if owners:
         return f"{key} is a key of {owners[0]}: indent it under {owners[0]}:"
-    from lyapopt.tasks.catalogue import TASKS, options_of
-
     if any(key in options_of(name, TASKS[name].models) for name in TASKS):
         return f"{key} is an option of the task or a parameter of the search space"
     return None
@@ -192,7 +242,7 @@ def _misspelt(path: Path, report: Report) -> bool:
     )
 
 
-def _not_one_of(path: Path, value: Any, expected: str, report: Report) -> None:
+def _not_one_of(path: Path, value: Plain, expected: str, report: Report) -> None:
     names = re.findall(r"'([^']*)'", expected) or [expected]
     hint = did_you_mean(value, names) if isinstance(value, str) else None
     if isinstance(value, bool) and set(names) >= {"on", "off"}:
@@ -211,20 +261,20 @@ def _listed(names: list[str]) -> list[str]:
     return [", ".join(names[:-1]), names[-1]] if len(names) > 1 else names
 
 
-def _unknown_type(path: Path, value: Any, report: Report) -> None:
+def _unknown_type(path: Path, value: Plain, report: Report) -> None:
     known = known_names(PARAMETERS)
-    kind = value.get("type") if isinstance(value, dict) else None
+    name = value.get("type") if isinstance(value, dict) else None
     if isinstance(value, dict) and "type" not in value:
         hint = _guess_type(value)
         report.add((*path, "type"), f"`type` is missing: one of {known}", hint=hint)
         return
     hint = None
-    if isinstance(kind, str):
-        hint = _TYPE_HINTS.get(kind.lower().replace("-", "_")) or did_you_mean(kind, PARAMETERS)
-    report.add((*path, "type"), f"expected one of {known}, got {describe(kind)}", hint=hint)
+    if isinstance(name, str):
+        hint = _TYPE_HINTS.get(name.lower().replace("-", "_")) or did_you_mean(name, PARAMETERS)
+    report.add((*path, "type"), f"expected one of {known}, got {describe(name)}", hint=hint)
 
 
-def _guess_type(entry: dict[str, Any]) -> str | None:
+def _guess_type(entry: dict[str, Plain]) -> str | None:
     if "choices" in entry or "values" in entry:
         return "write type: categorical"
     bounds = [entry.get(key) for key in ("low", "high", "min", "max") if key in entry]
@@ -234,23 +284,23 @@ def _guess_type(entry: dict[str, Any]) -> str | None:
     return "write type: int" if whole else "write type: float"
 
 
-def _value_hint(kind: str, value: Any) -> str | None:
-    if kind in ("int_type", "int_from_float") and isinstance(value, float) and value.is_integer():
-        return f"write {number(int(value))}"
-    if isinstance(value, str) and kind in ("int_type", "float_type"):
+def _value_hint(error_type: str, value: Plain) -> str | None:
+    if error_type in ("int_type", "int_from_float") and isinstance(value, float):
+        return f"write {number(int(value))}" if value.is_integer() else None
+    if isinstance(value, str) and error_type in ("int_type", "float_type"):
         try:
             float(value)
         except ValueError:
             return None
         return "without quotes it is a number"
-    if kind == "bool_type" and isinstance(value, str):
+    if error_type == "bool_type" and isinstance(value, str):
         words = {"yes": "true", "on": "true", "no": "false", "off": "false"}
         meant = words.get(value.lower(), value.lower())
         return f"write {meant}" if meant in ("true", "false") else None
-    if kind in ("list_type", "tuple_type") and isinstance(value, str):
+    if error_type in ("list_type", "tuple_type") and isinstance(value, str):
         return f"write [{value[:60]}]"
-    if kind in ("list_type", "tuple_type") and isinstance(value, dict):
+    if error_type in ("list_type", "tuple_type") and isinstance(value, dict):
         return "write [{...}], or one item a line, each with a dash"
-    if kind == "string_type" and isinstance(value, int | float):
+    if error_type == "string_type" and isinstance(value, int | float):
         return "put it in quotes"
     return None
