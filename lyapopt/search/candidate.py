@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
 
 import optuna
 
 from lyapopt.dynamics import Training
 from lyapopt.probe import Measurement, Verdict
+from lyapopt.search.probing.building import Params
 from lyapopt.search.probing.probes import ProbedStart
 from lyapopt.search.probing.records import ScreeningRecord, SteeringRecord
 from lyapopt.search.trajectory_recorder import Recorder
@@ -72,7 +71,7 @@ class Candidate:
     trial: optuna.Trial
     number: int
     run: str
-    params: Mapping[str, Any] = field(default_factory=dict)
+    params: Params = field(default_factory=dict)
     training: Training | None = None
     measurement: Measurement | None = None
     verdict: Verdict | None = None

@@ -1,4 +1,4 @@
-"""A copy of a model and its optimiser that trains beside them."""
+"""A copy in float64 of a model and its optimiser, which trains beside them."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from lyapopt.errors import UserError
 
 
-class Shadow:
-    """A copy in float64 of a model and its optimiser.
+class Float64Copy:
+    """A copy in float64 of a model and its optimiser, trained on the same batches.
 
     Args:
         model: The copied model.
@@ -31,7 +31,7 @@ class Shadow:
         self.parameters: list[Tensor] = [p for p in every if p.requires_grad]
 
     @classmethod
-    def of(cls, model: nn.Module, optimizer: torch.optim.Optimizer) -> Shadow:
+    def of(cls, model: nn.Module, optimizer: torch.optim.Optimizer) -> Float64Copy:
         """Copy both.
 
         Raises:
@@ -96,12 +96,12 @@ class Shadow:
         self.optimizer.step()
         self.optimizer.zero_grad()
 
-    def separation(self, other: Shadow) -> float:
+    def separation(self, other: Float64Copy) -> float:
         """Distance of the weights."""
         return float(torch.linalg.vector_norm(self.weights() - other.weights()))
 
     @torch.no_grad()
-    def rescale(self, reference: Shadow, factor: float) -> None:
+    def rescale(self, reference: Float64Copy, factor: float) -> None:
         """Shrink the difference to a reference: weights and the optimiser's slots alike."""
         for own, theirs in zip(self.parameters, reference.parameters, strict=True):
             own.copy_(theirs + factor * (own - theirs))
@@ -113,19 +113,19 @@ class Shadow:
                     value.copy_(rescaled.clamp(min=0) if (value >= 0).all() else rescaled)
 
 
-def in_double(value: Any) -> Any:
+def in_float64(value: Any) -> Any:
     """Floating-point tensors in float64, also inside tuples, lists and mappings.
 
     Example:
-        >>> in_double({"x": torch.ones(1), "ids": [torch.ones(1, dtype=torch.int64)]})
+        >>> in_float64({"x": torch.ones(1), "ids": [torch.ones(1, dtype=torch.int64)]})
         {'x': tensor([1.], dtype=torch.float64), 'ids': [tensor([1])]}
     """
     if isinstance(value, Tensor):
         return value.detach().double() if value.is_floating_point() else value
     if isinstance(value, Mapping):
-        return {name: in_double(part) for name, part in value.items()}
+        return {name: in_float64(part) for name, part in value.items()}
     if isinstance(value, tuple | list):
-        parts = [in_double(part) for part in value]
+        parts = [in_float64(part) for part in value]
         return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
     return value
 

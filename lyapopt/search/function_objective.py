@@ -107,13 +107,13 @@ class FunctionObjective:
         Raises:
             _NoValueError: If it is something else.
         """
-        wanted = len(self._worst)
+        expected = len(self._worst)
         if returned is None:
             raise _NoValueError("it returned None: is there a path without a `return`?")
         is_several = isinstance(returned, tuple | list)
         values = tuple(returned) if is_several else (returned,)
-        if len(values) != wanted or (is_several and wanted == 1):
-            has = f"{wanted} direction{'s' * (wanted > 1)}"
+        if len(values) != expected or (is_several and expected == 1):
+            has = f"{expected} direction{'s' * (expected > 1)}"
             raise _NoValueError(f"it returned {len(values)} values, and the study has {has}")
         try:
             return tuple(float(value) for value in values)

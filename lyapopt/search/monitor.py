@@ -17,7 +17,7 @@ from lyapopt.probe import Verdict, VerdictRule
 from lyapopt.probe.verdicts import tail_length
 from lyapopt.search import attributes
 from lyapopt.search._optuna import logical_number
-from lyapopt.search.float64_copy import Shadow, in_double
+from lyapopt.search.float64_copy import Float64Copy, in_float64
 from lyapopt.search.pruners.decision import reads_initial_loss
 
 LossFunction = Callable[[Any, Any], Tensor]
@@ -66,9 +66,9 @@ def watch(
         radius: Separation that they start with and are rescaled to, in the norm of the weights.
         accumulate: Batches whose mean gradient makes one step (gradient accumulation): `observe`
             is called for each of them. `None`: their gradients add up until `monitor.step()`.
-        clip_grad_norm: As the loop clips, if it does.
+        clip_grad_norm: The norm that the loop clips gradients to, if it does.
         rule: Thresholds between the verdicts.
-        seed: Of the perturbations.
+        seed: Seed of the perturbations.
 
     Raises:
         UserError: If a number is out of its range, nothing is trained, the optimiser needs a
@@ -151,7 +151,7 @@ class Monitor:
         self._losses: list[float] = []
         self._batch_losses: list[float] = []
         self._growth: list[float] = []
-        self._copies = [Shadow.of(model, optimizer) for _ in range(1 + neighbours)]
+        self._copies = [Float64Copy.of(model, optimizer) for _ in range(1 + neighbours)]
         number = 0 if trial is None else logical_number(trial)
         for k, neighbour in enumerate(self._copies[1:]):
             neighbour.perturb(radius, derive_seed(seed, number, k, "perturbation"))
@@ -172,7 +172,7 @@ class Monitor:
             return
         if self._loss_fn is None:
             raise UserError("watch: there is no loss_fn; use observe_loss")
-        loss_fn, x, y = self._loss_fn, in_double(x), in_double(y)
+        loss_fn, x, y = self._loss_fn, in_float64(x), in_float64(y)
         self.observe_loss(lambda model: loss_fn(_call(model, x), y))
 
     def observe_loss(

@@ -6,7 +6,7 @@ import dataclasses
 import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, get_args
+from typing import get_args
 
 import optuna
 from optuna.distributions import FloatDistribution, IntDistribution
@@ -16,27 +16,20 @@ from lyapopt.dynamics.compilation import Compile
 from lyapopt.errors import UserError
 from lyapopt.probe import Probe
 from lyapopt.search import attributes
-from lyapopt.search._optuna import frozen, frozen_in_memory, is_fixed, logical_number
+from lyapopt.search._optuna import frozen, is_fixed, logical_number
 from lyapopt.search.candidate import Candidate, Outcome
-from lyapopt.search.probing.building import Build, build_training
+from lyapopt.search.probing.building import Build, Params, build_training
 from lyapopt.search.probing.probes import SteeringFailedError
 from lyapopt.search.probing.records import ScreeningRecord, SteeringRecord
 from lyapopt.search.probing.samplers import SteersGroups, first_steps_of, steering_sampler
-from lyapopt.search.pruners import DecidingPruner, LyapunovPruner, decisions_of
-from lyapopt.search.pruners.decision import reads_initial_loss
+from lyapopt.search.reporting import Reporter
 from lyapopt.search.run_record import run_record
 from lyapopt.search.space import Entry, SearchSpace, as_space, as_suggestion
-from lyapopt.search.training_group import (
-    GroupSettings,
-    Listener,
-    TrainingGroup,
-)
+from lyapopt.search.training_group import GroupSettings, TrainingGroup
 from lyapopt.settings import NanPolicy, RecordSettings, Value
 from lyapopt.store import RunRecord, TrajectoryStore, new_run_id
 
 _log = logging.getLogger(__name__)
-
-_DIVERGED = 10.0  # nats per step above the threshold: what a run counts as that has no exponent
 
 
 class TrialFailedError(RuntimeError):
@@ -92,9 +85,7 @@ class Objective:
     def __init__(
         self,
         build: Build,
-        search_space: SearchSpace
-        | Mapping[str, Entry]
-        | Callable[[optuna.Trial], Mapping[str, Any]],
+        search_space: SearchSpace | Mapping[str, Entry] | Callable[[optuna.Trial], Params],
         value: Value = "loss",
         probe: Probe | None = None,
         record: RecordSettings | None = None,
@@ -246,12 +237,7 @@ class Objective:
         study = running[0].trial.study
         is_minimized = study.directions[0] == optuna.study.StudyDirection.MINIMIZE
         worst = math.inf if is_minimized else -math.inf
-        group = TrainingGroup(running, self._settings, _Reporter(self._constrain_hot), worst)
-        try:
-            group.train()
-        finally:
-            for candidate in running:
-                candidate.recorder = group.recorders.get(candidate.number)
+        TrainingGroup(running, self._settings, Reporter(self._constrain_hot), worst).train()
 
     def finish(self, candidate: Candidate) -> None:
         """Write a candidate that has ended to the store, and its cost to the trial.
@@ -297,56 +283,6 @@ class Objective:
             candidate.steering,
             candidate.screening,
         )
-
-
-class _Reporter(Listener):
-    """Passes measurements and checkpoints on to Optuna."""
-
-    def __init__(self, constrain_hot: float | None) -> None:
-        self._constrain_hot = constrain_hot
-
-    def measured(self, candidate: Candidate) -> None:
-        assert candidate.measurement is not None
-        trial = candidate.trial
-        for name, value in attributes.of_measurement(candidate.measurement).items():
-            trial.set_user_attr(name, value)
-        if self._constrain_hot is not None:
-            exponent = candidate.measurement.exponent
-            excess = exponent - self._constrain_hot if math.isfinite(exponent) else _DIVERGED
-            trial.set_constraint("not hot", excess)
-        # One attribute more costs one commit more: only for the pruner that reads it.
-        if reads_initial_loss(trial.study.pruner):
-            loss = attributes.rounded(float(candidate.measurement.losses[0]))
-            trial.set_user_attr(attributes.INITIAL_LOSS, loss)
-
-    def _judge(self, candidate: Candidate) -> None:
-        """Prune by verdict alone: with several objectives Optuna's own pruning is not there."""
-        trial = candidate.trial
-        pruner = trial.study.pruner
-        while isinstance(pruner, DecidingPruner):
-            if isinstance(pruner, LyapunovPruner):
-                decision = pruner.decide(trial.study, frozen_in_memory(trial))
-                if decision is not None and decision.pruned:
-                    decision = dataclasses.replace(decision, step=candidate.steps)
-                    candidate.decisions.append(decision)
-                    candidate.outcome = Outcome("pruned", reason=decision.reason)
-                    return
-            pruner = pruner.wrapped
-
-    def checked(self, candidate: Candidate, value: float) -> None:
-        trial = candidate.trial
-        if len(trial.study.directions) > 1:
-            self._judge(candidate)
-            return
-        if candidate.verdict != frozen_in_memory(trial).user_attrs.get(attributes.VERDICT):
-            trial.set_user_attr(attributes.VERDICT, str(candidate.verdict))  # it has blown up
-        trial.report(value, candidate.steps)
-        should_prune = trial.should_prune()
-        decisions = decisions_of(trial.study.pruner, frozen_in_memory(trial), should_prune)
-        candidate.decisions += decisions
-        if should_prune:
-            reason = next(decision.reason for decision in decisions if decision.pruned)
-            candidate.outcome = Outcome("pruned", reason=reason)
 
 
 def _verdict_has_changed(candidate: Candidate) -> bool:

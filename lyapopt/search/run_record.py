@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
 
 import numpy as np
 
@@ -31,7 +30,7 @@ def run_record(
     """Everything that is stored of a candidate that has ended.
 
     Args:
-        candidate: With an outcome.
+        candidate: A candidate that has an outcome.
         recorder: Its losses and weights, if it has trained at all.
         probe: How it was measured, if it was.
         record: What was kept of it, if anything was.
@@ -87,36 +86,38 @@ def _exponent(measurement: Measurement, probe: Probe) -> ExponentRecord:
         details[flag.name] = flag.detail
         if flag.step is not None:
             details[f"{flag.name} at step"] = flag.step
-    return ExponentRecord(
+    return _record_by(probe)(
         name=f"{probe.estimator}@{probe.horizon}",
         value=measurement.exponent,
         low=measurement.low,
         high=measurement.high,
         level=measurement.level,
         estimand=measurement.estimand,
+        flags=tuple(flag.name for flag in measurement.flags),
+        details=details,
+    )
+
+
+def _record_by(probe: Probe) -> Callable[..., ExponentRecord]:
+    """A record of an exponent, with how it was measured."""
+    return partial(
+        ExponentRecord,
         horizon=probe.horizon,
         neighbours=probe.neighbours,
         radius=probe.radius,
         segment=probe.segment,
         distance=probe.distance,
         estimator=probe.estimator,
-        flags=tuple(flag.name for flag in measurement.flags),
-        details=details,
     )
 
 
 def _steering(steering: SteeringRecord, probe: Probe) -> Iterator[ExponentRecord]:
     """What was measured at every rate that was probed for the trial."""
+    record = _record_by(probe)
     for value, exponent, verdict in steering.probes:
-        yield ExponentRecord(
+        yield record(
             name=f"steering {steering.name}={value!r}",
             value=exponent,
-            horizon=probe.horizon,
-            neighbours=probe.neighbours,
-            radius=probe.radius,
-            segment=probe.segment,
-            distance=probe.distance,
-            estimator=probe.estimator,
             estimand="growth after the neighbours have turned for half of the horizon",
             details={
                 "verdict": verdict,
@@ -130,6 +131,7 @@ def _steering(steering: SteeringRecord, probe: Probe) -> Iterator[ExponentRecord
 
 def _screening(screening: ScreeningRecord, probe: Probe) -> Iterator[ExponentRecord]:
     """What was measured of every candidate that the trial was chosen from."""
+    record = _record_by(probe)
     for position, candidate in enumerate(screening.candidates):
         details: dict[str, float | int | str] = {
             "verdict": candidate.verdict,
@@ -140,15 +142,9 @@ def _screening(screening: ScreeningRecord, probe: Probe) -> Iterator[ExponentRec
             loss = getattr(candidate, name)
             if loss is not None:
                 details[name] = loss
-        yield ExponentRecord(
+        yield record(
             name=f"candidate {position}",
             value=candidate.exponent,
-            horizon=probe.horizon,
-            neighbours=probe.neighbours,
-            radius=probe.radius,
-            segment=probe.segment,
-            distance=probe.distance,
-            estimator=probe.estimator,
             details=details,
         )
 
@@ -175,7 +171,7 @@ def _trajectories(
 @lru_cache(maxsize=1)
 def versions() -> Mapping[str, str]:
     """Versions of what results depend on."""
-    found: dict[str, Any] = {}
+    found: dict[str, str] = {}
     for package in ("lyapopt", "torch", "optuna", "numpy"):
         try:
             found[package] = version(package)

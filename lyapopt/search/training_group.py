@@ -5,23 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from lyapopt.dynamics import AnyTrainingMap
 from lyapopt.dynamics.compilation import Compile
-from lyapopt.dynamics.stack import AnySystem, maps_of, read_system
+from lyapopt.dynamics.stack import AnySystem, read_system
 from lyapopt.dynamics.system import System
 from lyapopt.errors import TrainingError
-from lyapopt.probe import Measurement, Probe, Verdict
-from lyapopt.probe.probe import FORWARD_COST
+from lyapopt.probe import Probe, Verdict
 from lyapopt.probe.verdicts import initial_scale
 from lyapopt.search.candidate import Candidate, Checkpoint, Outcome
-from lyapopt.search.trajectory_recorder import Recorder
+from lyapopt.search.training_stack import Row, TrainingStack
 from lyapopt.settings import NanPolicy, RecordSettings, Value
-
-_Row = tuple[Candidate, AnySystem]
 
 
 @dataclass(frozen=True)
@@ -48,13 +45,13 @@ class GroupSettings:
     compile: Compile = "auto"
 
 
-class Listener:
-    """What a group tells while it trains; the methods do nothing unless overridden."""
+class Listener(Protocol):
+    """What is called while a group trains."""
 
     def measured(self, candidate: Candidate) -> None:
         """The probe of a candidate is done."""
 
-    def checked(self, candidate: Candidate, value: float) -> None:
+    def evaluated(self, candidate: Candidate, value: float) -> None:
         """A candidate was evaluated; the listener may end it by setting its outcome."""
 
 
@@ -76,7 +73,7 @@ class TrainingGroup:
     Args:
         candidates: Trials with a training.
         settings: How they are trained.
-        listener: Told of measurements and checkpoints; may end candidates.
+        listener: Called with measurements and values; may end candidates.
         worst: The value that a diverged trial gets under `nan: worst`.
     """
 
@@ -91,7 +88,6 @@ class TrainingGroup:
         self._settings = settings
         self._listener = listener
         self._worst = worst
-        self.recorders: dict[int, Recorder] = {}
 
     def train(self) -> None:
         """Train until every candidate has an outcome."""
@@ -107,10 +103,10 @@ class TrainingGroup:
             return
         due = {c.number: self._schedule(c) for c in self._candidates if c.training is not None}
         self._check(stacks, due)
-        while stacks := [kept for stack in stacks if (kept := self._compact(stack))]:
+        while stacks := [running for stack in stacks if (running := stack.of_running())]:
             step = min(due[c.number][0] for stack in stacks for c in stack.candidates)
             for stack in stacks:
-                self._advance(stack, step)
+                stack.advance(step)
             self._check(stacks, due)
 
     def _end_with_exponent(self, candidate: Candidate) -> None:
@@ -131,9 +127,9 @@ class TrainingGroup:
             self._settings.probe.horizon, candidate.training.steps, self._settings.reports
         )
 
-    def _probed_stacks(self, candidates: list[Candidate]) -> list[_Stack]:
+    def _probed_stacks(self, candidates: list[Candidate]) -> list[TrainingStack]:
         """Candidates by structure, measured; one that cannot be read or stepped fails alone."""
-        alike: dict[Hashable, list[_Row]] = {}
+        alike: dict[Hashable, list[Row]] = {}
         for candidate in candidates:
             assert candidate.training is not None
             try:
@@ -141,10 +137,10 @@ class TrainingGroup:
             except Exception as error:
                 candidate.fail("training", error)
             else:
-                alike.setdefault(self._kind(candidate, system), []).append((candidate, system))
+                alike.setdefault(self._structure(candidate, system), []).append((candidate, system))
         return [stack for rows in alike.values() for stack in self._probed(rows)]
 
-    def _kind(self, candidate: Candidate, system: AnySystem) -> Hashable:
+    def _structure(self, candidate: Candidate, system: AnySystem) -> Hashable:
         """What candidates of one stack have in common: structure, and whether they have begun.
 
         The first steps of a candidate may have been taken already, by the sampler that probed it.
@@ -158,15 +154,16 @@ class TrainingGroup:
             candidate.start = None
         return system.structure, candidate.start is not None
 
-    def _probed(self, rows: list[_Row]) -> list[_Stack]:
-        """Stack and measure rows; if that raises, one by one, so that one row fails alone."""
+    def _probed(self, rows: list[Row]) -> list[TrainingStack]:
+        """Stack and measure rows; if that raises, row by row, so that one row fails alone."""
+        settings = self._settings
         try:
-            stacks = _Stack.of(rows, self._settings.compile)
+            stacks = TrainingStack.of(rows, settings.record, settings.seed, settings.compile)
             for stack in stacks:
                 if stack.candidates[0].start is None:
-                    self._measure(stack)
+                    stack.measure(settings.probe)
                 else:
-                    self._go_on(stack)
+                    stack.take_over_starts()
         except Exception as error:
             if len(rows) > 1:
                 return [stack for row in rows for stack in self._probed([row])]
@@ -174,74 +171,7 @@ class TrainingGroup:
             return []
         return stacks
 
-    def _go_on(self, stack: _Stack) -> None:
-        """Take over the first steps that a sampler has probed, instead of repeating them."""
-        starts = [c.start for c in stack.candidates if c.start is not None]
-        recorder = Recorder(
-            self._settings.record, self._settings.seed, [c.number for c in stack.candidates]
-        )
-        horizon = self._settings.probe.horizon
-        for t in range(horizon):
-            losses = torch.stack([start.losses[t] for start in starts]).unsqueeze(1)
-            weights = torch.stack([start.weights[t] for start in starts]).unsqueeze(1)
-            recorder.observe_weights(t, weights[:, 0], losses[:, 0])
-        stack.z = torch.stack([start.final for start in starts]).unsqueeze(1)
-        stack.t, stack.recorder = horizon, recorder
-        for candidate, start in zip(stack.candidates, starts, strict=True):
-            # Its cost is the sampler's, and is counted with the other probes.
-            self._take(candidate, start.measurement, recorder)
-            candidate.start = None
-
-    def _measure(self, stack: _Stack) -> None:
-        settings = self._settings
-        recorder = Recorder(settings.record, settings.seed, [c.number for c in stack.candidates])
-
-        def observe(t: int, z: Tensor, losses: Tensor | None) -> None:
-            assert losses is not None
-            recorder.observe(stack.step, t, z, losses)
-
-        try:
-            run = settings.probe.run(stack.step, stack.z, observe)
-        finally:  # what is spent is spent, also where the probe is interrupted
-            spent = stack.step.gradient_evaluations // len(stack.candidates)
-            for candidate in stack.candidates:
-                candidate.gradient_evaluations += spent
-                candidate.examples += spent * stack.step.batch_size
-        measurements = settings.probe.read(stack.step, run)
-        stack.z, stack.recorder = run.exponent.final_state, recorder
-        stack.t = settings.probe.horizon
-        for candidate, measurement in zip(stack.candidates, measurements, strict=True):
-            candidate.gradient_evaluations += measurement.gradient_evaluations - spent
-            self._take(candidate, measurement, recorder)
-
-    def _take(self, candidate: Candidate, measurement: Measurement, recorder: Recorder) -> None:
-        self.recorders[candidate.number] = recorder
-        candidate.measurement, candidate.verdict = measurement, measurement.verdict
-        candidate.steps = self._settings.probe.horizon
-        if not math.isfinite(measurement.losses[0]):
-            candidate.outcome = Outcome(
-                "failed", reason=f"the loss before the first step is {measurement.losses[0]}"
-            )
-
-    def _advance(self, stack: _Stack, until: int) -> None:
-        assert stack.recorder is not None
-        start = stack.t
-        try:
-            with torch.no_grad():
-                while stack.t < until:
-                    z, losses = stack.step.step_with_losses(stack.z, stack.t)
-                    stack.recorder.observe(stack.step, stack.t, stack.z, losses)
-                    stack.z, stack.t = z, stack.t + 1
-        except Exception as error:
-            for candidate in stack.candidates:
-                candidate.fail(f"step {stack.t}", error)
-        finally:  # also where a run is interrupted
-            for candidate in stack.candidates:
-                candidate.steps = stack.t
-                candidate.gradient_evaluations += stack.t - start
-                candidate.examples += (stack.t - start) * stack.step.batch_size
-
-    def _check(self, stacks: list[_Stack], due: dict[int, list[int]]) -> None:
+    def _check(self, stacks: list[TrainingStack], due: dict[int, list[int]]) -> None:
         """Evaluate what is due, then report in the order of trial numbers."""
         values: dict[int, float] = {}
         for stack in stacks:
@@ -256,8 +186,8 @@ class TrainingGroup:
                 due[candidate.number].pop(0)
                 self._report(candidate, values[candidate.number], not due[candidate.number])
 
-    def _evaluate(self, stack: _Stack, rows: list[int]) -> dict[int, float]:
-        finite = torch.isfinite(stack.z).all(-1)[:, 0].tolist()
+    def _evaluate(self, stack: TrainingStack, rows: list[int]) -> dict[int, float]:
+        finite = stack.are_finite()
         found: dict[int, float] = {}
         for row in rows:
             candidate = stack.candidates[row]
@@ -265,25 +195,18 @@ class TrainingGroup:
                 found[candidate.number] = math.nan
                 continue
             try:
-                found[candidate.number] = self._evaluate_one(stack, row)
+                found[candidate.number] = self._value(stack.evaluate(row))
             except Exception as error:
                 candidate.fail("evaluation", error)
         return found
 
-    def _evaluate_one(self, stack: _Stack, row: int) -> float:
-        candidate = stack.candidates[row]
-        evaluation = stack.step.evaluate(stack.z, [row])
-        loss, metric = evaluation.losses[0], None
-        if evaluation.metrics is not None:
-            metric = evaluation.metrics[0]
-        candidate.checkpoints.append(Checkpoint(stack.t, loss, metric))
-        batches = evaluation.examples / stack.step.batch_size
-        candidate.gradient_evaluations += FORWARD_COST * batches
+    def _value(self, checkpoint: Checkpoint) -> float:
+        """The value that a checkpoint is reported with."""
         if self._settings.value in ("loss", "both"):
-            return loss
-        if metric is None:
+            return checkpoint.loss
+        if checkpoint.metric is None:
             raise TrainingError("value: metric, but the training has no metric")
-        return metric
+        return checkpoint.metric
 
     def _report(self, candidate: Candidate, value: float, is_last: bool) -> None:
         if not math.isfinite(value):
@@ -291,7 +214,7 @@ class TrainingGroup:
             return
         if self._has_blown_up(candidate):
             candidate.verdict = Verdict.DIVERGED
-        self._listener.checked(candidate, value)
+        self._listener.evaluated(candidate, value)
         if candidate.is_running and is_last:
             both = self._settings.value == "both"
             measured = candidate.measurement
@@ -324,39 +247,6 @@ class TrainingGroup:
                 is_pair = self._settings.value == "both"
                 worst = (self._worst, self._worst) if is_pair else self._worst
                 candidate.outcome = Outcome("complete", worst, reason)
-
-    def _compact(self, stack: _Stack) -> _Stack | None:
-        """The stack without the candidates that have ended."""
-        rows = [row for row, candidate in enumerate(stack.candidates) if candidate.is_running]
-        if not rows:
-            return None
-        return stack if len(rows) == len(stack.candidates) else stack.keep(rows)
-
-
-@dataclass
-class _Stack:
-    """Candidates of equal structure in one tensor."""
-
-    candidates: list[Candidate]
-    step: AnyTrainingMap
-    z: Tensor
-    t: int = 0
-    recorder: Recorder | None = None
-
-    @classmethod
-    def of(cls, rows: list[_Row], compile: Compile) -> list[_Stack]:
-        """One stack, or one a row where running them together shows that they differ."""
-        candidates = [candidate for candidate, _ in rows]
-        return [
-            cls([candidates[p] for p in positions], step, step.initial_state())
-            for positions, step in maps_of([system for _, system in rows], compile)
-        ]
-
-    def keep(self, rows: list[int]) -> _Stack:
-        kept = [self.candidates[row] for row in rows]
-        if self.recorder is not None:
-            self.recorder.keep([candidate.number for candidate in kept])
-        return _Stack(kept, self.step.select(rows), self.z[rows], self.t, self.recorder)
 
 
 def _starts_at(initial: Tensor, weights: Tensor) -> bool:

@@ -31,8 +31,8 @@ from lyapopt.dynamics import Training, stack
 from lyapopt.probe import Probe
 from lyapopt.search import steer
 from lyapopt.search.probing.probes import optimizer_name
-from lyapopt.search.steering.growth import has_blown_up, settled_exponent
-from lyapopt.search.steering.search_line import Axis, Point, SearchLine
+from lyapopt.search.steering.growth import point_of
+from lyapopt.search.steering.search_line import Axis, SearchLine
 from lyapopt.search.steering.target import PRIORS
 from lyapopt.tasks.builder import TaskBuilder
 
@@ -100,8 +100,7 @@ def steered_from_the_first_step(make: MakeTraining) -> tuple[float, float]:
     line = SearchLine(axis, PRIORS[optimizer_name(trainings[0].optimizer)])
     measured = Probe(horizon=20, neighbours=4).measure(trainings)
     for rate, m in zip(rates, measured, strict=True):
-        exponent = settled_exponent(m, settle=0.0)
-        line.add([Point(rate, axis.coordinate(rate), exponent, m.verdict, has_blown_up(m))])
+        line.add([point_of(axis, rate, m, settle=0.0)])
     return float(line.winner().value), sum(m.gradient_evaluations for m in measured)
 
 

@@ -10,6 +10,7 @@ from lyapopt.search._optuna.history import (
     every_trial,
     logical_number,
     worker_of,
+    wrapped_pruners,
 )
 from lyapopt.search._optuna.samplers import (
     contains,
@@ -79,4 +80,5 @@ __all__ = [
     "study_key",
     "take_waiting",
     "worker_of",
+    "wrapped_pruners",
 ]

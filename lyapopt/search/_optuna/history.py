@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import optuna
+from optuna.pruners import BasePruner
 from optuna.trial import FrozenTrial, TrialState
 
 from lyapopt.store.states import INTERRUPTED, WORKER_ATTRIBUTE, state_of
@@ -34,7 +35,7 @@ class OrderedStudy(optuna.Study):
     """A study that shows its samplers and pruners a history that interruptions do not change.
 
     A trial that was interrupted is run again under a later number, and a group of trials may have
-    been told in part. Samplers see trials in order of their first try, no try that was
+    ended in part. Samplers see trials in order of their first try, no try that was
     interrupted, and finished trials of the group that is running as still running. Overrides
     `Study._get_trials`, which all samplers and pruners read through; Hyperband, which makes
     studies of its own, is taught to read through it too. What really is there: `every_trial`.
@@ -46,11 +47,9 @@ class OrderedStudy(optuna.Study):
     def of(cls, study: optuna.Study) -> OrderedStudy:
         """The same study in this form."""
         ordered = cls(study.study_name, study._storage, study.sampler, study.pruner)
-        pruner: object = study.pruner
-        while isinstance(pruner, optuna.pruners.BasePruner):
+        for pruner in wrapped_pruners(study.pruner):
             if isinstance(pruner, optuna.pruners.HyperbandPruner):
                 _order_brackets(pruner, ordered)
-            pruner = getattr(pruner, "_wrapped_pruner", None)
         return ordered
 
     @contextmanager
@@ -93,6 +92,17 @@ def every_trial(study: optuna.Study) -> list[FrozenTrial]:
 def is_superseded(trial: FrozenTrial) -> bool:
     """Whether a trial was interrupted: it is run again under its logical number."""
     return worker_of(trial) is not None and state_of(trial) == INTERRUPTED
+
+
+def wrapped_pruners(pruner: object) -> Iterator[BasePruner]:
+    """A pruner, the one that it wraps, and so on inwards.
+
+    Ours, and those of others that are made like them, show it as `wrapped`; Optuna's
+    `PatientPruner` keeps it to itself.
+    """
+    while isinstance(pruner, BasePruner):
+        yield pruner
+        pruner = getattr(pruner, "wrapped", None) or getattr(pruner, "_wrapped_pruner", None)
 
 
 def _order_brackets(pruner: optuna.pruners.HyperbandPruner, study: OrderedStudy) -> None:

@@ -80,7 +80,7 @@ def grid_points_left(sampler: BaseSampler, study: optuna.Study) -> int | None:
 def remember_exhaustion(sampler: BaseSampler, study: optuna.Study) -> None:
     """Let a brute-force search whose last trial found nothing left say so again.
 
-    `BruteForceSampler` stops a study when it is told a trial, and a study that is opened again
+    `BruteForceSampler` stops a study when a trial has ended, and a study that is opened again
     would repeat a point.
     """
     ended = [

@@ -101,7 +101,7 @@ _OPERATIONS = (
 def intercept(storage: RDBStorage, around: Callable[[Callable[[], Any]], Any]) -> None:
     """Let every operation of a storage go through `around`, which may attempt it several times.
 
-    The storage's methods are replaced one by one, so that it stays an `RDBStorage`: Optuna asks
+    Each of the storage's methods is replaced, so that it stays an `RDBStorage`: Optuna asks
     for that in places. Most operations may be repeated as they are; one that finishes a trial may
     have succeeded although its answer was lost, and is asked for.
     """

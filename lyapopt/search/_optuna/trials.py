@@ -92,9 +92,10 @@ def begin_again(study: optuna.Study, trial_id: int) -> optuna.Trial:
 
 
 def end_interrupted(study: optuna.Study, trial: FrozenTrial) -> None:
-    """Fail a trial that is run again, unless it has ended, without a word to the sampler.
+    """Fail a trial that is run again, unless it has ended, and keep it from the sampler.
 
-    To be told of its last point, however that ended, `GridSampler` stops the study.
+    `Study.tell` would show it to the sampler, and after its last point, however that ended,
+    `GridSampler` stops the study.
     """
     with suppress(optuna.exceptions.UpdateFinishedTrialError):
         study._storage.set_trial_state_values(trial._trial_id, state=TrialState.FAIL)

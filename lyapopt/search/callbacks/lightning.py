@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lyapopt.errors import UserError
 from lyapopt.search.callbacks.watching import Watching, refuse
-from lyapopt.search.float64_copy import in_double
+from lyapopt.search.float64_copy import in_float64
 
 try:
     from lightning.pytorch import Callback, LightningModule
@@ -65,7 +65,7 @@ class LightningWatch(Watching, Callback):  # type: ignore[misc]
         assert self.monitor is not None
         if self.monitor.is_done:
             return
-        batch = in_double(batch)
+        batch = in_float64(batch)
         self.monitor.observe_loss(
             lambda model: _loss(model, trainer, batch, batch_idx),
             1 / trainer.accumulate_grad_batches,

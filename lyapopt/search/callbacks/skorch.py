@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from lyapopt.errors import UserError
 from lyapopt.search.callbacks.watching import Watching, refuse
-from lyapopt.search.float64_copy import in_double
+from lyapopt.search.float64_copy import in_float64
 
 try:
     from skorch.callbacks import Callback, GradientNormClipping
@@ -66,7 +66,7 @@ class SkorchWatch(Watching, Callback):  # type: ignore[misc]
         assert self.monitor is not None
         if not training or self.monitor.is_done:
             return
-        inputs, labels = (in_double(part) for part in unpack_data(batch))
+        inputs, labels = (in_float64(part) for part in unpack_data(batch))
         self.monitor.observe_loss(lambda model: _loss(net, model, inputs, labels), self._weight)
 
     def on_batch_end(self, net: Any, batch: Any = None, training: bool = False, **_: Any) -> None:
@@ -107,9 +107,9 @@ def _clipping(net: Any) -> float | None:
 
 def _loss(net: Any, model: Any, inputs: Any, labels: Any) -> Tensor:
     """The loss that a net would have with a copy's modules."""
-    shadow = object.__new__(type(net))  # copying a net would pickle its weights
-    shadow.__dict__.update(vars(net) | {name + "_": module for name, module in model.items()})
-    shadow._set_training(True)
-    predicted = shadow.infer(inputs)
-    loss: Tensor = shadow.get_loss(predicted, labels, X=inputs, training=True)
+    copied = object.__new__(type(net))  # copying a net would pickle its weights
+    copied.__dict__.update(vars(net) | {name + "_": module for name, module in model.items()})
+    copied._set_training(True)
+    predicted = copied.infer(inputs)
+    loss: Tensor = copied.get_loss(predicted, labels, X=inputs, training=True)
     return loss

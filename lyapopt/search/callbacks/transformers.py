@@ -9,7 +9,7 @@ from torch import nn
 
 from lyapopt.errors import UserError
 from lyapopt.search.callbacks.watching import Watching, refuse
-from lyapopt.search.float64_copy import in_double
+from lyapopt.search.float64_copy import in_float64
 
 try:
     from transformers import TrainerCallback
@@ -86,7 +86,7 @@ class TransformersWatch(Watching, TrainerCallback):  # type: ignore[misc]
 
     def _observe(self, compute_loss: Any, inputs: Any, args: Any, kwargs: Any) -> None:
         assert self.monitor is not None
-        doubled = in_double(inputs)
+        doubled = in_float64(inputs)
         self.monitor.observe_loss(
             # A copy each: compute_loss may take the labels out.
             lambda model: compute_loss(model, dict(doubled), *args, **kwargs),

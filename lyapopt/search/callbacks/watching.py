@@ -1,4 +1,4 @@
-"""What the callbacks have in common."""
+"""The base of the callbacks: a monitor over one training."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lyapopt.search.monitor import Monitor
 
 
 class Watching:
-    """A monitor over one training, told of batches and steps by a library's hooks.
+    """A monitor over one training, which a library's hooks show batches and steps.
 
     Args:
         trial: Where exponent, verdict and cost go; `None` keeps them in `monitor` only.

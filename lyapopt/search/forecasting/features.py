@@ -36,8 +36,8 @@ def feature_table(
     choice; then the numbers. What an observation does not have is a number far from all others.
 
     Args:
-        observations: Any.
-        distributions: Of the parameters to use.
+        observations: What is known of each trial.
+        distributions: The distributions of the parameters to use.
 
     Example:
         >>> from optuna.distributions import FloatDistribution

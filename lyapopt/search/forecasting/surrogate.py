@@ -62,7 +62,7 @@ class Surrogate:
     Args:
         features: `(trials, features)`.
         values: Final values, lower is better, `(trials,)`; at least 5, and finite.
-        seed: Of the trees.
+        seed: Seed of the trees.
 
     Source: Geurts, Ernst & Wehenkel, Machine Learning 63 (2006) 3-42; Breiman, Machine Learning 24
         (1996) 123-140, for errors out of the bag.

@@ -14,12 +14,16 @@ import torch
 from lyapopt.dynamics import Training
 from lyapopt.dynamics.randomness import derive_seed
 
-Build = Callable[[Mapping[str, Any]], Training]
+Params = Mapping[str, Any]
+"""Parameters of a trial by name; their values are whatever the user's build function takes."""
+
+Build = Callable[[Params], Training]
+"""A user's function that makes the training of a trial."""
 
 _global_generators = threading.RLock()
 
 
-def build_training(build: Build, params: Mapping[str, Any], seed: int, number: int) -> Training:
+def build_training(build: Build, params: Params, seed: int, number: int) -> Training:
     """What `build(params)` returns, with global generators seeded from study seed and number.
 
     A build function that draws its initial weights without a seed of its own is reproducible so,

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
 from lyapopt.dynamics import AnyTrainingMap, Training, stack
 from lyapopt.probe import Measurement, Probe
-from lyapopt.search.probing.building import Build, build_training
+from lyapopt.search.probing.building import Build, Params, build_training
 
 _KEPT_BYTES = 256 * 2**20
 
@@ -64,14 +64,14 @@ class Probed:
 class AnswersParams(Protocol):
     """A probe that knows the answers, as one that replays recorded trainings does."""
 
-    def probe_params(self, params: Sequence[Mapping[str, Any]]) -> list[Probed]:
+    def probe_params(self, params: Sequence[Params]) -> list[Probed]:
         """What is known of configurations, in their order."""
 
 
 def probe_all(
     build: Build,
     probe: Probe,
-    jobs: Sequence[tuple[Mapping[str, Any], int]],
+    jobs: Sequence[tuple[Params, int]],
     seed: int,
 ) -> list[Probed]:
     """Build and measure many configurations, those of equal structure in one stack.
@@ -112,7 +112,7 @@ def probe_all(
 
 
 def _measure(probe: Probe, step: AnyTrainingMap) -> list[Probed]:
-    """Measure a stack; if that raises, its rows one by one."""
+    """Measure a stack; if that raises, row by row."""
     try:
         return _measure_stack(probe, step)
     except Exception as error:

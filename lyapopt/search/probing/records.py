@@ -12,6 +12,7 @@ from optuna.trial import FrozenTrial
 
 from lyapopt.probe import Measurement
 from lyapopt.search.attributes import rounded
+from lyapopt.search.probing.building import Params
 
 STEERING: Final = "lyapopt:steering"
 """User attribute of a trial: its probes, as plain JSON."""
@@ -95,14 +96,14 @@ class ScreenedCandidate:
         verdict: The probe's, or `failed`.
     """
 
-    params: Mapping[str, Any]
+    params: Params
     exponent: float | None
     initial_loss: float | None
     early_loss: float | None
     verdict: str
 
     @classmethod
-    def of(cls, params: Mapping[str, Any], measurement: Measurement | None) -> ScreenedCandidate:
+    def of(cls, params: Params, measurement: Measurement | None) -> ScreenedCandidate:
         """What a measurement says of a candidate."""
         if measurement is None:
             return cls(params, None, None, None, "failed")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import optuna
@@ -15,6 +15,7 @@ from optuna.trial import FrozenTrial
 from lyapopt.errors import UserError
 from lyapopt.search import attributes
 from lyapopt.search._optuna import set_attribute
+from lyapopt.search.probing.building import Params
 from lyapopt.search.probing.probes import ProbedStart
 from lyapopt.search.samplers.wrapping import WrappingSampler, wrapped_samplers
 
@@ -37,7 +38,7 @@ class SteersGroups(Protocol):
 
     def propose_rates(
         self,
-        list_of_params: Sequence[Mapping[str, Any]],
+        list_of_params: Sequence[Params],
         *,
         trials: Sequence[optuna.Trial] | None = None,
         distribution: BaseDistribution | None = None,

@@ -1,9 +1,9 @@
-"""Why a trial was pruned, or was not."""
+"""Pruners that say why a trial was pruned, or was not."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any
+from typing import Protocol, runtime_checkable
 
 import optuna
 from optuna.pruners import (
@@ -18,12 +18,34 @@ from optuna.pruners import (
 from optuna.trial import FrozenTrial
 
 from lyapopt.errors import UserError
+from lyapopt.search._optuna import wrapped_pruners
 from lyapopt.store import Decision
 
 _COMPARE_WITH_FINISHED = (MedianPruner, NopPruner, PercentilePruner, ThresholdPruner)
 
 
-class DecidingPruner(BasePruner):
+@runtime_checkable
+class DecidingPruner(Protocol):
+    """A pruner with a rule of its own that says what it decided and why.
+
+    Attributes:
+        reads_initial_loss: Whether its rule needs the loss before the first step.
+    """
+
+    reads_initial_loss: bool
+
+    @property
+    def wrapped(self) -> BasePruner:
+        """The pruner that is asked beside it."""
+
+    def decide(self, study: optuna.Study, trial: FrozenTrial) -> Decision | None:
+        """The decision of its own rule, or `None` if that has nothing to say."""
+
+    def take_decision(self, trial: FrozenTrial) -> Decision | None:
+        """What its own rule decided when it was last asked for `trial`; once."""
+
+
+class WrappingPruner(BasePruner):
     """A pruner with a rule of its own, a wrapped pruner for the rest, and reasons for both.
 
     The wrapped pruner is always asked, and asked once, since a pruner such as successive halving
@@ -36,6 +58,8 @@ class DecidingPruner(BasePruner):
         UserError: If a Hyperband pruner is wrapped, at whatever depth: Optuna must see it as the
             outermost one, or its brackets would not be kept apart.
     """
+
+    reads_initial_loss = False
 
     def __init__(self, wrapped: BasePruner | None = None) -> None:
         _refuse_hyperband(type(self).__name__, wrapped)
@@ -65,17 +89,19 @@ class DecidingPruner(BasePruner):
         """What the pruner's own rule said when it was last asked for `trial`; once."""
         return self._decisions.pop(trial.number, None)
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         return self.__dict__ | {"_decisions": {}}
 
 
 def decisions_of(pruner: BasePruner, trial: FrozenTrial, pruned: bool) -> list[Decision]:
-    """What has just been decided about `trial`: by our rules, whether they pruned or not, outermost
-    first; and by another pruner, if that is who pruned.
+    """What has just been decided about a trial, by which rule and why.
+
+    By every pruner that decides, whether it pruned or not, outermost first; and by the pruner that
+    they wrap, if it was that one that pruned.
 
     Args:
-        pruner: Has just been asked.
-        trial: What for.
+        pruner: The pruner that has just been asked.
+        trial: The trial that it was asked about.
         pruned: What it answered.
     """
     found: list[Decision] = []
@@ -96,11 +122,10 @@ def decisions_of(pruner: BasePruner, trial: FrozenTrial, pruned: bool) -> list[D
 
 def reads_initial_loss(pruner: BasePruner | None) -> bool:
     """Whether a pruner, or one that it wraps, compares trials by their initial loss."""
-    while pruner is not None:
-        if getattr(pruner, "reads_initial_loss", False):
-            return True
-        pruner = getattr(pruner, "wrapped", None) or getattr(pruner, "_wrapped_pruner", None)
-    return False
+    return any(
+        isinstance(inner, DecidingPruner) and inner.reads_initial_loss
+        for inner in wrapped_pruners(pruner)
+    )
 
 
 def needs_whole_groups(pruner: BasePruner) -> bool:
@@ -108,8 +133,8 @@ def needs_whole_groups(pruner: BasePruner) -> bool:
 
     A median pruner compares a trial with trials of earlier groups, so that one trial of a group can
     be repeated without the others. Successive halving and Hyperband note the rungs of every trial
-    as they are reached, in this group too: to repeat one trial as it was, all must run again. Of a
-    pruner that is not known the same is assumed.
+    as they are reached, in this group too: to repeat one trial as it was, all must run again. The
+    same is assumed of an unknown pruner.
 
     Args:
         pruner: Any Optuna pruner.
@@ -121,19 +146,15 @@ def needs_whole_groups(pruner: BasePruner) -> bool:
         >>> needs_whole_groups(optuna.pruners.PatientPruner(optuna.pruners.HyperbandPruner(), 1))
         True
     """
-    if isinstance(pruner, DecidingPruner):
-        return needs_whole_groups(pruner.wrapped)
-    if type(pruner) is PatientPruner:
-        inner: BasePruner | None = getattr(pruner, "_wrapped_pruner", None)
-        return inner is not None and needs_whole_groups(inner)
-    return type(pruner) not in _COMPARE_WITH_FINISHED
+    for inner in wrapped_pruners(pruner):
+        if not isinstance(inner, DecidingPruner) and type(inner) is not PatientPruner:
+            return type(inner) not in _COMPARE_WITH_FINISHED
+    return False
 
 
 def _refuse_hyperband(name: str, wrapped: BasePruner | None) -> None:
-    while wrapped is not None:
-        if isinstance(wrapped, HyperbandPruner):
-            raise UserError(
-                f"{name}: Optuna does not see a Hyperband pruner inside another pruner, and its "
-                "brackets would not be kept apart; wrap SuccessiveHalvingPruner instead"
-            )
-        wrapped = getattr(wrapped, "wrapped", None) or getattr(wrapped, "_wrapped_pruner", None)
+    if any(isinstance(inner, HyperbandPruner) for inner in wrapped_pruners(wrapped)):
+        raise UserError(
+            f"{name}: Optuna does not see a Hyperband pruner inside another pruner, and its "
+            "brackets would not be kept apart; wrap SuccessiveHalvingPruner instead"
+        )

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import optuna
+from numpy.typing import NDArray
 from optuna.pruners import BasePruner
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
@@ -15,14 +15,14 @@ from optuna.trial import FrozenTrial, TrialState
 from lyapopt.errors import UserError
 from lyapopt.search import attributes
 from lyapopt.search.forecasting import Fits, Observation, Surrogate, feature_table, fitted_on
-from lyapopt.search.pruners.decision import DecidingPruner
+from lyapopt.search.pruners.decision import WrappingPruner
 from lyapopt.store import Decision
 
 _RULE = "ForecastPruner"
 _FEWEST = 10
 
 
-class ForecastPruner(DecidingPruner):
+class ForecastPruner(WrappingPruner):
     """Prunes a trial whose predicted probability of entering the best `k` is below `alpha`.
 
     The final value is forecast from the parameters, the values reported so far and the exponent by
@@ -35,7 +35,7 @@ class ForecastPruner(DecidingPruner):
         k: How many best trials count.
         alpha: Probability below which a trial is pruned.
         wrapped: Any Optuna pruner, asked for all that is left.
-        seed: Of the ensemble.
+        seed: Seed of the ensemble.
 
     Raises:
         UserError: If a number is out of its range, or `wrapped` is a Hyperband pruner.
@@ -95,7 +95,7 @@ class ForecastPruner(DecidingPruner):
         self,
         study_name: str,
         finished: Sequence[FrozenTrial],
-        values: np.ndarray[Any, np.dtype[np.float64]],
+        values: NDArray[np.float64],
         trial: FrozenTrial,
         step: int,
         sign: float,

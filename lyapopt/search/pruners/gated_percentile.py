@@ -9,13 +9,13 @@ from optuna.trial import FrozenTrial, TrialState
 
 from lyapopt.errors import UserError
 from lyapopt.search import attributes
-from lyapopt.search.pruners.decision import DecidingPruner
+from lyapopt.search.pruners.decision import WrappingPruner
 from lyapopt.store import Decision
 
 _RULE = "GatedPercentilePruner"
 
 
-class GatedPercentilePruner(DecidingPruner):
+class GatedPercentilePruner(WrappingPruner):
     """Prunes a trial whose exponent is high among those of comparable initial loss.
 
     The rule as it was published: of trials whose initial loss lies within the inter-quartile range

@@ -13,13 +13,13 @@ from optuna.trial import FrozenTrial, TrialState
 from lyapopt.errors import UserError
 from lyapopt.probe import Probe, Verdict
 from lyapopt.search import attributes
-from lyapopt.search.pruners.decision import DecidingPruner
+from lyapopt.search.pruners.decision import WrappingPruner
 from lyapopt.store import Decision
 
 _RULE = "LyapunovPruner"
 
 
-class LyapunovPruner(DecidingPruner):
+class LyapunovPruner(WrappingPruner):
     """Prunes a trial whose exponent is too high (hot), or whose training is dead or diverged.
 
     It reads what the probe has left in the trial's user attributes, so that it costs nothing and

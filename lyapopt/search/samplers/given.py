@@ -18,7 +18,7 @@ class GivenSampler(BaseSampler):
     """The n-th trial gets the n-th parameters, whoever runs it and however often.
 
     Args:
-        params: Of each trial by its logical number.
+        params: The parameters of each trial, by its logical number.
 
     Example:
         >>> sampler = GivenSampler([{"x": 0.25}, {"x": 0.5}])
@@ -33,13 +33,13 @@ class GivenSampler(BaseSampler):
     def infer_relative_search_space(
         self, study: optuna.Study, trial: FrozenTrial
     ) -> dict[str, BaseDistribution]:
-        """Nothing."""
+        """Nothing is sampled relatively."""
         return {}
 
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        """Nothing."""
+        """Nothing is sampled relatively."""
         return {}
 
     def sample_independent(

@@ -77,7 +77,7 @@ def forecast_rule(
         candidates: To choose from.
         surrogate: Fitted to trials of the study.
         best: The lowest value so far.
-        distributions: Of the parameters, as the surrogate was fitted with.
+        distributions: The parameters' distributions, as the surrogate was fitted with.
     """
     alive = _alive(candidates)
     if not alive:

@@ -16,7 +16,7 @@ from lyapopt.dynamics.randomness import derive_seed
 from lyapopt.errors import UserError
 from lyapopt.probe import Probe
 from lyapopt.search._optuna import draw_relative, identifier, logical_number, set_attribute
-from lyapopt.search.probing.building import Build
+from lyapopt.search.probing.building import Build, Params
 from lyapopt.search.probing.probes import Probed, ProbedStart, SteeringFailedError, probe_all
 from lyapopt.search.probing.records import SCREENING, ScreenedCandidate, ScreeningRecord
 from lyapopt.search.probing.samplers import ProbingSampler, charge_probes
@@ -140,7 +140,7 @@ class ScreeningSampler(ProbingSampler):
         try:
             chosen = self._choose(study, measured, search_space, number)
         except Exception:
-            self._keep(study, trial, measured, probed, None)  # the probes are paid all the same
+            self._keep(study, trial, measured, probed, None)  # the probes have been made
             raise
         self._keep(study, trial, measured, probed, chosen)
         return drawn[chosen]
@@ -170,7 +170,7 @@ class ScreeningSampler(ProbingSampler):
         trial: FrozenTrial,
         k: int,
         search_space: Mapping[str, BaseDistribution],
-        relative: Mapping[str, Any],
+        relative: Params,
     ) -> dict[str, Any]:
         """The k-th candidate: relative where the base sampler can, independent elsewhere."""
         seeds = self._space.seeds if self._space is not None else {}

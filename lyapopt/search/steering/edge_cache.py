@@ -1,24 +1,24 @@
-"""Edges that were found before: where lines that differ in their seeds alone have theirs, too.
+"""Cached edges: where search lines that differ in their seeds alone have theirs, too.
 
 The rate at which perturbations begin to grow depends on the network, the optimiser and the data,
-and little on the seed. A line whose edge is known therefore needs no probes; one of another
+and little on the seed. A search line whose edge is cached therefore needs no probes; one of another
 network is searched near the edges of the others.
 """
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 import optuna
 import torch
 
 from lyapopt.dynamics.randomness import generator
+from lyapopt.search.probing.building import Params
 from lyapopt.search.probing.records import DRAWN, SteeringRecord
 from lyapopt.search.steering.search_line import Axis
 
-_WINDOW = 2.0  # decades on either side of former edges
+_WINDOW = 2.0  # decades on either side of cached edges
 
 
 class CachedEdges:
@@ -42,20 +42,20 @@ class CachedEdges:
 
 
 def was_searched(record: SteeringRecord) -> bool:
-    """Whether a rate was found by probes and tells other lines where to look."""
+    """Whether a rate was found by probes, so that other lines are searched near it."""
     return record.status not in ("dead", DRAWN)
 
 
-def params_key(params: Mapping[str, Any]) -> str:
+def params_key(params: Params) -> str:
     """Parameters as a key of the answers that are waiting for a trial to ask."""
     return repr(sorted((name, repr(value)) for name, value in params.items()))
 
 
-def line_key(params: Mapping[str, Any], seeds: Iterable[str]) -> str:
-    """What lines that differ in their seeds alone have in common.
+def line_key(params: Params, seeds: Iterable[str]) -> str:
+    """What search lines that differ in their seeds alone have in common.
 
     Args:
-        params: Of a trial, without the steered one.
+        params: The parameters of a trial, without the steered one.
         seeds: Names of those among them that are seeds.
 
     Example:
@@ -69,18 +69,18 @@ def line_key(params: Mapping[str, Any], seeds: Iterable[str]) -> str:
 
 
 def crossings(records: Sequence[SteeringRecord], line: str) -> list[SteeringRecord]:
-    """The records of lines that differ in their seeds alone, and on which the target was met."""
+    """The records of search lines with a key on which the target was met."""
     return [record for record in records if record.line == line and record.status == "crossed"]
 
 
 def drawn_record(
     former: Sequence[SteeringRecord], axis: Axis, spread: float, seed: int, number: int
 ) -> SteeringRecord:
-    """A rate drawn around the edges of lines that are alike: normal on the axis, and unprobed.
+    """A rate drawn around cached edges, normally distributed on the axis, without probes.
 
     Args:
-        former: Records of those lines, at least one.
-        axis: Of the steered parameter.
+        former: Records of search lines that differ in their seeds alone, at least one.
+        axis: The axis of the steered parameter.
         spread: Standard deviation in decades; on an axis without logarithm a decade is a quarter
             of its range.
         seed: Study seed.
@@ -109,10 +109,10 @@ def window(former: Sequence[SteeringRecord], line: str, axis: Axis) -> tuple[flo
     """Coordinates between which an edge is expected: around those of former lines.
 
     Args:
-        former: Records of any lines, at least one.
-        line: The line's own name; where lines alike were searched without a crossing, the search
-            goes on from where they ended.
-        axis: Of the steered parameter.
+        former: Records of any search lines, at least one.
+        line: The line's own key; where others with this key were searched without a crossing, the
+            search goes on from where they ended.
+        axis: The axis of the steered parameter.
     """
     own = [record for record in former if record.line == line]
     middle, half = _centre(own[-1:] or former, axis), _WINDOW * axis.decade

@@ -1,4 +1,4 @@
-"""The exponent that steering looks at: growth after the neighbours have turned.
+"""The exponent that steering goes by: growth after the neighbours have turned.
 
 A random perturbation has little of itself in the direction of fastest growth, and the less the
 more weights there are, so that the first steps of a measurement tell of the number of weights.
@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lyapopt.probe import Measurement
+from lyapopt.search.steering.search_line import Axis, Point
 
 _CORNER = 1.0  # nats
 _BLOW_UP = 3.0
@@ -29,7 +30,7 @@ def settled_exponent(measurement: Measurement, settle: float = 0.5) -> float:
     ReLU's), and their difference is no longer a small one.
 
     Args:
-        measurement: Of one system.
+        measurement: What was measured of one system.
         settle: Share of the horizon that the neighbours have to turn in.
 
     Returns:
@@ -81,3 +82,19 @@ def has_blown_up(measurement: Measurement) -> bool:
     """Whether the loss blew up during the probe: too hot, even if it then stands still."""
     losses = np.abs(measurement.losses)
     return bool(not np.isfinite(losses).all() or losses.max() > _BLOW_UP * losses[0])
+
+
+def point_of(
+    axis: Axis, value: int | float, measurement: Measurement, settle: float = 0.5
+) -> Point:
+    """A probed rate as a point of its search line.
+
+    Args:
+        axis: The axis of the steered parameter.
+        value: The rate.
+        measurement: What the probe found there.
+        settle: As for `settled_exponent`.
+    """
+    exponent = settled_exponent(measurement, settle)
+    blown_up = has_blown_up(measurement)
+    return Point(value, axis.coordinate(value), exponent, measurement.verdict, blown_up)

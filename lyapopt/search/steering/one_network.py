@@ -5,24 +5,22 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from optuna.distributions import FloatDistribution
 
 from lyapopt.errors import UserError
 from lyapopt.probe import Measurement, Probe, Verdict
-from lyapopt.search.probing.building import Build
+from lyapopt.search.probing.building import Build, Params
 from lyapopt.search.probing.probes import Probed, SteeringFailedError, probe_all
-from lyapopt.search.steering.growth import has_blown_up, settled_exponent, settled_interval
-from lyapopt.search.steering.search_line import Axis, Point, SearchLine, Status
-from lyapopt.search.steering.target import PRIORS
+from lyapopt.search.steering.growth import point_of, settled_interval
+from lyapopt.search.steering.search_line import Axis, SearchLine, Status
+from lyapopt.search.steering.target import prior_target
 
 if TYPE_CHECKING:
     import pandas as pd
     import plotly.graph_objects as go
-
-_OTHER_TARGET = 0.005
 
 
 @dataclass(frozen=True)
@@ -36,7 +34,7 @@ class Steering:
         curve: One row a rate, ascending: `rate`, `exponent` (after the neighbours have turned),
             `low`, `high` (95 % over neighbours), `verdict`, `loss` (at the end of the probe).
         gradient_evaluations: Cost.
-        name: Of the rate.
+        name: The rate's name among the parameters.
     """
 
     rate: float
@@ -74,7 +72,7 @@ class Steering:
 
 def steer(
     build: Build,
-    params: Mapping[str, Any] | None = None,
+    params: Params | None = None,
     *,
     name: str = "lr",
     low: float = 1e-5,
@@ -103,13 +101,13 @@ def steer(
     Args:
         build: `params -> Training`.
         params: Parameters without the rate.
-        name: Of the rate among the parameters.
+        name: The rate's name among the parameters.
         low, high: Range of rates.
         target: Exponent to be met, nats per step; by default what was measured to be good for this
-            kind of optimiser.
+            optimiser.
         probe: The measurement; by default 20 steps with 4 neighbours, which gives intervals.
         rates: Rates in the grid.
-        seed: Of initial weights that `build` does not seed itself.
+        seed: Seed of initial weights that `build` does not seed itself.
 
     Raises:
         SteeringFailedError: If the build function or the first steps raise at every rate, or the
@@ -130,26 +128,24 @@ def steer(
     axis = Axis(FloatDistribution(low, high, log=True))
     line = SearchLine(axis, math.nan)
     measured: dict[float, Measurement] = {}
-    wanted = [axis.value(x) for x in np.linspace(axis.low, axis.high, rates)]
+    values = [axis.value(x) for x in np.linspace(axis.low, axis.high, rates)]
     for _ in range(2):
-        jobs = [({**(params or {}), name: value}, 0) for value in wanted]
+        jobs = [({**(params or {}), name: value}, 0) for value in values]
         probed = probe_all(build, probe, jobs, seed)
-        for value, one in zip(wanted, probed, strict=True):
+        for value, one in zip(values, probed, strict=True):
             if one.measurement is None:
                 continue
             if math.isnan(line.target):
-                line.target = target or PRIORS.get(one.optimizer, _OTHER_TARGET)
-            m = measured[value] = one.measurement
-            x = axis.coordinate(value)
-            line.add([Point(value, x, settled_exponent(m), m.verdict, has_blown_up(m))])
+                line.target = target or prior_target(one.optimizer)
+            measured[value] = one.measurement
+            line.add([point_of(axis, value, one.measurement)])
         if not line.points:
             raise _failure(probed[0], sorted({**(params or {}), name: None})) from probed[0].error
         if not any(math.isfinite(m.losses[0]) for m in measured.values()):
             raise SteeringFailedError("steer: the loss before the first step is not finite")
-        start, stop = line.bracket()
-        wanted = [axis.value(x) for x in np.linspace(start, stop, 5)[1:-1]]
-        wanted = [value for value in wanted if value not in measured]
-        if not wanted or line.status != "crossed":
+        finer = np.linspace(*line.bracket(), 5)[1:-1]
+        values = [value for value in map(axis.value, finer) if value not in measured]
+        if not values or line.status != "crossed":
             break
     _check_that_the_rate_is_read(name, line.status, measured)
     return Steering(

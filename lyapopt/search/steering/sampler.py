@@ -21,7 +21,7 @@ from lyapopt.search._optuna import (
     logical_number,
     set_attribute,
 )
-from lyapopt.search.probing.building import Build
+from lyapopt.search.probing.building import Build, Params
 from lyapopt.search.probing.probes import ProbedStart
 from lyapopt.search.probing.records import STEERING, SteeringRecord
 from lyapopt.search.probing.samplers import ProbingSampler, charge_probes
@@ -124,7 +124,7 @@ class EdgeOfChaosSampler(ProbingSampler):
         self._drawn: dict[_Key, dict[str, Any]] = {}
         self._answers: dict[_Key | str, Steered] = {}
         self._known: dict[_Key, frozenset[str]] = {}
-        self._said: set[str] = set()
+        self._warned: set[str] = set()
         self._history = History()
         self._edges = CachedEdges()
 
@@ -183,7 +183,7 @@ class EdgeOfChaosSampler(ProbingSampler):
                 return drawn[param_name]
             return super().sample_independent(study, trial, param_name, param_distribution)
         if not is_numeric(param_distribution):
-            self._say(f"{self.steer!r} is categorical and cannot be steered", trial)
+            self._warn(f"{self.steer!r} is categorical and cannot be steered", trial)
             return super().sample_independent(study, trial, param_name, param_distribution)
         return self._steered_value(study, trial, param_distribution)
 
@@ -213,14 +213,14 @@ class EdgeOfChaosSampler(ProbingSampler):
             and self.steer not in trial.params
             and state in (TrialState.COMPLETE, TrialState.PRUNED)
         ):
-            self._say(f"there is no parameter {self.steer!r} to steer", trial)
+            self._warn(f"there is no parameter {self.steer!r} to steer", trial)
         super().after_trial(study, trial, state, values)
 
     # Steering
 
     def propose_rates(
         self,
-        list_of_params: Sequence[Mapping[str, Any]],
+        list_of_params: Sequence[Params],
         *,
         trials: Sequence[optuna.Trial] | None = None,
         distribution: BaseDistribution | None = None,
@@ -231,10 +231,11 @@ class EdgeOfChaosSampler(ProbingSampler):
         answers with afterwards.
 
         Args:
-            list_of_params: Parameters of each trial, all but the steered one.
-            trials: The trials, if they have been asked for. Their history tells the adaptive
-                target, and a failure is kept until the trial suggests the parameter.
-            distribution: Of the steered parameter; by default that of the declared space.
+            list_of_params: The parameters of each trial, all but the steered one.
+            trials: The trials, if they have been asked for. Their study's history gives the
+                adaptive target, and a failure is kept until the trial suggests the parameter.
+            distribution: The distribution of the steered parameter; by default that of the
+                declared space.
 
         Returns:
             One rate a trial; NaN for one that failed.
@@ -242,16 +243,7 @@ class EdgeOfChaosSampler(ProbingSampler):
         Raises:
             UserError: If there is no distribution, or it is not numeric.
         """
-        if distribution is None and self._space is not None:
-            distribution = self._space.distributions.get(self.steer)
-        if distribution is None:
-            raise UserError(
-                f"propose_rates: give the distribution of {self.steer!r}, or the sampler its "
-                "search_space"
-            )
-        if not is_numeric(distribution):
-            raise UserError(f"propose_rates: {self.steer!r} is not numeric but {distribution!r}")
-        axis = Axis(distribution)
+        axis = self._axis(distribution)
         frozen = [frozen_in_memory(trial) for trial in trials or ()]
         numbers = [logical_number(trial) for trial in frozen] or list(range(len(list_of_params)))
         history = self._history.ranked(trials[0].study) if trials else []
@@ -270,13 +262,22 @@ class EdgeOfChaosSampler(ProbingSampler):
             self._answers.update(zip(keys, found, strict=True))
         return [steered.value for steered in found]
 
-    def steering_of(self, trial: optuna.Trial) -> Steered | None:
-        """What was found for a running trial of this process, first steps included."""
-        return self._answers.get(identifier(trial.study, trial))
+    def _axis(self, distribution: BaseDistribution | None) -> Axis:
+        """The axis of the steered parameter, by default that of the declared space."""
+        if distribution is None and self._space is not None:
+            distribution = self._space.distributions.get(self.steer)
+        if distribution is None:
+            raise UserError(
+                f"propose_rates: give the distribution of {self.steer!r}, or the sampler its "
+                "search_space"
+            )
+        if not is_numeric(distribution):
+            raise UserError(f"propose_rates: {self.steer!r} is not numeric but {distribution!r}")
+        return Axis(distribution)
 
     def start_of(self, trial: optuna.Trial) -> ProbedStart | None:
         """The first steps at the rate that was found, of a running trial of this process."""
-        steered = self.steering_of(trial)
+        steered = self._answers.get(identifier(trial.study, trial))
         return None if steered is None else steered.start
 
     def _steered_value(
@@ -305,12 +306,12 @@ class EdgeOfChaosSampler(ProbingSampler):
         """Records of former trials, if their edges are cached."""
         return [] if self._settings.reuse is None else self._edges.of(study)
 
-    def _line_key(self, params: Mapping[str, Any]) -> str:
+    def _line_key(self, params: Params) -> str:
         if self._settings.reuse is None:
             return ""
         return line_key(params, () if self._space is None else self._space.seeds)
 
-    def _answer(self, key: _Key, params: Mapping[str, Any]) -> Steered | None:
+    def _answer(self, key: _Key, params: Params) -> Steered | None:
         with self._lock:
             return self._answers.get(key) or self._answers.pop(params_key(params), None)
 
@@ -339,24 +340,24 @@ class EdgeOfChaosSampler(ProbingSampler):
                 self._remember(study, trial, {name: params[name]})
         return {**known, **params}
 
-    def _remember(self, study: optuna.Study, trial: FrozenTrial, drawn: Mapping[str, Any]) -> None:
+    def _remember(self, study: optuna.Study, trial: FrozenTrial, drawn: Params) -> None:
         with self._lock:
             self._drawn.setdefault(identifier(study, trial), {}).update(drawn)
 
-    # What is said once
+    # Warnings, each given once
 
-    def _say(self, what: str, trial: FrozenTrial) -> None:
+    def _warn(self, what: str, trial: FrozenTrial) -> None:
         names = ", ".join(sorted(trial.params)) or "none yet"
         self._warn_once(
             f"{what}; the parameters there are: {names}. The base sampler carries on without it"
         )
 
     def _warn_once(self, text: str) -> None:
-        kind = text.partition(" ")[2][:24]
+        subject = text.partition(" ")[2][:24]
         with self._lock:
-            if kind in self._said:
+            if subject in self._warned:
                 return
-            self._said.add(kind)
+            self._warned.add(subject)
         warnings.warn(f"EdgeOfChaosSampler: {text}", UserWarning, stacklevel=3)
 
     def _state_in_another_process(self) -> dict[str, Any]:

@@ -1,21 +1,20 @@
-"""Steering many lines at once: every round of probes of all lines is one stacked batch."""
+"""Searching many lines at once: every round of probes of all of them is one stacked batch."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from lyapopt.dynamics.randomness import generator
 from lyapopt.errors import UserError
 from lyapopt.probe import Probe
-from lyapopt.search.probing.building import Build
+from lyapopt.search.probing.building import Build, Params
 from lyapopt.search.probing.probes import Probed, ProbedStart, SteeringFailedError, probe_all
 from lyapopt.search.probing.records import SteeringRecord
 from lyapopt.search.steering.edge_cache import crossings, drawn_record, was_searched, window
-from lyapopt.search.steering.growth import has_blown_up, settled_exponent
-from lyapopt.search.steering.search_line import Axis, Point, SearchLine
+from lyapopt.search.steering.growth import point_of
+from lyapopt.search.steering.search_line import Axis, SearchLine
 from lyapopt.search.steering.target import adaptive_target
 
 _ENOUGH_EDGES = 5  # former trials, before their edges are a guess
@@ -23,17 +22,17 @@ _ENOUGH_EDGES = 5  # former trials, before their edges are a guess
 
 @dataclass(frozen=True)
 class SearchSettings:
-    """How lines are searched.
+    """How search lines are searched.
 
     Args:
         build: `params -> Training`.
         probe: The measurement.
         steer: Name of the steered parameter.
         target: Exponent to be met, nats per step; `None` learns it.
-        rates_at_once: Rates of a line that are probed together.
-        rounds: Rounds of probes at most; one less near the edges of other lines.
-        reuse: Spread of rates around the edges of lines that differ in their seeds alone, in
-            decades; `None` searches every line.
+        rates_at_once: Rates of one search line that are probed together.
+        rounds: Rounds of probes at most; one less near cached edges.
+        reuse: Standard deviation, in decades, of rates that are drawn around the cached edge of a
+            search line that differs in its seeds alone; `None` searches every line.
         seed: Study seed.
 
     Raises:
@@ -69,16 +68,16 @@ def _is_spread(value: object) -> bool:
 
 @dataclass
 class Request:
-    """One line: the parameters of a trial without the steered one.
+    """A search line that is asked for: the parameters of a trial without the steered one.
 
     Attributes:
-        params: Of the trial.
-        number: Its logical number.
-        axis: Of the steered parameter.
-        line_key: What it has in common with search lines that differ in their seeds alone.
+        params: The trial's other parameters.
+        number: The trial's logical number.
+        axis: The axis of the steered parameter.
+        line_key: What search lines that differ in their seeds alone have in common.
     """
 
-    params: Mapping[str, Any]
+    params: Params
     number: int
     axis: Axis
     line_key: str = ""
@@ -89,8 +88,8 @@ class Steered:
     """What steering found for one trial.
 
     Attributes:
-        value: The rate.
-        record: How it was found; `None` if it failed before anything was measured.
+        value: The rate; NaN if nothing was measured.
+        record: The probes and the choice; `None` if it failed before anything was measured.
         start: The first steps at that rate, where they were kept.
         error: Why it failed.
     """
@@ -101,25 +100,6 @@ class Steered:
     error: SteeringFailedError | None = None
 
 
-@dataclass
-class _Search:
-    request: Request
-    line: SearchLine
-    rounds: int
-    optimizer: str = ""
-    starts: dict[float, ProbedStart] = field(default_factory=dict)
-    gradient_evaluations: float = 0.0
-    examples: int = 0
-    error: SteeringFailedError | None = None
-
-    def next_values(self, settings: SearchSettings) -> list[int | float]:
-        """Rates to probe next, if any."""
-        if self.error is not None or not self.rounds:
-            return []
-        self.rounds -= 1
-        return self.line.next_values(settings.rates_at_once)
-
-
 def steer_lines(
     settings: SearchSettings,
     requests: Sequence[Request],
@@ -128,12 +108,12 @@ def steer_lines(
 ) -> list[Steered]:
     """Find the rate of every request at which the exponent meets its target.
 
-    With `reuse` one line of those that differ in their seeds alone is searched, and the rates of
-    the others are drawn around its edge.
+    With `reuse` one search line of those that differ in their seeds alone is searched, and the
+    rates of the others are drawn around its edge.
 
     Args:
-        settings: How.
-        requests: The lines.
+        settings: How search lines are searched.
+        requests: The search lines.
         history: Records of finished trials, best first: where targets and first guesses come from.
         former: Records of all former trials that have an edge, in their order, for `reuse`.
 
@@ -142,7 +122,7 @@ def steer_lines(
     """
     if settings.reuse is None:
         edge = _usual_edge(history)
-        return _search_all(settings, [_begin(r, edge, settings) for r in requests], history)
+        return _search_all([_LineSearch.at(r, edge, settings) for r in requests], history)
     firsts = {request.line_key: place for place, request in reversed([*enumerate(requests)])}
     edges, found = list(former), dict[int, Steered]()
     for places in (firsts.values(), range(len(requests))):
@@ -150,137 +130,158 @@ def steer_lines(
         drawn = [place for place in waiting if crossings(edges, requests[place].line_key)]
         found.update((place, _draw(requests[place], edges, settings)) for place in drawn)
         searched = [place for place in waiting if place not in found]
-        searches = [_begin_near(requests[place], edges, settings) for place in searched]
-        results = _search_all(settings, searches, history)
+        searches = [_LineSearch.near(requests[place], edges, settings) for place in searched]
+        results = _search_all(searches, history)
         found.update(zip(searched, results, strict=True))
         edges += [one.record for one in results if one.record and was_searched(one.record)]
     return [found[place] for place in range(len(requests))]
 
 
 def _search_all(
-    settings: SearchSettings, searches: Sequence[_Search], history: Sequence[SteeringRecord]
+    searches: Sequence[_LineSearch], history: Sequence[SteeringRecord]
 ) -> list[Steered]:
     """Search lines, each round of all of them in one batch."""
-    while wanted := [(s, value) for s in searches for value in s.next_values(settings)]:
+    while probes := [(search, value) for search in searches for value in search.next_values()]:
+        settings = searches[0].settings
         jobs = [
             ({**search.request.params, settings.steer: value}, search.request.number)
-            for search, value in wanted
+            for search, value in probes
         ]
         probed = probe_all(settings.build, settings.probe, jobs, settings.seed)
-        for (search, value), result in zip(wanted, probed, strict=True):
-            _take(search, value, result, settings, history)
-    return [_result(search, settings) for search in searches]
+        for (search, value), result in zip(probes, probed, strict=True):
+            search.take(value, result, history)
+    return [search.result() for search in searches]
 
 
 def _usual_edge(history: Sequence[SteeringRecord]) -> float | None:
-    """Where former trials had their edges, in a study with one kind of optimiser."""
-    kinds = {record.optimizer for record in history}
+    """The median edge of former trials, in a study with one optimiser."""
+    optimizers = {record.optimizer for record in history}
     edges = sorted(record.edge for record in history if record.edge is not None)
-    return edges[len(edges) // 2] if len(kinds) == 1 and len(edges) >= _ENOUGH_EDGES else None
-
-
-def _begin(request: Request, edge: float | None, settings: SearchSettings) -> _Search:
-    guess = None if edge is None else request.axis.coordinate(edge)
-    return _Search(request, SearchLine(request.axis, math.nan, guess), settings.rounds)
-
-
-def _begin_near(
-    request: Request, former: Sequence[SteeringRecord], settings: SearchSettings
-) -> _Search:
-    """A search near the edges of other lines, if there are any."""
-    if not former:
-        return _begin(request, None, settings)
-    line = SearchLine(request.axis, math.nan, window=window(former, request.line_key, request.axis))
-    return _Search(request, line, max(1, settings.rounds - 1))
+    is_known = len(optimizers) == 1 and len(edges) >= _ENOUGH_EDGES
+    return edges[len(edges) // 2] if is_known else None
 
 
 def _draw(request: Request, former: Sequence[SteeringRecord], settings: SearchSettings) -> Steered:
-    """A rate around the edges of lines that are alike."""
+    """A rate around the cached edges of search lines that differ in their seeds alone."""
     assert settings.reuse is not None
     known = crossings(former, request.line_key)
     record = drawn_record(known, request.axis, settings.reuse, settings.seed, request.number)
     return Steered(record.value, record)
 
 
-def _take(
-    search: _Search,
-    value: float,
-    probed: Probed,
-    settings: SearchSettings,
-    history: Sequence[SteeringRecord],
-) -> None:
-    if probed.error is not None:
-        search.error = _failure(probed.error, probed.where, settings, search.request, value)
-        return
-    assert probed.measurement is not None
-    if not search.optimizer:
-        search.optimizer = probed.optimizer
-        number = search.request.number
-        search.line.target = settings.target or adaptive_target(
-            history, search.optimizer, settings.seed, number
+@dataclass
+class _LineSearch:
+    """The search along one line, round by round.
+
+    Args:
+        request: The search line's parameters.
+        settings: How it is searched.
+        line: What is known of it.
+        rounds: Rounds of probes that are left.
+    """
+
+    request: Request
+    settings: SearchSettings
+    line: SearchLine
+    rounds: int
+    optimizer: str = ""
+    starts: dict[float, ProbedStart] = field(default_factory=dict)
+    gradient_evaluations: float = 0.0
+    examples: int = 0
+    error: SteeringFailedError | None = None
+
+    @classmethod
+    def at(cls, request: Request, edge: float | None, settings: SearchSettings) -> _LineSearch:
+        """A search that begins around a guess of the edge, if there is one."""
+        guess = None if edge is None else request.axis.coordinate(edge)
+        line = SearchLine(request.axis, math.nan, guess)
+        return cls(request, settings, line, settings.rounds)
+
+    @classmethod
+    def near(
+        cls, request: Request, former: Sequence[SteeringRecord], settings: SearchSettings
+    ) -> _LineSearch:
+        """A search near the cached edges, if there are any."""
+        if not former:
+            return cls.at(request, None, settings)
+        expected = window(former, request.line_key, request.axis)
+        line = SearchLine(request.axis, math.nan, window=expected)
+        return cls(request, settings, line, max(1, settings.rounds - 1))
+
+    def next_values(self) -> list[int | float]:
+        """Rates to probe next, if any."""
+        if self.error is not None or not self.rounds:
+            return []
+        self.rounds -= 1
+        return self.line.next_values(self.settings.rates_at_once)
+
+    def take(self, value: float, probed: Probed, history: Sequence[SteeringRecord]) -> None:
+        """Take in what the probe of a rate came to."""
+        if probed.error is not None:
+            self.error = self._failure(probed.error, probed.where, value)
+            return
+        assert probed.measurement is not None
+        measurement = probed.measurement
+        if not self.optimizer:
+            self.optimizer = probed.optimizer
+            self.line.target = self.settings.target or adaptive_target(
+                history, self.optimizer, self.settings.seed, self.request.number
+            )
+        self.gradient_evaluations += measurement.gradient_evaluations
+        self.examples += measurement.examples
+        self.line.add([point_of(self.request.axis, value, measurement)])
+        if probed.start is not None:
+            self.starts[value] = probed.start
+        self._forget_losers()
+
+    def _forget_losers(self) -> None:
+        """Drop the first steps at rates that cannot be chosen any more: they hold weights."""
+        low, high = self.line.bracket()
+        winner = self.line.winner().value
+        for value in list(self.starts):
+            if value != winner and not low <= self.line.axis.coordinate(value) <= high:
+                del self.starts[value]
+
+    def result(self) -> Steered:
+        """The rate that was found, with a record of how."""
+        line, request = self.line, self.request
+        if not line.points:
+            return Steered(math.nan, error=self.error)
+        status, winner, edge = line.status, line.winner(), line.edge()
+        value = self._any_rate() if status == "dead" else winner.value
+        record = SteeringRecord(
+            name=self.settings.steer,
+            value=value,
+            exponent=None if status == "dead" else winner.exponent,
+            target=line.target,
+            status=status,
+            edge=None if edge is None else float(line.axis.value(edge)),
+            optimizer=self.optimizer,
+            gradient_evaluations=self.gradient_evaluations,
+            examples=self.examples,
+            probes=tuple((float(p.value), p.exponent, str(p.verdict)) for p in line.points),
+            line=request.line_key,
         )
-    measurement = probed.measurement
-    search.gradient_evaluations += measurement.gradient_evaluations
-    search.examples += measurement.examples
-    coordinate = search.request.axis.coordinate(value)
-    exponent = settled_exponent(measurement)
-    point = Point(value, coordinate, exponent, measurement.verdict, has_blown_up(measurement))
-    search.line.add([point])
-    if probed.start is not None:
-        search.starts[value] = probed.start
-    for known in [v for v in search.starts if v != search.line.winner().value]:
-        if not _may_win(search.line, known):
-            del search.starts[known]
+        return Steered(value, record, self.starts.get(value), self.error)
 
-
-def _may_win(line: SearchLine, value: float) -> bool:
-    low, high = line.bracket()
-    return low <= line.axis.coordinate(value) <= high
-
-
-def _result(search: _Search, settings: SearchSettings) -> Steered:
-    line, request = search.line, search.request
-    if not line.points:
-        return Steered(math.nan, error=search.error)
-    status, winner = line.status, line.winner()
-    value = winner.value
-    if status == "dead":
-        # Nothing to steer by: any rate is as good.
-        source = generator(settings.seed, request.number, "dead line", settings.steer)
+    def _any_rate(self) -> int | float:
+        """A random rate of a dead line: there is nothing to steer by, and any is as good."""
+        axis, settings = self.request.axis, self.settings
+        source = generator(settings.seed, self.request.number, "dead line", settings.steer)
         share = float(source.initial_seed() % 2**32) / 2**32
-        value = request.axis.value(line.axis.low + share * (line.axis.high - line.axis.low))
-    edge = line.edge()
-    record = SteeringRecord(
-        name=settings.steer,
-        value=value,
-        exponent=None if status == "dead" else winner.exponent,
-        target=line.target,
-        status=status,
-        edge=None if edge is None else float(line.axis.value(edge)),
-        optimizer=search.optimizer,
-        gradient_evaluations=search.gradient_evaluations,
-        examples=search.examples,
-        probes=tuple((float(p.value), p.exponent, str(p.verdict)) for p in line.points),
-        line=request.line_key,
-    )
-    return Steered(value, record, search.starts.get(value), search.error)
+        return axis.value(axis.low + share * (axis.high - axis.low))
 
-
-def _failure(
-    error: Exception | SystemExit,
-    where: str,
-    settings: SearchSettings,
-    request: Request,
-    value: float,
-) -> SteeringFailedError:
-    text = " ".join(str(error).split())
-    message = f"{where} at {settings.steer}={value:.4g} raised {type(error).__name__}: {text}"
-    if isinstance(error, KeyError) and not isinstance(error, UserError):
-        known = ", ".join(sorted(request.params)) or "nothing"
-        message += (
-            f" (suggested before {settings.steer}: {known}; suggest {settings.steer} last, or give "
-            "the sampler the search space)"
-        )
-    failure = SteeringFailedError(message)
-    failure.__cause__ = error
-    return failure
+    def _failure(
+        self, error: Exception | SystemExit, where: str, value: float
+    ) -> SteeringFailedError:
+        steer, text = self.settings.steer, " ".join(str(error).split())
+        message = f"{where} at {steer}={value:.4g} raised {type(error).__name__}: {text}"
+        if isinstance(error, KeyError) and not isinstance(error, UserError):
+            known = ", ".join(sorted(self.request.params)) or "nothing"
+            message += (
+                f" (suggested before {steer}: {known}; suggest {steer} last, or give the sampler "
+                "the search space)"
+            )
+        failure = SteeringFailedError(message)
+        failure.__cause__ = error
+        return failure

@@ -32,6 +32,15 @@ _LOWEST, _HIGHEST = 3e-4, 0.3
 _Entry = tuple[SteeringRecord, tuple[float, ...]] | None
 
 
+def prior_target(optimizer: str) -> float:
+    """The target that was measured to be good for an optimiser, nats per step.
+
+    Args:
+        optimizer: Its name (see `optimizer_name`).
+    """
+    return PRIORS.get(optimizer, _OTHER)
+
+
 def adaptive_target(history: Sequence[SteeringRecord], optimizer: str, *key: int) -> float:
     """The target of the next trial, nats per step.
 
@@ -54,7 +63,7 @@ def target_centre(history: Sequence[SteeringRecord], optimizer: str) -> float:
     alike = [record for record in history if _counts(record, optimizer)]
     elite = alike[: math.ceil(_ELITE * len(alike))]
     logs = [math.log(_met(record)) for record in elite]
-    prior = math.log(PRIORS.get(optimizer, _OTHER))
+    prior = math.log(prior_target(optimizer))
     return math.exp((_PRIOR_WEIGHT * prior + sum(logs)) / (_PRIOR_WEIGHT + len(logs)))
 
 

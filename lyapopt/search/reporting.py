@@ -1,0 +1,74 @@
+"""What Optuna is shown of a trial while it trains, and what its pruner decides."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+from lyapopt.search import attributes
+from lyapopt.search._optuna import frozen_in_memory
+from lyapopt.search.candidate import Candidate, Outcome
+from lyapopt.search.pruners import DecidingPruner, LyapunovPruner, decisions_of
+from lyapopt.search.pruners.decision import reads_initial_loss
+
+_DIVERGED = 10.0  # nats per step above the threshold: what a run counts as that has no exponent
+
+
+class Reporter:
+    """Writes measurements and values of a group's trials to Optuna, and asks the pruner.
+
+    Args:
+        constrain_hot: Exponent above which a trial breaks the constraint `not hot`, nats per step;
+            `None` sets no constraint.
+    """
+
+    def __init__(self, constrain_hot: float | None) -> None:
+        self._constrain_hot = constrain_hot
+
+    def measured(self, candidate: Candidate) -> None:
+        """Show the measurement in the trial's user attributes."""
+        assert candidate.measurement is not None
+        trial = candidate.trial
+        for name, value in attributes.of_measurement(candidate.measurement).items():
+            trial.set_user_attr(name, value)
+        if self._constrain_hot is not None:
+            exponent = candidate.measurement.exponent
+            excess = exponent - self._constrain_hot if math.isfinite(exponent) else _DIVERGED
+            trial.set_constraint("not hot", excess)
+        # One attribute more costs one commit more: only for the pruner that reads it.
+        if reads_initial_loss(trial.study.pruner):
+            loss = attributes.rounded(float(candidate.measurement.losses[0]))
+            trial.set_user_attr(attributes.INITIAL_LOSS, loss)
+
+    def evaluated(self, candidate: Candidate, value: float) -> None:
+        """Report a value, and end the trial if the pruner says so."""
+        trial = candidate.trial
+        if len(trial.study.directions) > 1:
+            self._apply_verdict_rule(candidate)
+            return
+        if candidate.verdict != frozen_in_memory(trial).user_attrs.get(attributes.VERDICT):
+            trial.set_user_attr(attributes.VERDICT, str(candidate.verdict))  # it has blown up
+        trial.report(value, candidate.steps)
+        should_prune = trial.should_prune()
+        decisions = decisions_of(trial.study.pruner, frozen_in_memory(trial), should_prune)
+        candidate.decisions += decisions
+        if should_prune:
+            reason = next(decision.reason for decision in decisions if decision.pruned)
+            candidate.outcome = Outcome("pruned", reason=reason)
+
+    def _apply_verdict_rule(self, candidate: Candidate) -> None:
+        """Prune by the rule of a `LyapunovPruner` alone.
+
+        With several objectives Optuna's own pruning is not there.
+        """
+        trial = candidate.trial
+        pruner = trial.study.pruner
+        while isinstance(pruner, DecidingPruner):
+            if isinstance(pruner, LyapunovPruner):
+                decision = pruner.decide(trial.study, frozen_in_memory(trial))
+                if decision is not None and decision.pruned:
+                    decision = dataclasses.replace(decision, step=candidate.steps)
+                    candidate.decisions.append(decision)
+                    candidate.outcome = Outcome("pruned", reason=decision.reason)
+                    return
+            pruner = pruner.wrapped
