@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import traceback
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Protocol
 
 import optuna
 
@@ -14,7 +16,7 @@ from lyapopt.search.probing.building import Params
 from lyapopt.search.probing.probes import ProbedStart
 from lyapopt.search.probing.records import ScreeningRecord, SteeringRecord
 from lyapopt.search.trajectory_recorder import Recorder
-from lyapopt.store import Decision
+from lyapopt.store import Decision, RunRecord
 from lyapopt.store.states import EndState
 
 
@@ -98,6 +100,30 @@ class Candidate:
         self.error = error
         reason = f"{what}: {describe(error)} {place_of(error)}".rstrip()
         self.outcome = Outcome("failed", reason=reason)
+
+
+class RunsCandidates(Protocol):
+    """An objective as a study runs it: trials are prepared, trained as a group, and concluded."""
+
+    @property
+    def seed(self) -> int:
+        """The study seed."""
+
+    @property
+    def reports(self) -> int:
+        """How often a trial is evaluated at most; 0 if the objective reports by itself."""
+
+    def prepare(self, trial: optuna.Trial) -> Candidate:
+        """A trial that has been asked for, with what can be suggested before it is trained."""
+
+    def train(self, candidates: Sequence[Candidate]) -> None:
+        """Train candidates until each has an outcome."""
+
+    def conclude(self, candidate: Candidate) -> None:
+        """Write cost and verdict of a candidate that has ended to its trial, before `tell`."""
+
+    def record_of(self, candidate: Candidate) -> RunRecord:
+        """What the store keeps of a candidate that has ended."""
 
 
 def place_of(error: BaseException) -> str:

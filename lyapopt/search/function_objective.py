@@ -75,7 +75,7 @@ class FunctionObjective:
 
     def record_of(self, candidate: Candidate) -> RunRecord:
         """What the store keeps of a trial that has ended."""
-        return run_record(candidate, None, None, None, self.seed)
+        return run_record(candidate, None, None, self.seed)
 
     def _outcome(self, candidate: Candidate) -> Outcome:
         try:

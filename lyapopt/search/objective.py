@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import get_args
 
 import optuna
-from optuna.distributions import FloatDistribution, IntDistribution
 
 from lyapopt.dynamics import Training
 from lyapopt.dynamics.compilation import Compile
@@ -25,6 +24,7 @@ from lyapopt.search.probing.samplers import SteersGroups, first_steps_of, steeri
 from lyapopt.search.reporting import Reporter
 from lyapopt.search.run_record import run_record
 from lyapopt.search.space import Entry, SearchSpace, as_space, as_suggestion
+from lyapopt.search.steering.search_line import is_numeric
 from lyapopt.search.training_group import GroupSettings, TrainingGroup
 from lyapopt.settings import NanPolicy, RecordSettings, Value
 from lyapopt.store import RunRecord, TrajectoryStore, new_run_id
@@ -109,7 +109,7 @@ class Objective:
         self._space = as_space(search_space)
         self._suggest = as_suggestion(search_space)
         self._store = store
-        self._constrain_hot = constrain_hot
+        self._reporter = Reporter(constrain_hot)
         self._networks = networks
         self._settings = GroupSettings(
             probe=probe or Probe(),
@@ -182,11 +182,9 @@ class Objective:
         if sampler is None or self._space is None:
             return None
         distribution = self._space.distributions.get(sampler.steer)
-        is_numeric = isinstance(distribution, FloatDistribution | IntDistribution)
-        is_free = not is_fixed(candidate.trial, sampler.steer) and not (
-            distribution is not None and distribution.single()
-        )
-        return sampler if is_numeric and is_free else None
+        if distribution is None or not is_numeric(distribution) or distribution.single():
+            return None
+        return None if is_fixed(candidate.trial, sampler.steer) else sampler
 
     def _complete(self, candidate: Candidate) -> None:
         """Suggest what is left, and build."""
@@ -237,7 +235,7 @@ class Objective:
         study = running[0].trial.study
         is_minimized = study.directions[0] == optuna.study.StudyDirection.MINIMIZE
         worst = math.inf if is_minimized else -math.inf
-        TrainingGroup(running, self._settings, Reporter(self._constrain_hot), worst).train()
+        TrainingGroup(running, self._settings, self._reporter, worst).train()
 
     def finish(self, candidate: Candidate) -> None:
         """Write a candidate that has ended to the store, and its cost to the trial.
@@ -274,15 +272,7 @@ class Objective:
 
     def record_of(self, candidate: Candidate) -> RunRecord:
         """What the store keeps of a candidate that has ended."""
-        return run_record(
-            candidate,
-            candidate.recorder,
-            self._settings.probe,
-            self._settings.record,
-            self.seed,
-            candidate.steering,
-            candidate.screening,
-        )
+        return run_record(candidate, self._settings.probe, self._settings.record, self.seed)
 
 
 def _verdict_has_changed(candidate: Candidate) -> bool:

@@ -13,33 +13,23 @@ import numpy as np
 from lyapopt.probe import Measurement, Probe
 from lyapopt.search.candidate import Candidate
 from lyapopt.search.probing.records import ScreeningRecord, SteeringRecord
-from lyapopt.search.trajectory_recorder import Recorder
 from lyapopt.settings import RecordSettings
 from lyapopt.store import ExponentRecord, RunRecord, TrajectoryRecord
 
 
 def run_record(
-    candidate: Candidate,
-    recorder: Recorder | None,
-    probe: Probe | None,
-    record: RecordSettings | None,
-    seed: int,
-    steering: SteeringRecord | None = None,
-    screening: ScreeningRecord | None = None,
+    candidate: Candidate, probe: Probe | None, record: RecordSettings | None, seed: int
 ) -> RunRecord:
     """Everything that is stored of a candidate that has ended.
 
     Args:
-        candidate: A candidate that has an outcome.
-        recorder: Its losses and weights, if it has trained at all.
+        candidate: A candidate that has an outcome, with its recorder and its probes.
         probe: How it was measured, if it was.
         record: What was kept of it, if anything was.
         seed: Study seed.
-        steering: The probes that its learning rate came from.
-        screening: The candidates that it was chosen from.
     """
     assert candidate.outcome is not None
-    outcome, measurement = candidate.outcome, candidate.measurement
+    outcome = candidate.outcome
     return RunRecord(
         run=candidate.run,
         study_name=candidate.trial.study.study_name,
@@ -55,26 +45,22 @@ def run_record(
         seed=seed,
         started_at=candidate.started_at,
         finished_at=datetime.now(UTC),
-        versions=versions(),
+        versions=_versions(),
         settings={
             "probe": None if probe is None else asdict(probe),
             "record": None if record is None else asdict(record),
         },
-        exponents=() if probe is None else _exponents(measurement, steering, screening, probe),
-        trajectories=() if record is None else tuple(_trajectories(candidate, recorder, record)),
+        exponents=() if probe is None else _exponents(candidate, probe),
+        trajectories=() if record is None else tuple(_trajectories(candidate, record)),
         decisions=tuple(candidate.decisions),
     )
 
 
-def _exponents(
-    measurement: Measurement | None,
-    steering: SteeringRecord | None,
-    screening: ScreeningRecord | None,
-    probe: Probe,
-) -> tuple[ExponentRecord, ...]:
+def _exponents(candidate: Candidate, probe: Probe) -> tuple[ExponentRecord, ...]:
     """The trial's own exponent first, then those of all that was probed for it."""
+    own, steering, screening = candidate.measurement, candidate.steering, candidate.screening
     return (
-        *(() if measurement is None else (_exponent(measurement, probe),)),
+        *(() if own is None else (_exponent(own, probe),)),
         *(() if steering is None else _steering(steering, probe)),
         *(() if screening is None else _screening(screening, probe)),
     )
@@ -149,10 +135,9 @@ def _screening(screening: ScreeningRecord, probe: Probe) -> Iterator[ExponentRec
         )
 
 
-def _trajectories(
-    candidate: Candidate, recorder: Recorder | None, record: RecordSettings
-) -> list[TrajectoryRecord]:
+def _trajectories(candidate: Candidate, record: RecordSettings) -> list[TrajectoryRecord]:
     dtype = np.dtype(record.dtype)
+    recorder = candidate.recorder
     series = [] if recorder is None else recorder.trajectories(candidate.number)
     if candidate.measurement is not None:
         separations = candidate.measurement.log_separations.astype(dtype)
@@ -169,7 +154,7 @@ def _trajectories(
 
 
 @lru_cache(maxsize=1)
-def versions() -> Mapping[str, str]:
+def _versions() -> Mapping[str, str]:
     """Versions of what results depend on."""
     found: dict[str, str] = {}
     for package in ("lyapopt", "torch", "optuna", "numpy"):

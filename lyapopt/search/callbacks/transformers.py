@@ -107,7 +107,7 @@ def _weight(trainer: Any, items: Any) -> float:
 
 
 def _check(trainer: Any) -> None:
-    from transformers import Trainer
+    from transformers import Trainer  # slow to import; whoever has one has imported it
 
     if not isinstance(trainer, Trainer):
         raise UserError(

@@ -69,7 +69,7 @@ class Surrogate:
     """
 
     def __init__(self, features: Numbers, values: Numbers, seed: int = 0) -> None:
-        from sklearn.ensemble import ExtraTreesRegressor
+        from sklearn.ensemble import ExtraTreesRegressor  # slow to import, and few studies fit
 
         forest = ExtraTreesRegressor(
             n_estimators=64,

@@ -15,10 +15,12 @@ from lyapopt.search.attributes import rounded
 from lyapopt.search.probing.building import Params
 
 STEERING: Final = "lyapopt:steering"
-"""User attribute of a trial: its probes, as plain JSON."""
+"""User attribute of a trial: the probes of its search line, as plain JSON."""
+SCREENING: Final = "lyapopt:screening"
+"""User attribute of a trial: its candidates with what was measured of them, as plain JSON."""
 
 DRAWN: Final = "drawn"
-"""Status of a rate that was drawn around edges that are known, without probes."""
+"""Status of a rate that was drawn around cached edges, without probes."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,8 @@ class SteeringRecord:
         gradient_evaluations: Cost of all probes.
         examples: Examples they were computed on.
         probes: Rate, exponent and verdict of each, ascending.
-        line: The other parameters without the seeds: lines that have it in common are alike.
+        line: The other parameters without the seeds: what search lines that differ in their seeds
+            alone have in common.
     """
 
     name: str
@@ -78,10 +81,6 @@ class SteeringRecord:
             return cls(**{**found, "probes": probes})
         except (KeyError, TypeError, ValueError):
             return None  # somebody else's attribute of that name
-
-
-SCREENING: Final = "lyapopt:screening"
-"""User attribute of a trial: its candidates with what was measured of them, as plain JSON."""
 
 
 @dataclass(frozen=True)

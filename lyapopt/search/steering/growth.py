@@ -54,7 +54,7 @@ def settled_interval(
     Returns:
         Low and high; NaN with fewer than two neighbours.
     """
-    from scipy.stats import t
+    from scipy.stats import t  # slow to import, and only `steer` needs it
 
     growth = _settled_growth(measurement, settle)
     if growth is None or len(growth) < 2 or not np.isfinite(growth).all():

@@ -46,7 +46,7 @@ class Steering:
 
     def figure(self) -> go.Figure:
         """The exponent against the rate, with intervals, target and chosen rate."""
-        import plotly.graph_objects as go
+        import plotly.graph_objects as go  # slow to import, and not every result is drawn
 
         known = self.curve.dropna(subset=["exponent"])
         bars = {
@@ -178,7 +178,7 @@ def _check_that_the_rate_is_read(
 
 
 def _curve(line: SearchLine, measured: Mapping[float, Measurement]) -> pd.DataFrame:
-    import pandas as pd
+    import pandas as pd  # slow to import, and samplers import this module
 
     rows = []
     for point in line.points:

@@ -19,7 +19,7 @@ from lyapopt.dynamics.randomness import derive_seed
 from lyapopt.errors import UserError
 from lyapopt.probe import Probe
 from lyapopt.search import Objective, SearchSpace, SeededSampler
-from lyapopt.search.candidate import describe, place_of
+from lyapopt.search.candidate import RunsCandidates, describe, place_of
 from lyapopt.search.function_objective import FunctionObjective
 from lyapopt.search.precision import cast_training
 from lyapopt.search.probing.building import Build, seeded
@@ -108,7 +108,7 @@ def objective(
     space: SearchSpace,
     store: TrajectoryStore | None,
     networks: Sequence[int] | None = None,
-) -> Objective | FunctionObjective:
+) -> RunsCandidates:
     """What a trial of the file does: train its task, or call its own objective.
 
     Args:

@@ -15,9 +15,9 @@ from optuna.distributions import (
 from optuna.storages import BaseStorage
 
 from lyapopt.errors import UserError
-from lyapopt.search import Objective, SearchSpace
+from lyapopt.search import SearchSpace
 from lyapopt.search._optuna import OrderedStudy, close_storage, every_trial, study_is_there
-from lyapopt.search.function_objective import FunctionObjective
+from lyapopt.search.candidate import RunsCandidates
 from lyapopt.search.samplers.given import GivenSampler
 from lyapopt.store import TrajectoryStore
 from lyapopt.store.errors import masked
@@ -49,7 +49,7 @@ class OpenStudy:
 
     file: StudyFile
     study: OrderedStudy
-    objective: Objective | FunctionObjective
+    objective: RunsCandidates
     leases: Leases
     store: TrajectoryStore | None
     listener: StudyListener
