@@ -25,7 +25,7 @@ def reseed(sampler: BaseSampler, seed: int) -> None:
         state.rng.seed(seed % 2**32)
 
 
-def _random_states(holder: Any, seen: set[int]) -> Iterator[LazyRandomState]:
+def _random_states(holder: object, seen: set[int]) -> Iterator[LazyRandomState]:
     if id(holder) in seen:
         return
     seen.add(id(holder))
@@ -38,12 +38,12 @@ def _random_states(holder: Any, seen: set[int]) -> Iterator[LazyRandomState]:
             yield from _random_states(value, seen)
 
 
-def _is_part_of_sampler(value: Any) -> bool:
+def _is_part_of_sampler(value: object) -> bool:
     """Whether an attribute is one of Optuna's own helper objects, which may hold generators."""
     return type(value).__module__.startswith("optuna.samplers")
 
 
-def contains(distribution: BaseDistribution, value: Any) -> bool:
+def contains(distribution: BaseDistribution, value: object) -> bool:
     """Whether a value is one of a distribution's."""
     try:
         return distribution._contains(distribution.to_internal_repr(value))

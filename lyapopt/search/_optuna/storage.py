@@ -98,12 +98,12 @@ _OPERATIONS = (
 )
 
 
-def intercept(storage: RDBStorage, around: Callable[[Callable[[], Any]], Any]) -> None:
+def intercept(storage: RDBStorage, around: Callable[[Callable[[], object]], object]) -> None:
     """Let every operation of a storage go through `around`, which may attempt it several times.
 
     Each of the storage's methods is replaced, so that it stays an `RDBStorage`: Optuna asks
     for that in places. Most operations may be repeated as they are; one that finishes a trial may
-    have succeeded although its answer was lost, and is asked for.
+    have succeeded although its answer was lost, so that its state is read.
     """
     for name in _OPERATIONS:
         operation = getattr(storage, name)
@@ -131,9 +131,9 @@ def intercept(storage: RDBStorage, around: Callable[[Callable[[], Any]], Any]) -
 
 
 def _around(
-    around: Callable[[Callable[[], Any]], Any],
-    operation: Callable[..., Any],
-    *args: Any,
-    **kwargs: Any,
-) -> Any:
+    around: Callable[[Callable[[], object]], object],
+    operation: Callable[..., object],
+    *args: object,
+    **kwargs: object,
+) -> object:
     return around(lambda: operation(*args, **kwargs))

@@ -64,6 +64,9 @@ class Surrogate:
         values: Final values, lower is better, `(trials,)`; at least 5, and finite.
         seed: Seed of the trees.
 
+    Attributes:
+        errors: Errors on trials that the trees had not seen, `(trials,)`.
+
     Source: Geurts, Ernst & Wehenkel, Machine Learning 63 (2006) 3-42; Breiman, Machine Learning 24
         (1996) 123-140, for errors out of the bag.
     """
@@ -82,16 +85,11 @@ class Surrogate:
         with np.errstate(all="ignore"):  # R squared, which nobody reads, of losses beyond 1e154
             forest.fit(features, values)
         self._trees = [tree.tree_ for tree in forest.estimators_]
-        self._errors: Numbers = values - forest.oob_prediction_
-
-    @property
-    def errors(self) -> Numbers:
-        """Errors on trials that the trees had not seen, `(trials,)`."""
-        return self._errors
+        self.errors: Numbers = values - forest.oob_prediction_
 
     def forecast(self, features: Numbers) -> list[Forecast]:
         """One forecast a row."""
-        return [Forecast(mean + self._errors) for mean in _mean(self._trees, features)]
+        return [Forecast(mean + self.errors) for mean in _mean(self._trees, features)]
 
 
 def _mean(trees: list[Any], features: Numbers) -> Numbers:

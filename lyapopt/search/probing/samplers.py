@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import optuna
 from optuna.distributions import BaseDistribution
@@ -73,15 +73,15 @@ class ProbingSampler(WrappingSampler):
         """The first steps of a running trial of this process, where they were kept."""
 
     @abstractmethod
-    def _state_in_another_process(self) -> dict[str, Any]:
+    def _state_in_another_process(self) -> dict[str, object]:
         """Attributes that a pickle resets: those that belong to trials of this process."""
 
-    def __getstate__(self) -> dict[str, Any]:
-        state = self.__dict__.copy()
+    def __getstate__(self) -> dict[str, object]:
+        state: dict[str, object] = self.__dict__.copy()
         del state["_lock"]
         return state | self._state_in_another_process()
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
+    def __setstate__(self, state: dict[str, object]) -> None:
         self.__dict__.update(state)
         self._lock = threading.Lock()
 

@@ -236,7 +236,7 @@ class ScreeningSampler(ProbingSampler):
             with self._lock:
                 self._starts[identifier(study, trial)] = start
 
-    def _state_in_another_process(self) -> dict[str, Any]:
+    def _state_in_another_process(self) -> dict[str, object]:
         return {"_starts": {}, "_forecasts": Forecasts()}
 
 

@@ -360,8 +360,8 @@ class EdgeOfChaosSampler(ProbingSampler):
             self._warned.add(subject)
         warnings.warn(f"EdgeOfChaosSampler: {text}", UserWarning, stacklevel=3)
 
-    def _state_in_another_process(self) -> dict[str, Any]:
-        per_trial: dict[str, Any] = {"_answers": {}, "_drawn": {}, "_known": {}}
+    def _state_in_another_process(self) -> dict[str, object]:
+        per_trial: dict[str, object] = {"_answers": {}, "_drawn": {}, "_known": {}}
         return per_trial | {"_history": History(), "_edges": CachedEdges()}
 
 

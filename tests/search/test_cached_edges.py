@@ -1,4 +1,4 @@
-"""Edges that are used again: which trials need no probes, and where their rates lie."""
+"""Cached edges: which trials need no probes, and where their rates lie."""
 
 from __future__ import annotations
 
