@@ -60,8 +60,13 @@ class Parameter:
         """Whether the parameter can have this value."""
         raise NotImplementedError
 
-    def values(self) -> Sequence[Any] | None:
-        """All values that it can have, or `None` if there is no end of them."""
+    @property
+    def is_finite(self) -> bool:
+        """Whether one can go through its values."""
+        return True
+
+    def values(self) -> Sequence[Any]:
+        """All values that it can have, if it is finite."""
         raise NotImplementedError
 
 
@@ -93,10 +98,14 @@ class FloatParameter(Parameter):
         steps = (value - self.low) / self.step
         return abs(steps - round(steps)) < 1e-8  # the tolerance of Optuna's own FloatDistribution
 
-    def values(self) -> Sequence[float] | None:
+    @property
+    def is_finite(self) -> bool:
+        """Whether it has a step."""
+        return self.step is not None
+
+    def values(self) -> Sequence[float]:
         """The grid, if it has a step."""
-        if self.step is None:
-            return None
+        assert self.step is not None
         count = int((self.high - self.low) / self.step + 1e-8) + 1
         return [self.low + self.step * k for k in range(count)]
 
@@ -173,9 +182,18 @@ class SeedParameter(Parameter):
             return False
         return self.low <= value <= self.high
 
-    def values(self) -> None:
-        """A seed is one of too many to go through."""
-        return None
+    @property
+    def is_finite(self) -> bool:
+        """Seeds have no order to go through them in."""
+        return False
+
+    def seed_of(self, number: int) -> int:
+        """The seed that a random number stands for.
+
+        >>> SeedParameter(5, 9).seed_of(10**12)
+        5
+        """
+        return self.low + number % (self.high - self.low + 1)
 
 
 @dataclass(frozen=True)

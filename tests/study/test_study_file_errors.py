@@ -127,6 +127,7 @@ SMALL_CASES = [
     (ACTIVATION, "  activation: [relu, ^relu]", "listed twice", "a choice between"),
     (ACTIVATION, "  hidden: [8, ^8]", "listed twice", "write hidden under task:"),
     (ACTIVATION, "  activation: [relu, ^sigmod]", "expected one of linear", "mean sigmoid?"),
+    (ACTIVATION, "  model: [mlp, ^mpl]", "expected one of mlp", "did you mean mlp?"),
     (ACTIVATION, "  activation: ^reluu", "expected one of linear", "did you mean relu?"),
     (ACTIVATION, "  activation: [relu, ^[tanh]]", "a number, a string, true", ""),
     (ACTIVATION, "  nesterov: {type: ^int, low: 0, high: 1}", "true or false", "[true, false]"),

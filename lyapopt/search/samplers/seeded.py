@@ -76,7 +76,7 @@ class SeededSampler(WrappingSampler):
         if seed is None:
             return self._base.sample_independent(study, trial, param_name, param_distribution)
         drawn = derive_seed(self._seed, logical_number(trial), "parameter", param_name)
-        return seed.low + drawn % (seed.high - seed.low + 1)
+        return seed.seed_of(drawn)
 
     def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
         """Reseed the wrapped sampler, then let it prepare."""

@@ -180,8 +180,7 @@ class ScreeningSampler(ProbingSampler):
                 continue
             if name in seeds:
                 key = (self._seed, logical_number(trial), "candidate", k, name)
-                low, high = seeds[name].low, seeds[name].high
-                drawn[name] = low + derive_seed(*key) % (high - low + 1)
+                drawn[name] = seeds[name].seed_of(derive_seed(*key))
             elif name in relative:
                 drawn[name] = relative[name]
             else:

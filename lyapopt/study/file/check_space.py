@@ -134,8 +134,8 @@ def _check_condition_values(
 ) -> None:
     parameter = study.search_space.get(other)
     if isinstance(parameter, FloatParameter | SeedParameter):
-        kind = "a real number" if isinstance(parameter, FloatParameter) else "a seed"
-        report.add(path, f"{other} is {kind}: a condition needs a choice or a whole number")
+        what = "a real number" if isinstance(parameter, FloatParameter) else "a seed"
+        report.add(path, f"{other} is {what}: a condition needs a choice or a whole number")
         return
     option = task_options(study).get(other)
     for index, value in enumerate(values):
@@ -188,11 +188,7 @@ def task_options(study: StudyFile) -> dict[str, Option]:
     """The options of the study's built-in task, with all models that it searches; else none."""
     if not isinstance(study.task, BuiltinTask):
         return {}
-    allowed = TASKS[study.task.name].models
-    searched = study.search_space.get("model")
-    values: tuple[Any, ...] = getattr(searched, "choices", (getattr(searched, "value", None),))
-    models = [study.task.model, *(v for v in values if isinstance(v, str) and v in allowed)]
-    return options_of(study.task.name, dict.fromkeys(models))
+    return options_of(study.task.name, study.models(study.task))
 
 
 def check_options(study: StudyFile, report: Report) -> None:

@@ -10,7 +10,6 @@ from lyapopt.space import (
     ConstantParameter,
     FloatParameter,
     IntParameter,
-    SeedParameter,
 )
 from lyapopt.study.file.check_space import entry_path, task_options, written_names
 from lyapopt.study.file.classes import ClassSpec
@@ -222,8 +221,7 @@ def _steerable(study: StudyFile) -> str:
 
 def _check_finite(name: str, study: StudyFile, report: Report) -> None:
     for parameter_name, p in study.search_space.items():
-        endless = isinstance(p, SeedParameter) or (isinstance(p, FloatParameter) and p.step is None)
-        if endless and report.sound(entry_path(parameter_name)):
+        if not p.is_finite and report.sound(entry_path(parameter_name)):
             hint = "give choices or a step" if isinstance(p, FloatParameter) else "give one seed"
             message = f"{name} tries every value, and {parameter_name} has no end of them"
             report.add(entry_path(parameter_name), message, hint=hint, at="key")

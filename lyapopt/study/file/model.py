@@ -42,6 +42,7 @@ from lyapopt.study.file.values import (
     absolute_url,
     fail,
 )
+from lyapopt.tasks.catalogue import TASKS
 
 __all__ = ["Direction", "StudyFile"]
 
@@ -212,12 +213,17 @@ class StudyFile(Section):
         space = in_order(self.search_space).items()
         return {name: p for name, p in space if not isinstance(p, ConstantParameter)}
 
+    def models(self, task: BuiltinTask) -> list[str]:
+        """The models of a built-in task that a trial may have."""
+        searched = self.search_space.get("model")
+        values = getattr(searched, "choices", (getattr(searched, "value", None),))
+        known = [value for value in values if value in TASKS[task.name].models]
+        return list(dict.fromkeys([task.model, *known]))
+
     def fixed_params(self) -> dict[str, Any]:
         """What every trial's parameters start from: the task's options, then the constants."""
         if isinstance(self.task, BuiltinTask):
-            searched = self.search_space.get("model")
-            choices = [str(c) for c in getattr(searched, "choices", ())]
-            base = self.task.params([self.task.model, *choices])
+            base = self.task.params(self.models(self.task))
         else:
             base = dict(self.task.kwargs) if self.task is not None else {}
         return {**base, **self.constants}

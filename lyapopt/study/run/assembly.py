@@ -46,8 +46,8 @@ def sampler(file: StudyFile, space: SearchSpace) -> BaseSampler:
     if steered:
         spec = _with_task(spec, {"build": builder(file), "probe": Probe.of(file.probe)}, space)
     # Samplers that go through finitely many points take their grid.
-    values = {name: p.values() for name, p in file.variables.items() if name not in steered}
-    grid = {name: known for name, known in values.items() if known is not None}
+    searched = {name: p for name, p in file.variables.items() if name not in steered}
+    grid = {name: p.values() for name, p in searched.items() if p.is_finite}
     try:
         base = spec.build(base_dir=file.base_dir, search_space=grid, seed=file.seed)
     except UserError as error:
