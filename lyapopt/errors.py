@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 
-class UserError(Exception):
+class UserError(ValueError):
     """A mistake that the user can mend: shown without a traceback, exit code 2.
 
-    The text says what was wrong, where, and what to do.
+    The text says what was wrong, where, and what to do. It is a `ValueError`, which is what Optuna
+    raises of wrong values and what its users catch.
     """
 
 
 class StudyStoppedError(Exception):
-    """A study that stopped because a trial failed with an error that it was told not to catch."""
+    """A study that stopped because a trial failed with an error that it was not told to catch."""
 
 
 class TrainingError(UserError):
@@ -22,5 +23,5 @@ class NotStackableError(UserError):
     """A model that cannot be trained as a row of a stacked tensor, and why."""
 
 
-class RadiusError(UserError, ValueError):
+class RadiusError(UserError):
     """A radius that is not positive, or that the dtype cannot resolve."""

@@ -14,9 +14,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from lyapopt.bench.report import Report, Row
 from lyapopt.bench.tables.cases import FULL, QUICK, STANDARD, Case, cases_of
 from lyapopt.bench.tables.own_case import own_case
+from lyapopt.bench.timing import Report, Row
 from lyapopt.errors import UserError
 from lyapopt.study.file.import_paths import import_object
 

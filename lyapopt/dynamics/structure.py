@@ -225,9 +225,10 @@ class _Tokens:
 
     def _cell(self, cell: Any) -> Hashable:
         try:
-            return self.of(cell.cell_contents)
+            contents = cell.cell_contents
         except ValueError:  # a variable that is not bound yet
             return "empty"
+        return self.of(contents)
 
 
 def _bytes_of(tensor: Tensor) -> Hashable:

@@ -1,14 +1,11 @@
 """Tables of numbers to plotly figures, nothing else."""
 
-from lyapopt.figures.activation_table import activation_table
 from lyapopt.figures.claim_map import claim_map
+from lyapopt.figures.comparisons import mean_rank, regret_against_compute
 from lyapopt.figures.exponent_against_loss import exponent_against_loss
-from lyapopt.figures.exponent_against_rate import exponent_against_rate
-from lyapopt.figures.exponent_curves import exponent_curves
-from lyapopt.figures.mean_rank import mean_rank
-from lyapopt.figures.number_table import number_table
-from lyapopt.figures.regret_against_compute import regret_against_compute
+from lyapopt.figures.exponent_against_rate import exponent_against_rate, exponent_curves
 from lyapopt.figures.signal_against_cost import signal_against_cost
+from lyapopt.figures.tables import activation_table, number_table
 
 __all__ = [
     "activation_table",

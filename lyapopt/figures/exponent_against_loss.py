@@ -51,6 +51,7 @@ def collect(trials: pd.DataFrame) -> Gated:
     y: NDArray[np.float64] = inside["loss"].to_numpy(dtype=np.float64)
     if len(x) < _FEWEST or np.ptp(x) == 0 or np.ptp(y) == 0:
         return Gated(inside, outside, (low, high), math.nan, math.nan, math.nan, math.nan)
+    # Imported here: 1 s that no other figure needs.
     from scipy.stats import linregress
 
     fit = linregress(x, y)

@@ -9,14 +9,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from lyapopt.bench.report import Report, Row
 from lyapopt.bench.speed import asks as speed_asks
 from lyapopt.bench.speed.rivals import batched_matmul, eager, exponent, stacked
 from lyapopt.bench.speed.steps import CASES
 from lyapopt.bench.speed.studies import Stopwatch
 from lyapopt.bench.speed.suite import QUICK, measure_speed
 from lyapopt.bench.speed.workloads import Workload
-from lyapopt.bench.timing import Spread, Timings, interleave
+from lyapopt.bench.timing import Report, Row, Spread, Timings, interleave
 from lyapopt.search import screening, steering
 from lyapopt.search.probing.probes import probe_all
 

@@ -17,12 +17,12 @@ from lyapopt.figures import (
     regret_against_compute,
     signal_against_cost,
 )
-from lyapopt.figures.activation_table import collect as collect_activations
 from lyapopt.figures.claim_map import collect as collect_claims
+from lyapopt.figures.comparisons import collect_regret
 from lyapopt.figures.exponent_against_loss import collect as collect_losses
-from lyapopt.figures.exponent_curves import collect as collect_curves
-from lyapopt.figures.regret_against_compute import collect as collect_regret
+from lyapopt.figures.exponent_against_rate import collect_curves
 from lyapopt.figures.signal_against_cost import collect as collect_signals
+from lyapopt.figures.tables import collect_activations
 
 
 def test_regret_is_averaged_over_runs_and_the_best_method_comes_first() -> None:

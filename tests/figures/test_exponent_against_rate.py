@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from lyapopt.figures import exponent_against_rate
-from lyapopt.figures.exponent_against_rate import collect, squashed
+from lyapopt.figures.exponent_against_rate import collect_trials, squashed
 
 
 def measured() -> pd.DataFrame:
@@ -23,7 +23,7 @@ def measured() -> pd.DataFrame:
 
 
 def test_numbers_are_collected_by_group_and_sorted_by_rate() -> None:
-    relu, tanh = collect(measured())
+    relu, tanh = collect_trials(measured())
     assert (relu.name, tanh.name) == ("relu", "tanh")
     assert relu.trials["params_lr"].tolist() == [
         0.01,

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
-from lyapopt.bench.page import Section, page
+from lyapopt.bench.pages import Section, page, plain_rows
 from lyapopt.bench.paper.claims import CLAIMS, claim_map, shares
 from lyapopt.bench.paper.settings import (
     ACTIVATIONS,
@@ -21,10 +21,9 @@ from lyapopt.bench.paper.settings import (
     trained,
     trained_nearest,
 )
-from lyapopt.bench.plain import records
 from lyapopt.figures import activation_table, exponent_against_loss, exponent_curves, number_table
 from lyapopt.figures import claim_map as draw_map
-from lyapopt.figures.activation_table import collect as collect_activations
+from lyapopt.figures.tables import collect_activations
 
 _DOWN, _ACROSS = ["init", "output", "width"], ["lr", "horizon", "steps"]
 
@@ -58,9 +57,9 @@ class PaperReport:
     def as_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
         return {
-            "shares": records(self.shares),
-            "table 1": records(self.table_1),
-            "claims": records(self.claims),
+            "shares": plain_rows(self.shares),
+            "table 1": plain_rows(self.table_1),
+            "claims": plain_rows(self.claims),
         }
 
     def figures(self) -> dict[str, go.Figure]:

@@ -7,8 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from lyapopt.bench.page import Section, page
-from lyapopt.bench.plain import records
+from lyapopt.bench.pages import Section, page, plain_rows
 from lyapopt.bench.search.methods import OURS
 from lyapopt.bench.search.statistics import areas, compute_to_reach, differences, summary
 from lyapopt.bench.search.targets import Target, targets
@@ -42,7 +41,7 @@ class SearchReport:
     def as_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
         tables = ("summary", "against", "reach", "by_case", "live")
-        plain = {name: records(getattr(self, name)) for name in tables}
+        plain = {name: plain_rows(getattr(self, name)) for name in tables}
         return {**plain, "targets": [asdict(target) for target in self.targets]}
 
     def _drawn(self) -> list[str]:

@@ -8,8 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from lyapopt.bench.page import Section, page
-from lyapopt.bench.plain import records
+from lyapopt.bench.pages import Section, page, plain_rows
 from lyapopt.figures import number_table, signal_against_cost
 
 SCORES = {
@@ -44,7 +43,7 @@ class SignalReport:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
-        return {"means": records(self.means), "scores": records(self.scores)}
+        return {"means": plain_rows(self.means), "scores": plain_rows(self.scores)}
 
     def as_page(self, command: str) -> str:
         """A page of figures."""

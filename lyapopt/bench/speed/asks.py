@@ -12,8 +12,7 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 from optuna.samplers import BaseSampler, TPESampler
 
-from lyapopt.bench.report import Row
-from lyapopt.bench.timing import Spread
+from lyapopt.bench.timing import Row, Spread
 from lyapopt.probe import Probe
 from lyapopt.search import EdgeOfChaosSampler, ScreeningSampler, screening, steering
 from lyapopt.search.probing.probes import Probed, probe_all

@@ -6,10 +6,9 @@ from collections.abc import Iterator
 
 from torch import nn
 
-from lyapopt.bench.report import Row
 from lyapopt.bench.speed.rivals import Work, deep_lyapunov, eager, exponent, stacked
 from lyapopt.bench.speed.workloads import Workload
-from lyapopt.bench.timing import Timings, interleave
+from lyapopt.bench.timing import Row, Timings, interleave
 
 _STEPS = 437
 _POINTS, _NEIGHBOURS = 32, 16

@@ -9,8 +9,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from lyapopt.bench.report import Row
-from lyapopt.bench.timing import Spread
+from lyapopt.bench.timing import Row, Spread
 
 _STUDY = """\
 version: 1

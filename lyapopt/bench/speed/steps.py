@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from lyapopt.bench.report import Row
 from lyapopt.bench.speed.rivals import batched_matmul, eager, stacked
 from lyapopt.bench.speed.workloads import Workload
-from lyapopt.bench.timing import Timings, interleave
+from lyapopt.bench.timing import Row, Timings, interleave
 
 DIGITS = Workload((64, 32, 32, 10), 64, systems=16, classes=True)
 

@@ -10,8 +10,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from lyapopt.bench.report import Row
-from lyapopt.bench.timing import Spread
+from lyapopt.bench.timing import Row, Spread
 
 _TRIALS = 48
 _STUDY = """\

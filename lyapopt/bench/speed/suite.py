@@ -9,13 +9,13 @@ from itertools import chain
 
 import torch
 
-from lyapopt.bench.report import Report, Row
 from lyapopt.bench.speed.asks import ask_rows
 from lyapopt.bench.speed.exponents import exponent_rows
 from lyapopt.bench.speed.startup import startup_rows
 from lyapopt.bench.speed.steps import step_rows
 from lyapopt.bench.speed.studies import RunFile, study_rows
 from lyapopt.bench.speed.trials import emptied_rows, trial_rows
+from lyapopt.bench.timing import Report, Row
 
 Progress = Callable[[str], None]
 """Told what is being measured."""

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from lyapopt.bench.report import Row
 from lyapopt.bench.speed.rivals import Work, eager
-from lyapopt.bench.timing import interleave
+from lyapopt.bench.timing import Row, interleave
 from lyapopt.dynamics import AnyTrainingMap, Training, stack
 from lyapopt.dynamics.compilation import Compile
 from lyapopt.tasks.builder import TaskBuilder

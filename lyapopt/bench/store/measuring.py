@@ -18,9 +18,8 @@ import numpy as np
 import optuna
 import sqlalchemy
 
-from lyapopt.bench.report import Report, Row
 from lyapopt.bench.store.filling import STEPS, TRAJECTORIES, add_trials, run_of
-from lyapopt.bench.timing import Spread
+from lyapopt.bench.timing import Report, Row, Spread
 from lyapopt.errors import UserError
 from lyapopt.store import TrajectoryStore
 from lyapopt.store.engine import make_engine, parse_url

@@ -12,9 +12,9 @@ from lyapopt.errors import UserError
 if TYPE_CHECKING:
     import pandas as pd
 
-    from lyapopt.bench.report import Report
     from lyapopt.bench.search.comparison import Job
     from lyapopt.bench.search.report import SearchReport
+    from lyapopt.bench.timing import Report
     from lyapopt.cli.benchmarks import Outputs
 
 # The functions below import what they work with when they are called: `--help` of every command

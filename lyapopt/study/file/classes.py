@@ -107,6 +107,8 @@ class ClassSpec:
             accepted = inspect.signature(target).parameters
             offered = {name: value for name, value in extra.items() if name in accepted}
             return target(**{**offered, **arguments})
+        except UserError:
+            raise
         except (TypeError, ValueError) as error:
             raise UserError(f"{self.class_name} refuses its arguments: {error}") from error
 

@@ -1,4 +1,4 @@
-"""Mean regret against the budget, a line a method."""
+"""Methods compared: mean regret against the budget, and mean ranks with intervals."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from lyapopt.figures._style import COLOURS, band, styled
 
 _SYMBOLS = ("circle", "diamond", "square", "triangle-up")  # a round of colours each
 _DASHES = {"ours": "solid", "rival": "dash", "placebo": "dot", "control": "dashdot"}
+_FAMILIES = tuple(_DASHES)
+_FLOOR = 1e-4  # of regret, on a logarithmic axis
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,9 @@ class RegretSeries:
     error: NDArray[np.float64]
 
 
-def collect(results: pd.DataFrame, methods: Sequence[str] | None = None) -> list[RegretSeries]:
+def collect_regret(
+    results: pd.DataFrame, methods: Sequence[str] | None = None
+) -> list[RegretSeries]:
     """Numbers of the figure, best method first.
 
     Args:
@@ -60,17 +64,16 @@ def collect(results: pd.DataFrame, methods: Sequence[str] | None = None) -> list
     return sorted(found, key=lambda series: float(series.mean.mean()))
 
 
-def draw(series: Sequence[RegretSeries]) -> go.Figure:
+def draw_regret(series: Sequence[RegretSeries]) -> go.Figure:
     """One panel, both axes logarithmic; a band is the standard error."""
     figure = go.Figure()
     for place, one in enumerate(series):
         colour = COLOURS[place % len(COLOURS)]
-        floor = 1e-4
         figure.add_scatter(
             x=[*one.budgets, *one.budgets[::-1]],
             y=[
-                *np.maximum(one.mean + one.error, floor),
-                *np.maximum(one.mean - one.error, floor)[::-1],
+                *np.maximum(one.mean + one.error, _FLOOR),
+                *np.maximum(one.mean - one.error, _FLOOR)[::-1],
             ],
             mode="lines",
             fill="toself",
@@ -82,7 +85,7 @@ def draw(series: Sequence[RegretSeries]) -> go.Figure:
         )
         figure.add_scatter(
             x=one.budgets.tolist(),
-            y=np.maximum(one.mean, floor).tolist(),
+            y=np.maximum(one.mean, _FLOOR).tolist(),
             name=one.method,
             legendgroup=one.method,
             mode="lines+markers",
@@ -111,7 +114,7 @@ def regret_against_compute(
     """Mean regret against the budget.
 
     Args:
-        results: See `collect`.
+        results: See `collect_regret`.
         methods: Those to draw; all by default.
 
     Example:
@@ -119,4 +122,61 @@ def regret_against_compute(
         >>> len(regret_against_compute(pd.DataFrame({**runs, "regret": [0.4, 0.2]})).data)
         2
     """
-    return draw(collect(results, methods))
+    return draw_regret(collect_regret(results, methods))
+
+
+def collect_ranks(summary: pd.DataFrame, column: str = "rank") -> pd.DataFrame:
+    """Rows of the figure, best first: `method`, `family`, the column, its `low` and `high`.
+
+    Args:
+        summary: Columns `method`, `family`, and the column with `_low` and `_high`.
+        column: What is shown.
+    """
+    names = ["method", "family", column, f"{column}_low", f"{column}_high"]
+    known = summary[names].dropna(subset=[column]).sort_values(column, ignore_index=True)
+    return known.rename(columns={f"{column}_low": "low", f"{column}_high": "high"})
+
+
+def draw_ranks(rows: pd.DataFrame, column: str = "rank", title: str = "mean rank") -> go.Figure:
+    """One point a method, families in colours."""
+    figure = go.Figure()
+    for family in [name for name in _FAMILIES if name in set(rows["family"])]:
+        part = rows[rows["family"] == family]
+        figure.add_scatter(
+            x=part[column].tolist(),
+            y=part["method"].tolist(),
+            error_x={
+                "type": "data",
+                "symmetric": False,
+                "array": (part["high"] - part[column]).tolist(),
+                "arrayminus": (part[column] - part["low"]).tolist(),
+                "thickness": 1.5,
+                "width": 0,
+            },
+            mode="markers",
+            marker={"size": 9, "color": COLOURS[_FAMILIES.index(family)]},
+            name=family,
+        )
+    figure.update_yaxes(
+        categoryorder="array", categoryarray=rows["method"].tolist()[::-1], automargin=True
+    )
+    figure.update_xaxes(title=title)
+    return styled(figure, height=120 + 22 * len(rows))
+
+
+def mean_rank(
+    summary: pd.DataFrame, column: str = "rank", title: str = "mean rank, 95 % interval"
+) -> go.Figure:
+    """Methods by a mean with its interval, best on top.
+
+    Args:
+        summary: See `collect_ranks`.
+        column: What is shown.
+        title: Of the axis.
+
+    Example:
+        >>> one = {"method": ["a"], "family": "ours", "rank": 1.5, "rank_low": 1, "rank_high": 2}
+        >>> len(mean_rank(pd.DataFrame(one)).data)
+        1
+    """
+    return draw_ranks(collect_ranks(summary, column), column, title)

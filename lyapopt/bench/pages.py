@@ -1,11 +1,14 @@
-"""One self-contained page of figures, readable without a network."""
+"""Where numbers go: rows of plain data for JSON, and one self-contained page of figures."""
 
 from __future__ import annotations
 
 import html
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
+import pandas as pd
 import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
@@ -55,3 +58,21 @@ def page(title: str, command: str, sections: Sequence[Section]) -> str:
             for figure in section.figures
         ]
     return "\n".join([*parts, "</body></html>"])
+
+
+def plain_rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows as JSON has them: a number that is not finite is `None`.
+
+    Example:
+        >>> plain_rows(pd.DataFrame({"a": [1.0, float("nan")]}))
+        [{'a': 1.0}, {'a': None}]
+    """
+    return [
+        {str(name): _finite(value) for name, value in row.items()}
+        for row in frame.to_dict(orient="records")
+    ]
+
+
+def _finite(value: Any) -> Any:
+    value = value.item() if hasattr(value, "item") else value
+    return None if isinstance(value, float) and not math.isfinite(value) else value
