@@ -40,6 +40,7 @@ __all__ = ["parse_yaml", "resolve", "split_lines", "substitute"]
 
 _MAX_VALUES = 50_000
 _MAX_DEPTH = 40
+_TOO_DEEP = f"nested more than {_MAX_DEPTH} deep"
 _TAG_PREFIX = "tag:yaml.org,2002:"
 _PLAIN = "?"  # YAML's own name for the tag of what is neither tagged nor quoted
 _REFUSED = "!refused"  # an alias that stands for nothing; the node's value says why
@@ -84,9 +85,9 @@ class _RefusedError(MarkedYAMLError):
 class _NoTypes(VersionedResolver):
     """Leaves untagged scalars unresolved: their types are known when variables are filled in."""
 
-    def resolve(self, kind: Any, value: Any, implicit: Any) -> Any:
-        plain = kind is ScalarNode and implicit[0]
-        return Tag(suffix=_PLAIN) if plain else super().resolve(kind, value, implicit)
+    def resolve(self, node_type: Any, value: Any, implicit: Any) -> Any:
+        is_plain = node_type is ScalarNode and implicit[0]
+        return Tag(suffix=_PLAIN) if is_plain else super().resolve(node_type, value, implicit)
 
 
 class _BoundedComposer(Composer):
@@ -131,9 +132,6 @@ class _BoundedComposer(Composer):
         node: Node = copy(target)
         node.start_mark = event.start_mark
         return node
-
-
-_TOO_DEEP = f"nested more than {_MAX_DEPTH} deep"
 
 
 def _syntax_issue(error: Exception, text: str, builder: _Builder) -> Issue:
@@ -211,7 +209,7 @@ class _Builder:
             mark = self._mark(key)
             problem, hint = _key_problem(key, seen)
             if problem is not None:
-                self._issue(problem, mark, hint, ("<<",) if "<<" in problem else ())
+                self._issue(problem, mark, hint)
             else:
                 seen[key.value] = mark
                 data[key.value] = self._value(item, (*path, key.value), mark)
