@@ -18,7 +18,7 @@ from lyapopt.bench.tables.cases import FULL, QUICK, STANDARD, Case, cases_of
 from lyapopt.bench.tables.own_case import own_case
 from lyapopt.bench.timing import Report, Row
 from lyapopt.errors import UserError
-from lyapopt.study.file.import_paths import import_object
+from lyapopt.study.file import import_object
 
 
 @dataclass(frozen=True)

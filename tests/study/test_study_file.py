@@ -21,9 +21,10 @@ from lyapopt.study.file import (
     CustomTask,
     StudyFile,
     StudyFileError,
+    json_schema_text,
     load_study_file,
 )
-from lyapopt.study.file.schema import json_schema, json_schema_text
+from lyapopt.study.file.schema import json_schema
 
 ROOT = Path(__file__).parents[2]
 

@@ -25,9 +25,7 @@ from lyapopt.search.precision import cast_training
 from lyapopt.search.probing.building import Build, seeded
 from lyapopt.space import ConstantParameter
 from lyapopt.store import TrajectoryStore
-from lyapopt.study.file import BuiltinTask, CustomTask, StudyFile
-from lyapopt.study.file.classes import ClassSpec
-from lyapopt.study.file.import_paths import import_object
+from lyapopt.study.file import BuiltinTask, ClassSpec, CustomTask, StudyFile, import_object
 from lyapopt.tasks.builder import TaskBuilder
 
 

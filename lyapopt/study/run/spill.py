@@ -20,7 +20,7 @@ from optuna.trial import FrozenTrial, TrialState
 from lyapopt.search._optuna import NUMBER_ATTRIBUTE, every_trial, logical_number
 from lyapopt.store import RUN_ATTRIBUTE, RunRecord, StoreError, TrajectoryStore, new_run_id
 from lyapopt.store.engine import parse_url, sqlite_path
-from lyapopt.study.file.values import absolute_url
+from lyapopt.study.file import absolute_url
 from lyapopt.study.run.ledger import Ledger
 from lyapopt.study.run.recovery import STATES, result_attributes
 from lyapopt.study.run.storage import journal_path
