@@ -217,6 +217,7 @@ class ConstantParameter(Parameter):
 AnyParameter = (
     FloatParameter | IntParameter | CategoricalParameter | SeedParameter | ConstantParameter
 )
+"""A parameter of any type."""
 
 
 def same(a: object, b: object) -> bool:

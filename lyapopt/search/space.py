@@ -67,7 +67,9 @@ class SearchSpace:
     def distributions(self) -> dict[str, BaseDistribution]:
         """What is suggested, constants left out."""
         found = {name: _distribution(p) for name, p in self.parameters.items()}
-        return {name: distribution for name, distribution in found.items() if distribution}
+        return {
+            name: distribution for name, distribution in found.items() if distribution is not None
+        }
 
     @property
     def constants(self) -> dict[str, Any]:

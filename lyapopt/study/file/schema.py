@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 
 from lyapopt.registry import REGISTRY
 from lyapopt.study.file.model import StudyFile
+from lyapopt.study.file.values import SCALAR_SCHEMA
 from lyapopt.tasks.catalogue import TASKS, options_of
 from lyapopt.tasks.options import Option
 
@@ -18,7 +19,6 @@ __all__ = ["json_schema", "json_schema_text"]
 Schema: TypeAlias = dict[str, Any]
 
 _DRAFT = "http://json-schema.org/draft-07/schema#"
-_SCALAR: Schema = {"type": ["number", "string", "boolean", "null"]}
 _ENVIRONMENT = {
     "type": "string",
     "pattern": r"\$\{[A-Za-z_]\w*(:-[^}]*)?\}",
@@ -36,10 +36,10 @@ def json_schema() -> Schema:
     definitions: Schema = raw.pop("$defs", {})
     for name in ("FloatParameter", "IntParameter", "CategoricalParameter", "SeedParameter"):
         definitions[name]["required"] = ["type", *definitions[name].get("required", [])]
-    definitions["ConstantParameter"] = {**_SCALAR, "description": "The same in every trial."}
+    definitions["ConstantParameter"] = {**SCALAR_SCHEMA, "description": "The same in every trial."}
     definitions["CategoricalList"] = {
         "type": "array",
-        "items": _SCALAR,
+        "items": SCALAR_SCHEMA,
         "minItems": 1,
         "description": "A choice between these values.",
     }

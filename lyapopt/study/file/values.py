@@ -15,6 +15,7 @@ from lyapopt.study.file.messages import describe, did_you_mean
 
 __all__ = [
     "OWN_ERROR",
+    "SCALAR_SCHEMA",
     "Choices",
     "Count",
     "CountOrZero",
@@ -127,8 +128,8 @@ def _url(sql_only: bool) -> Callable[[Any], Any]:
     return check
 
 
-def _schema(*kinds: str, **extra: Any) -> Shape:
-    return Shape({"type": list(kinds) if len(kinds) > 1 else kinds[0], **extra})
+def _schema(*types: str, **extra: Any) -> Shape:
+    return Shape({"type": list(types) if len(types) > 1 else types[0], **extra})
 
 
 Timeout = Annotated[
@@ -186,14 +187,14 @@ def _values(value: Any) -> Any:
     return value if isinstance(value, list) else [value]
 
 
-_SCALAR_SCHEMA = {"type": ["number", "string", "boolean", "null"]}
-Scalar = Annotated[Any, BeforeValidator(_scalar), Shape(_SCALAR_SCHEMA)]
+SCALAR_SCHEMA = {"type": ["number", "string", "boolean", "null"]}
+Scalar = Annotated[Any, BeforeValidator(_scalar), Shape(SCALAR_SCHEMA)]
 Choices = Annotated[tuple[Scalar, ...], Field(strict=False)]
 WantedValues = Annotated[
     tuple[Scalar, ...],
     BeforeValidator(_values),
     Field(strict=False),
-    Shape({"anyOf": [_SCALAR_SCHEMA, {"type": "array", "items": _SCALAR_SCHEMA, "minItems": 1}]}),
+    Shape({"anyOf": [SCALAR_SCHEMA, {"type": "array", "items": SCALAR_SCHEMA, "minItems": 1}]}),
 ]
 
 # storage URLs: one is never quoted whole, it may hold a password
