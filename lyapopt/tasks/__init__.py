@@ -1,4 +1,5 @@
-"""Built-in tasks and models, and the door for a user's own: params -> Training.
+"""Built-in tasks: from parameters of a trial to a training.
 
-Free of torch: `lyapopt.tasks.builder` has what builds, `lyapopt.tasks.catalogue` what there is.
+`catalogue` and `options` say which tasks, models and options there are, without torch; `builder`,
+with `models`, `optimizers` and `data_sets`, makes trainings of them with torch.
 """

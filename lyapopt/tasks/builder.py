@@ -19,7 +19,7 @@ from lyapopt.tasks.models import make_model
 from lyapopt.tasks.optimizers import make_optimizer, make_scheduler
 
 Build = Callable[[Mapping[str, Any]], Training]
-"""What a task is to a study: parameters of a trial to a training."""
+"""What a study knows of a task: a function from the parameters of a trial to a training."""
 
 
 @dataclass(frozen=True)
@@ -27,10 +27,10 @@ class TaskBuilder:
     """`build(params)` of a built-in task; parameters of a trial override the task's options.
 
     Args:
-        name: Task, such as `"xor"`.
-        options: The task's options (see `lyapopt.tasks.catalogue`); the rest are defaults.
+        name: Name of the task, such as `"xor"`.
+        options: The task's options by name (see `lyapopt.tasks.catalogue`); the rest are defaults.
         dtype: Of weights and inputs. float64 resolves a radius of 1e-6, float32 does not.
-        device: Where models and data lie.
+        device: Device that models and data lie on.
 
     Raises:
         UserError: If there is no such task, or its data are not installed.
@@ -100,35 +100,28 @@ def accuracy(outputs: Tensor, target: Tensor) -> float:
     return float((outputs.argmax(-1) == target).double().mean())
 
 
-Parts = tuple[DataSet, nn.Module, Callable[[Any, Tensor], float] | None]
+Metric = Callable[[Any, Tensor], float]
 
 
-def _xor(options: Mapping[str, Any], dtype: torch.dtype, device: str) -> Parts:
-    seed, noise = options["data_seed"], float(options["noise"])
-    data = data_sets.xor(options["samples"], noise, seed, dtype, device)
-    return data, nn.MSELoss(), None
-
-
-def _from_package(name: str, options: Mapping[str, Any], dtype: torch.dtype, device: str) -> Parts:
-    fraction, seed = float(options["validation_fraction"]), options["data_seed"]
-    data = data_sets.by_name(name, fraction, seed, dtype, device)
+def _parts(
+    name: str, options: Mapping[str, Any], dtype: torch.dtype, device: str
+) -> tuple[DataSet, nn.Module, Metric | None]:
+    """Data, loss and metric of a task."""
+    seed = options["data_seed"]
+    if name == "xor":
+        noise = float(options["noise"])
+        return data_sets.xor(options["samples"], noise, seed, dtype, device), nn.MSELoss(), None
+    data = data_sets.by_name(name, float(options["validation_fraction"]), seed, dtype, device)
     if options["loss"] == "cross-entropy":
         return data, nn.CrossEntropyLoss(), accuracy
     return data, nn.MSELoss(), None
 
 
-def _parts(name: str, options: Mapping[str, Any], dtype: torch.dtype, device: str) -> Parts:
-    """Data, loss and metric of a task."""
-    if name == "xor":
-        return _xor(options, dtype, device)
-    return _from_package(name, options, dtype, device)
-
-
 def check_package(task: str) -> None:
-    """See to it that the package with a task's data is there.
+    """Check that the package with a task's data is installed.
 
     Raises:
-        UserError: If it is not, with what to install.
+        UserError: If it is not.
     """
     package = TASKS[task].package
     if package is not None and importlib.util.find_spec(package) is None:

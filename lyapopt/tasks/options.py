@@ -7,9 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-__all__ = ["Kind", "Option"]
-
-Kind = Literal["int", "float", "bool", "choice", "ints", "pair", "seed"]
+OptionType = Literal["int", "float", "bool", "choice", "ints", "pair", "seed"]
 
 _EXPECTED: Mapping[str, str] = {
     "int": "a whole number{bounds}",
@@ -27,21 +25,21 @@ class Option:
     """One option of a built-in task, model or optimizer.
 
     Attributes:
-        name: its key in the study file, and of a search space that varies it.
-        kind: `ints` also takes a single number, which then is a list of one; `seed` is a whole
+        name: Its key in the study file, and of a search space that varies it.
+        type: `ints` also takes a single number, which then is a list of one; `seed` is a whole
             number that names a random draw and has no order.
-        default: the value when the file says nothing.
-        help: one line for documentation and editors.
-        choices: the names that `choice` takes.
-        low, high: bounds, included unless `low_open` or `high_open`; for `ints` and `pair` of
+        default: The value when the file says nothing.
+        help: One line for documentation and editors.
+        choices: The names that `choice` takes.
+        low, high: Bounds, included unless `low_open` or `high_open`; for `ints` and `pair` of
             each item.
-        nullable: whether null is a value, and what it means is in `help`.
-        length: how many items `ints` must have, None for any number.
-        optimizers: the optimizers that read it, None if it is none of theirs.
+        nullable: Whether null is a value, of which `help` says what it means.
+        length: How many items `ints` must have, `None` for any number.
+        optimizers: The optimizers that read it, `None` if it belongs to no optimizer.
     """
 
     name: str
-    kind: Kind
+    type: OptionType
     default: Any
     help: str
     choices: tuple[str, ...] = ()
@@ -61,11 +59,11 @@ class Option:
         """
         if value is None:
             return None
-        if self.kind == "ints":
+        if self.type == "ints":
             return list(value) if isinstance(value, list | tuple) else [value]
-        if self.kind == "pair":
+        if self.type == "pair":
             return tuple(float(item) for item in value)
-        return float(value) if self.kind == "float" else value
+        return float(value) if self.type == "float" else value
 
     def problem(self, value: Any) -> str | None:
         """What this option expects, if `value` is not that; None if it is fine.
@@ -78,10 +76,10 @@ class Option:
 
     def expected(self) -> str:
         """What this option takes, in words."""
-        if self.kind == "choice":
+        if self.type == "choice":
             text = f"one of {', '.join(self.choices)}"
         else:
-            text = _EXPECTED[self.kind].format(bounds=self._bounds())
+            text = _EXPECTED[self.type].format(bounds=self._bounds())
         if self.length is not None:
             text = f"one whole number{self._bounds()}" if self.length == 1 else text
         return f"{text}, or null" if self.nullable else text
@@ -89,18 +87,18 @@ class Option:
     def _fits(self, value: Any) -> bool:
         if value is None:
             return self.nullable
-        if self.kind == "choice":
+        if self.type == "choice":
             return isinstance(value, str) and value in self.choices
-        if self.kind == "bool":
+        if self.type == "bool":
             return isinstance(value, bool)
-        if self.kind == "ints":
+        if self.type == "ints":
             items = value if isinstance(value, list | tuple) else [value]
             right = self.length is None or len(items) == self.length
             return right and all(_is_int(i) and self._inside(i) for i in items)
-        if self.kind == "pair":
+        if self.type == "pair":
             pair = isinstance(value, list | tuple) and len(value) == 2
             return pair and all(_is_number(i) and self._inside(i) for i in value)
-        number = _is_number(value) if self.kind == "float" else _is_int(value)
+        number = _is_number(value) if self.type == "float" else _is_int(value)
         return number and self._inside(value)
 
     def _inside(self, value: float) -> bool:

@@ -233,17 +233,17 @@ def _check_parameter_against(option: Option, name: str, p: AnyParameter, report:
                 message = f"expected {option.expected()}, got {describe(value)}"
                 report.add(path, message, hint=option_hint(option, value))
         return
-    if isinstance(p, SeedParameter) and option.kind != "seed":
+    if isinstance(p, SeedParameter) and option.type != "seed":
         message = f"{name} is {option.expected()}: a seed is a number without order"
-        report.add(entry_path(name, "type"), message, hint=f"write type: {option.kind}")
+        report.add(entry_path(name, "type"), message, hint=f"write type: {option.type}")
         return
     whole = isinstance(p, IntParameter | SeedParameter)
-    if option.kind not in ("float", "int", "ints", "seed") or (
-        option.kind != "float" and not whole
+    if option.type not in ("float", "int", "ints", "seed") or (
+        option.type != "float" and not whole
     ):
         message = f"{name} is {option.expected()}, which type: {p.type} does not give"
         hint = f"a list of choices: {known_names(option.choices)}" if option.choices else None
-        hint = hint or ("a list of choices: [true, false]" if option.kind == "bool" else None)
+        hint = hint or ("a list of choices: [true, false]" if option.type == "bool" else None)
         path = entry_path(name, "type")
         report.add(path, message, hint=hint or "write type: int")
         return

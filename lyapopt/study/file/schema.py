@@ -129,16 +129,16 @@ def _option_type(option: Option) -> Schema:
         bounds["exclusiveMinimum" if option.low_open else "minimum"] = option.low
     if option.high is not None:
         bounds["exclusiveMaximum" if option.high_open else "maximum"] = option.high
-    if option.kind == "choice":
+    if option.type == "choice":
         return {"enum": list(option.choices)}
-    if option.kind == "bool":
+    if option.type == "bool":
         return {"type": "boolean"}
-    if option.kind == "float":
+    if option.type == "float":
         return {"type": "number", **bounds}
-    item = {"type": "number" if option.kind == "pair" else "integer", **bounds}
-    if option.kind == "pair":
+    item = {"type": "number" if option.type == "pair" else "integer", **bounds}
+    if option.type == "pair":
         return {"type": "array", "items": item, "minItems": 2, "maxItems": 2}
-    if option.kind == "ints":
+    if option.type == "ints":
         length = {"minItems": option.length, "maxItems": option.length} if option.length else {}
         return {"anyOf": [item, {"type": "array", "items": item, **length}]}
     return item

@@ -212,11 +212,11 @@ def unknown_option(key: str, task: str, models: Iterable[str]) -> tuple[str, str
 
 def option_hint(option: Option, value: Plain) -> str | None:
     """What was probably meant by a value that an option does not take."""
-    if option.kind == "choice" and isinstance(value, str):
+    if option.type == "choice" and isinstance(value, str):
         return did_you_mean(value, option.choices)
-    if option.kind in ("int", "ints", "seed") and isinstance(value, float) and value.is_integer():
+    if option.type in ("int", "ints", "seed") and isinstance(value, float) and value.is_integer():
         return f"write {number(int(value))}"
-    if isinstance(value, str) and option.kind in ("int", "float"):
+    if isinstance(value, str) and option.type in ("int", "float"):
         try:
             return f"write {float(value):g} without quotes"
         except ValueError:
