@@ -1,5 +1,21 @@
 """Hyperparameter search for PyTorch on Optuna that looks at the dynamics of training.
 
+Where to add what, in the order of the layers (imports go downwards only; the contracts are in
+`pyproject.toml`):
+
+    a command               cli/commands/, registered in cli/main.py
+    a key of the study file study/file/model.py or study/file/sections.py; what reads it, study/run/
+    a figure                figures/, exported by figures/__init__.py: `StudyData.figures` has it
+    a sampler, a pruner     search/samplers/, search/pruners/; its name in files, registry.py
+    a column of `trials`    store/trials.py; shown by cli/output.py and cli/trial_table.py
+    a database              store/engine.py, store/tables.py; served to tests by tests/conftest.py
+    a verdict               probe/verdicts.py
+    a task, a model         tasks/catalogue.py, tasks/models.py
+    a type of parameter     space.py
+    an estimator            exponents/
+    an optimizer            dynamics/update_rules/; its name in built-in tasks, tasks/optimizers.py
+    a type of layer         dynamics/layers/
+
 Names are imported when they are first used, so that `import lyapopt` costs next to nothing.
 """
 

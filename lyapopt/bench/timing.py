@@ -45,6 +45,16 @@ class Timings:
         """Seconds per unit of one rival."""
         return Spread.of(self.seconds[name])
 
+    def medians(self, *names: str, unit: Literal["s", "ms", "us"]) -> str:
+        """Median times of rivals beside each other.
+
+        Example:
+            >>> Timings({"a": [0.004], "b": [0.002]}).medians("a", "b", unit="ms")
+            '4 / 2 ms'
+        """
+        scale = {"s": 1, "ms": 1e3, "us": 1e6}[unit]
+        return " / ".join(f"{self.spread(name).median * scale:.3g}" for name in names) + f" {unit}"
+
     def ratio(self, slow: str, fast: str) -> Spread:
         """Time of one rival in that of another, round by round.
 

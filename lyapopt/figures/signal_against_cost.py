@@ -12,7 +12,7 @@ from lyapopt.figures._style import COLOURS, styled
 
 @dataclass(frozen=True)
 class SignalSeries:
-    """One kind of signal.
+    """The numbers of one signal.
 
     Attributes:
         name: Its name.
@@ -24,7 +24,7 @@ class SignalSeries:
 
 
 def collect(signals: pd.DataFrame, score: str) -> list[SignalSeries]:
-    """Numbers of the figure: means over cases of every kind of signal at every cost.
+    """Numbers of the figure: means over cases of every signal at every cost.
 
     Args:
         signals: Columns `signal`, `cost` and the score, and where there are any `<score>_low` and

@@ -26,20 +26,20 @@ def table() -> Table:
     return made_table()
 
 
-def look(table: Table) -> float:
+def evaluation(table: Table) -> float:
     return table.facts.evaluation_cost
 
 
 def test_a_full_training_costs_its_steps_and_one_evaluation(table: Table) -> None:
     replay = Replay(table, 1.0005, 0)
     run_trials(replay, RandomSampler())
-    assert replay.spent == pytest.approx(table.facts.steps + look(table))
+    assert replay.spent == pytest.approx(table.facts.steps + evaluation(table))
 
 
 def test_ranking_costs_what_it_begins_and_what_it_finishes(table: Table) -> None:
     replay = Replay(table, 2.0, 0)
     run_ranked(replay, RandomSampler(), 20, keep=1)
-    each, rest = 20 + look(table), 400 - 20 + look(table)
+    each, rest = 20 + evaluation(table), 400 - 20 + evaluation(table)
     begun = round((replay.spent - rest) / each)
     assert replay.spent == pytest.approx(begun * each + rest)
     assert replay.spent <= replay.limit < replay.spent + each
@@ -48,7 +48,7 @@ def test_ranking_costs_what_it_begins_and_what_it_finishes(table: Table) -> None
 def test_ranking_by_training_losses_needs_no_evaluation(table: Table) -> None:
     replay = Replay(table, 2.0, 0)
     run_ranked(replay, RandomSampler(), 20, by="training")
-    rest = 400 - 20 + look(table)
+    rest = 400 - 20 + evaluation(table)
     assert (replay.spent - rest) % 20 == pytest.approx(0)
 
 
@@ -60,10 +60,10 @@ def test_pruned_trials_cost_the_steps_they_made(table: Table) -> None:
             return True
 
     run_trials(replay, RandomSampler(), Always())
-    first = report_steps(table)[0] + look(table)
+    first = report_steps(table)[0] + evaluation(table)
     # The last one reaches the end of the budget before it is evaluated.
     begun = math.ceil(replay.limit / first)
-    assert replay.spent == pytest.approx(begun * first - look(table))
+    assert replay.spent == pytest.approx(begun * first - evaluation(table))
     assert not replay.found
 
 
@@ -77,7 +77,9 @@ def test_steering_charges_every_probe_and_the_winner_s_steps_once(table: Table) 
     assert len(record["probes"]) * 2 * STEERED.horizon == replay.spent
     assert cell % 21 == table.case.cell_of({**table.case.cells[cell], "lr": record["value"]}) % 21
     again = Replay(table, 1.0005, 0)
-    run_trials(again, steering_sampler(again, STEERED, RandomSampler()), paid=STEERED.horizon)
+    run_trials(
+        again, steering_sampler(again, STEERED, RandomSampler()), probe_steps=STEERED.horizon
+    )
     assert again.spent == replay.spent + 400 - STEERED.horizon
 
 
@@ -161,6 +163,8 @@ def test_placebos_tell_nothing_of_the_network_in_question(table: Table) -> None:
 def test_a_placebo_costs_what_the_probe_costs(table: Table) -> None:
     honest, placebo = Replay(table, 1.0, 0), Replay(table, 1.0, 0)
     params = {**table.case.cells[30], "init_seed": 0}
-    for replay, told in ((honest, None), (placebo, Shuffled(10, 1))):
-        TableProbe(horizon=10, neighbours=1, replay=replay, placebo=told).probe_params([params])
+    for replay, substitute in ((honest, None), (placebo, Shuffled(10, 1))):
+        TableProbe(horizon=10, neighbours=1, replay=replay, placebo=substitute).probe_params(
+            [params]
+        )
     assert honest.spent == placebo.spent == 20

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lyapopt.bench.search.report import targets
 from lyapopt.bench.search.statistics import (
     BUDGETS,
     area,
@@ -20,7 +21,6 @@ from lyapopt.bench.search.statistics import (
     interval,
     summary,
 )
-from lyapopt.bench.search.targets import targets
 
 
 def results(means: dict[str, float], noise: float = 0.02, seeds: int = 12) -> pd.DataFrame:

@@ -9,10 +9,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from lyapopt.bench import Numbers
 from lyapopt.bench.paper.settings import ACTIVATIONS, by_setting
 from lyapopt.dynamics.randomness import derive_seed
-
-Numbers = NDArray[np.float64]
 
 CLAIMS = {
     "table 1, exponents": "exponents in the order sigmoid > linear > relu",

@@ -8,13 +8,13 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
+from lyapopt.bench import Progress, silent
 from lyapopt.bench.pages import Section, page, plain_rows
 from lyapopt.bench.paper.claims import CLAIMS, claim_map, shares
 from lyapopt.bench.paper.settings import (
     ACTIVATIONS,
     NEAREST,
     PAPER,
-    Progress,
     Settings,
     at_setting,
     swept,
@@ -106,7 +106,7 @@ _HOW = (
 )
 
 
-def measure_paper(settings: Settings, progress: Progress = lambda what: None) -> PaperReport:
+def measure_paper(settings: Settings, progress: Progress = silent) -> PaperReport:
     """Train all networks of all settings, and judge the claims."""
     networks, sweep = trained(settings, progress), swept(settings, progress)
     nearest = trained_nearest(settings, progress)

@@ -7,21 +7,22 @@ against final loss over init seeds).
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
+from torch import Tensor
 
+from lyapopt.bench import Numbers, Progress, silent
 from lyapopt.dynamics import stack
 from lyapopt.dynamics.randomness import derive_seed
 from lyapopt.exponents import from_neighbours
 from lyapopt.probe.run import ProbeRun
 from lyapopt.probe.verdicts import tail_length
 from lyapopt.tasks.builder import TaskBuilder
-
-Progress = Callable[[str], None]
 
 ACTIVATIONS = ("sigmoid", "linear", "relu")
 """In the order of Table 1: highest exponent and highest loss first."""
@@ -45,15 +46,16 @@ class Settings:
     """The grid of settings.
 
     Attributes:
-        inits, outputs, widths: Of the networks.
-        rates: At which networks are trained to the end.
-        horizons: Of the exponents.
-        steps: At which a training may end, ascending.
-        sweep: Rates at which exponents alone are measured.
-        seeds: Networks of every setting and activation that are trained.
-        sweep_seeds: Those of the sweep.
-        neighbours: Of the exponents of trained networks.
-        nearest_seeds: Networks of every activation at the setting nearest to the paper's.
+        inits, outputs, widths: Initialisations, output activations and hidden units of networks.
+        rates: Learning rates at which networks are trained to the end.
+        horizons: Steps over which exponents are measured.
+        steps: Numbers of steps after which a training may end, ascending.
+        sweep: Learning rates at which exponents alone are measured.
+        seeds: How many networks of every setting and activation are trained.
+        sweep_seeds: How many of them the sweep measures.
+        neighbours: How many neighbours measure the exponent of a trained network.
+        nearest_seeds: How many networks of every activation are trained at the setting nearest to
+            the paper's.
     """
 
     inits: tuple[str, ...] = ("normal-weights", "normal", "uniform", "default", "xavier")
@@ -70,7 +72,7 @@ class Settings:
 
     @property
     def networks(self) -> list[dict[str, Any]]:
-        """Init, output and width of every kind of network."""
+        """Init, output and width of every network."""
         points = itertools.product(self.inits, self.outputs, self.widths)
         return [dict(zip(("init", "output", "width"), p, strict=True)) for p in points]
 
@@ -86,7 +88,7 @@ QUICK = Settings(
 )
 
 
-def trained(settings: Settings, progress: Progress = lambda what: None) -> pd.DataFrame:
+def trained(settings: Settings, progress: Progress = silent) -> pd.DataFrame:
     """Every network trained, at every rate.
 
     One row a network, rate, activation, seed, horizon and number of steps: columns `init`,
@@ -108,7 +110,7 @@ def trained(settings: Settings, progress: Progress = lambda what: None) -> pd.Da
     return pd.concat(parts, ignore_index=True)
 
 
-def trained_nearest(settings: Settings, progress: Progress = lambda what: None) -> pd.DataFrame:
+def trained_nearest(settings: Settings, progress: Progress = silent) -> pd.DataFrame:
     """As `trained`, at the setting nearest to the paper's alone, and many networks of it."""
     place = Settings(
         inits=(NEAREST["init"],),
@@ -123,7 +125,7 @@ def trained_nearest(settings: Settings, progress: Progress = lambda what: None) 
     return trained(place, progress)
 
 
-def swept(settings: Settings, progress: Progress = lambda what: None) -> pd.DataFrame:
+def swept(settings: Settings, progress: Progress = silent) -> pd.DataFrame:
     """Exponents at every rate of the sweep, without training to the end.
 
     Columns `init`, `output`, `width`, `lr`, `activation`, `seed`, `horizon`, `exponent`,
@@ -156,15 +158,15 @@ def _cells(network: Mapping[str, Any], rates: Sequence[float], seeds: int) -> li
 class _Measured:
     """Losses `(N, steps + 1)`, log separations `(N, horizon + 1, K)`, and who stands still."""
 
-    losses: np.ndarray[Any, np.dtype[np.float64]]
-    separations: np.ndarray[Any, np.dtype[np.float64]]
-    is_still: np.ndarray[Any, np.dtype[np.bool_]]
+    losses: Numbers
+    separations: Numbers
+    is_still: NDArray[np.bool_]
 
-    def exponents(self, horizon: int) -> np.ndarray[Any, np.dtype[np.float64]]:
+    def exponents(self, horizon: int) -> Numbers:
         """Eq. 4 with a rescaling at every step; NaN where a training diverged."""
         with np.errstate(all="ignore"):  # separations of networks that blew up
             growth = np.diff(self.separations[:, : horizon + 1], axis=1)
-            found: np.ndarray[Any, np.dtype[np.float64]] = np.log(np.exp(growth).mean(-1)).mean(1)
+            found: Numbers = np.log(np.exp(growth).mean(-1)).mean(1)
         return found
 
 
@@ -176,12 +178,12 @@ def _run(
     losses = np.full((len(cells), steps + 1), np.nan)
     separations = np.full((len(cells), horizon + 1, neighbours), np.nan)
     is_still = np.zeros(len(cells), dtype=bool)
+    tail = horizon - tail_length(horizon)
     for rows, step in stack(trainings, compile="off"):
         z0 = step.initial_state()
-        tail = horizon - tail_length(horizon)
-        kept: list[Any] = []
+        kept: list[Tensor] = []
 
-        def observe(t: int, z: Any, loss: Any, tail: int = tail, kept: list[Any] = kept) -> None:
+        def observe(t: int, z: Tensor, loss: Tensor | None, kept: list[Tensor] = kept) -> None:
             if t == tail:
                 kept.append(z[:, 0].clone())
 

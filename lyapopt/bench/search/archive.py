@@ -7,7 +7,6 @@ import hashlib
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import optuna
 import pandas as pd
@@ -17,7 +16,6 @@ from optuna.trial import TrialState
 from lyapopt.bench.search.comparison import Job
 from lyapopt.bench.search.methods import METHODS
 from lyapopt.bench.search.statistics import area
-from lyapopt.bench.tables.cases import Case
 
 _HUNDREDTH = 100  # budgets are steps of a trial, in hundredths of a training
 _KEY = "lyapopt:bench"
@@ -162,12 +160,8 @@ def code_digest() -> str:
     for folder in ("bench", "probe", "search"):
         for path in sorted((root / folder).rglob("*.py")):
             digest.update(path.read_bytes())
+    digest.update((root / "space.py").read_bytes())
     return digest.hexdigest()
-
-
-def table_name(kind: str, case: Case) -> str:
-    """Name of the study that a table of a case is stored as."""
-    return f"{kind} {case.name}"
 
 
 def _digest(job: Job) -> str:
@@ -175,7 +169,7 @@ def _digest(job: Job) -> str:
     return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
 
 
-def _is_plain(value: Any) -> bool:
+def _is_plain(value: object) -> bool:
     if isinstance(value, float):
         return math.isfinite(value)
     return isinstance(value, str | int | bool)

@@ -12,14 +12,13 @@ from pathlib import Path
 import optuna
 import pandas as pd
 
+from lyapopt.bench import Progress, silent
 from lyapopt.bench.search.methods import METHODS, Method
 from lyapopt.bench.search.replay import Replay
 from lyapopt.bench.search.statistics import BUDGETS
 from lyapopt.bench.tables.cache import table_of, table_path
 from lyapopt.bench.tables.cases import Case
 from lyapopt.bench.tables.table import Table
-
-Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -29,9 +28,9 @@ class Job:
     Attributes:
         case: The case, without its build function: a replay builds nothing.
         path: Where its table is.
-        method: Name.
-        seeds: Of the replays.
-        budgets: In full trainings, ascending.
+        method: Name of the method.
+        seeds: One for each replay.
+        budgets: Budgets in full trainings, ascending.
     """
 
     case: Case
@@ -51,7 +50,7 @@ def compare(
     Args:
         jobs: Methods on cases.
         processes: How many at once.
-        done: Told of every job that is done, with its rows.
+        done: Called with every job that is done, and its rows.
 
     Returns:
         One row a case, method, seed and budget: columns `case`, `method`, `family`, `seed`,
@@ -74,7 +73,7 @@ def jobs_of(
     methods: Sequence[str],
     seeds: int,
     folder: Path | None = None,
-    progress: Progress = lambda what: None,
+    progress: Progress = silent,
 ) -> list[Job]:
     """Every method on every case; tables that are missing are recorded first."""
     jobs = []

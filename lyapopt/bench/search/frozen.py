@@ -3,10 +3,10 @@
 Frozen for the first time on 2026-11-23, on nine held-in cases, before any held-out one was looked
 at. With those settings, whose results stay in `studies/RESULTS.md`, ranked steering lost to its
 rivals on the held-out cases. Nine more cases were held in (deep, recurrent and gated networks),
-edges were used again (`reuse`), and all was frozen for the second time on 2026-11-24, on the
-eighteen cases of `lyapopt.bench.tables.cases.HELD_IN`, by
-`python -m lyapopt.bench.search.tuning`: knowing how the first settings had done on the held-out
-cases, and looking at none of their tables.
+edges were cached for other trials (`reuse`), and all was frozen for the second time on 2026-11-24,
+on the eighteen cases of `lyapopt.bench.tables.cases.HELD_IN`, by
+`lyapopt.bench.search.tuning.scan`: knowing how the first settings had done on the held-out cases,
+and looking at none of their tables.
 """
 
 from __future__ import annotations
@@ -22,10 +22,11 @@ class Steered:
     """How rates are steered.
 
     Attributes:
-        horizon, neighbours: Of the probe.
-        target: Exponent, nats per step.
-        rates_at_once, rounds: Of the search along a line.
-        reuse: Spread of rates around edges that are known, in decades; `None` uses none again.
+        horizon: Steps of the probe.
+        neighbours: Trajectories beside the reference.
+        target: Exponent to steer to, in nats per step.
+        rates_at_once, rounds: How many rates a round measures, and how many rounds there are.
+        reuse: Spread of rates around cached edges, in decades; `None` caches none.
     """
 
     horizon: int
@@ -42,8 +43,8 @@ class Ranked:
 
     Attributes:
         steered: How their rates are found.
-        part: Of a full training that every one is trained for.
-        share: Of the budget, in full trainings, that is the number of those trained to the end.
+        part: Share of a full training that every candidate gets.
+        share: Trainings to the end, as a share of the budget in full trainings.
     """
 
     steered: Steered
@@ -56,8 +57,9 @@ class Screened:
     """How candidates are screened.
 
     Attributes:
-        horizon, neighbours: Of the probe.
-        candidates: Probed for each trial.
+        horizon: Steps of the probe.
+        neighbours: Trajectories beside the reference.
+        candidates: How many are probed for each trial.
     """
 
     horizon: int

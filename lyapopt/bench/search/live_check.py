@@ -14,7 +14,7 @@ _RESOLVED = 1e-6
 
 
 def live_check(table: Table, cells: int = 4, seed: int = 0) -> pd.DataFrame:
-    """Train configurations one by one, at the rate of the grid and at one that is snapped to it.
+    """Train configurations by themselves, at the rate of the grid and at one that is snapped to it.
 
     Columns: `case`, `cell`, `lr`; `recorded` and `trained`, final validation losses (those of an
     untrained network where a training diverged); `error`, their relative difference; `off_lr`, a
@@ -60,7 +60,7 @@ def agrees(checked: pd.DataFrame) -> bool:
 
 
 def _trainable(table: Table) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
-    """Configurations in which rounding errors do not grow: the others repeat in kind only."""
+    """Configurations in which rounding errors do not grow: the others repeat only roughly."""
     from lyapopt.bench.tables.measures import exponents
 
     values = exponents(table, "weights", 1, 20)

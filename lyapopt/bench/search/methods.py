@@ -9,7 +9,6 @@ from typing import Literal
 from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, SuccessiveHalvingPruner
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 
-from lyapopt.bench.search.controls import KnowingSampler
 from lyapopt.bench.search.frozen import (
     FORECAST_ALPHA,
     FORECAST_K,
@@ -20,8 +19,13 @@ from lyapopt.bench.search.frozen import (
     Ranked,
     Steered,
 )
-from lyapopt.bench.search.line_search import LineSampler, range_test, ternary_search
 from lyapopt.bench.search.replay import FIRST_REPORT, Replay, Watch, run_ranked, run_trials
+from lyapopt.bench.search.samplers import (
+    KnowingSampler,
+    LineSearchSampler,
+    range_test,
+    ternary_search,
+)
 from lyapopt.bench.search.table_probe import (
     AnotherNet,
     LogRate,
@@ -45,7 +49,7 @@ class Method:
     """One way to search.
 
     Attributes:
-        name: In tables.
+        name: Its name in tables.
         family: What it is here for.
         run: Searches a replay's table until the budget is spent.
         is_anytime: Whether it does the same under every budget, so that one run shows all.
@@ -57,11 +61,11 @@ class Method:
     is_anytime: bool = True
 
 
-def _steps(replay: Replay, wanted: int | str) -> int:
-    """Steps of a name: a number, or epochs as in `1 epoch`."""
-    if isinstance(wanted, int):
-        return wanted
-    return int(wanted.split()[0]) * replay.table.facts.steps_per_epoch
+def _steps(replay: Replay, length: int | str) -> int:
+    """Steps of a length: a number of steps, or of epochs as in `1 epoch`."""
+    if isinstance(length, int):
+        return length
+    return int(length.split()[0]) * replay.table.facts.steps_per_epoch
 
 
 def _part(replay: Replay, part: float) -> int:
@@ -105,12 +109,12 @@ def _i_epoch(steps: int | str, keep: int) -> Method:
     return Method(f"i-Epoch {length}, top {keep}", "rival", run, is_anytime=False)
 
 
-def _ranked_alike(name: str, make: Callable[[Replay], BaseSampler], paid: int = 0) -> Method:
+def _ranked_alike(name: str, make: Callable[[Replay], BaseSampler], probe_steps: int = 0) -> Method:
     """Ranked as ours, with rates from elsewhere: what ranking alone is worth."""
 
     def run(replay: Replay) -> None:
         keep = max(1, round(RANKED.share * replay.budget))
-        run_ranked(replay, make(replay), _part(replay, RANKED.part), keep, paid=paid)
+        run_ranked(replay, make(replay), _part(replay, RANKED.part), keep, probe_steps=probe_steps)
 
     return Method(f"{name}, ranked as ours", "rival", run, is_anytime=False)
 
@@ -120,24 +124,24 @@ def _training_losses(replay: Replay) -> None:
 
 
 def _range_test(replay: Replay) -> None:
-    run_ranked(replay, LineSampler(replay, range_test), _steps(replay, "1 epoch"))
+    run_ranked(replay, LineSearchSampler(replay, range_test), _steps(replay, "1 epoch"))
 
 
 def _ternary(replay: Replay) -> None:
     steps = _steps(replay, "1 epoch")
-    run_ranked(replay, LineSampler(replay, ternary_search), steps, paid=min(10, steps))
+    run_ranked(replay, LineSearchSampler(replay, ternary_search), steps, probe_steps=min(10, steps))
 
 
 def steering_sampler(
     replay: Replay, how: Steered, base: BaseSampler, placebo: MakePlacebo | None = None
 ) -> EdgeOfChaosSampler:
     """`EdgeOfChaosSampler` as it is, on a probe that answers from the table."""
-    told = None if placebo is None else placebo(how.horizon, how.neighbours)
+    substitute = None if placebo is None else placebo(how.horizon, how.neighbours)
     return EdgeOfChaosSampler(
         base,
         build=never_build,
         probe=TableProbe(
-            horizon=how.horizon, neighbours=how.neighbours, replay=replay, placebo=told
+            horizon=how.horizon, neighbours=how.neighbours, replay=replay, placebo=substitute
         ),
         search_space=replay.space,
         target=how.target,
@@ -155,13 +159,13 @@ def steered_and_ranked(
     sampler = steering_sampler(replay, how.steered, RandomSampler(), placebo)
     steps = max(_part(replay, how.part), how.steered.horizon)
     keep = max(1, round(how.share * replay.budget))
-    run_ranked(replay, sampler, steps, keep, paid=how.steered.horizon)
+    run_ranked(replay, sampler, steps, keep, probe_steps=how.steered.horizon)
 
 
 def _steered_trials(base: str, pruner: str) -> Method:
     def run(replay: Replay) -> None:
         sampler = steering_sampler(replay, STEERED, _SAMPLERS[base]())
-        run_trials(replay, sampler, _pruner(pruner, replay), paid=STEERED.horizon)
+        run_trials(replay, sampler, _pruner(pruner, replay), probe_steps=STEERED.horizon)
 
     return Method(" + ".join(filter(None, (f"edge of chaos ({base})", pruner))), "ours", run)
 
@@ -179,7 +183,7 @@ def _screening(rule: Literal["forecast", "paper"]) -> Method:
             search_space=replay.space,
             seed=replay.seed,
         )
-        run_trials(replay, sampler, paid=SCREENED.horizon)
+        run_trials(replay, sampler, probe_steps=SCREENED.horizon)
 
     return Method(f"screening ({rule})", "ours", run)
 
@@ -219,8 +223,10 @@ METHODS: Mapping[str, Method] = {
             for keep in (1, 3)
         ),
         _ranked_alike("random", lambda replay: RandomSampler()),
-        _ranked_alike("rate range test", lambda replay: LineSampler(replay, range_test)),
-        _ranked_alike("ternary loss search", lambda r: LineSampler(r, ternary_search), paid=10),
+        _ranked_alike("rate range test", lambda replay: LineSearchSampler(replay, range_test)),
+        _ranked_alike(
+            "ternary loss search", lambda r: LineSearchSampler(r, ternary_search), probe_steps=10
+        ),
         Method("sum of training losses", "rival", _training_losses, is_anytime=False),
         Method("rate range test", "rival", _range_test, is_anytime=False),
         Method("ternary loss search", "rival", _ternary, is_anytime=False),

@@ -35,7 +35,7 @@ class Replay:
     Args:
         table: What was recorded.
         budget: In full trainings.
-        seed: Of this replay: all methods with one seed see one stream of candidates.
+        seed: All methods with one seed see one stream of candidates.
 
     Attributes:
         spent: Gradient evaluations so far.
@@ -120,7 +120,8 @@ class Watch:
     """The first steps of every trial are a probe whose result the pruner reads.
 
     Args:
-        horizon, neighbours: Of the probe.
+        horizon: Steps of the probe.
+        neighbours: Trajectories beside the reference.
     """
 
     horizon: int = 20
@@ -132,16 +133,16 @@ def run_trials(
     sampler: BaseSampler,
     pruner: BasePruner | None = None,
     watch: Watch | None = None,
-    paid: int = 0,
+    probe_steps: int = 0,
 ) -> None:
     """One trial after the other until the budget is spent, as `Study.optimize` does.
 
     Args:
         replay: The table and the budget.
-        sampler: Of trials.
+        sampler: Proposes trials.
         pruner: Asked at `report_steps`; without one a trial is evaluated at its end only.
         watch: How every trial is probed, for pruners that read exponents.
-        paid: Steps of every probed trial that its sampler's probe has made already.
+        probe_steps: Steps of every probed trial that its sampler's probe has made already.
     """
     study = replay.study(sampler, pruner)
     reports = [replay.table.facts.steps] if pruner is None else report_steps(replay.table)
@@ -150,7 +151,7 @@ def run_trials(
         if watch is not None:
             replay.charge(watch.neighbours * watch.horizon)
             _show(trial, replay, cell, watch)
-        _train(replay, study, trial, cell, _paid(trial, paid), reports)
+        _train(replay, study, trial, cell, _made_by_probe(trial, probe_steps), reports)
 
 
 def _train(
@@ -179,7 +180,7 @@ def _train(
     study.tell(trial, value)
 
 
-def _paid(trial: optuna.Trial, steps: int) -> int:
+def _made_by_probe(trial: optuna.Trial, steps: int) -> int:
     """Steps of a trial that its probe has made; none where its rate was drawn without one."""
     record = SteeringRecord.of_trial(trial.study.trials[trial.number]) if steps else None
     return 0 if record is not None and record.status == DRAWN else steps
@@ -207,7 +208,7 @@ def run_ranked(
     steps: int,
     keep: int = 1,
     by: str = "validation",
-    paid: int = 0,
+    probe_steps: int = 0,
 ) -> None:
     """Train many a little, rank them, and train the best to the end (Egele et al.).
 
@@ -216,31 +217,31 @@ def run_ranked(
 
     Args:
         replay: The table and the budget.
-        sampler: Of candidates.
+        sampler: Proposes candidates.
         steps: For which every candidate is trained.
         keep: How many are trained to the end; fewer where the budget is too small.
         by: `validation` or `training`.
-        paid: Steps of every probed candidate that its sampler's probe has made already.
+        probe_steps: Steps of every probed candidate that its sampler's probe has made already.
 
     Source: R. Egele et al., arXiv:2307.15422 and 2404.04111.
     """
     facts = replay.table.facts
     study = replay.study(sampler)
-    look = facts.evaluation_cost if by == "validation" else 0.0
+    evaluation = facts.evaluation_cost if by == "validation" else 0.0
     rest = facts.steps - steps + facts.evaluation_cost
-    keep = max(1, min(keep, int(replay.limit / (rest + steps + look))))
+    keep = max(1, min(keep, int(replay.limit / (rest + steps + evaluation))))
     begun: list[tuple[float, int, optuna.Trial, int]] = []
-    dearest = 0.0
-    while not begun or replay.spent + dearest + keep * rest <= replay.limit:
+    most_expensive = 0.0
+    while not begun or replay.spent + most_expensive + keep * rest <= replay.limit:
         before = replay.spent
         trial, cell = replay.ask(study)
-        replay.charge(max(0, steps - _paid(trial, paid)))
+        replay.charge(max(0, steps - _made_by_probe(trial, probe_steps)))
         if by == "validation":
             score = replay.evaluate(cell, steps)
         else:
             score = float(replay.table.losses[cell, :steps].sum())
         begun.append((score if np.isfinite(score) else np.inf, trial.number, trial, cell))
-        dearest = max(dearest, replay.spent - before)
+        most_expensive = max(most_expensive, replay.spent - before)
     begun.sort(key=lambda one: one[:2])
     for place, (score, _, trial, cell) in enumerate(begun):
         if np.isfinite(score):

@@ -3,17 +3,44 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 
 from lyapopt.bench.pages import Section, page, plain_rows
 from lyapopt.bench.search.methods import OURS
-from lyapopt.bench.search.statistics import areas, compute_to_reach, differences, summary
-from lyapopt.bench.search.targets import Target, targets
+from lyapopt.bench.search.statistics import (
+    areas,
+    compute_to_reach,
+    cube,
+    differences,
+    interval,
+    summary,
+)
 from lyapopt.figures import mean_rank, number_table, regret_against_compute
 
 _SHOWN = 12
+
+
+@dataclass(frozen=True)
+class Target:
+    """One statement.
+
+    Attributes:
+        text: The statement.
+        rival: Whom it compares with.
+        difference: Ours less the rival's; negative is better.
+        low, high: 95 % interval.
+        outcome: `held`, `missed`, or `open`: "not worse" is open where the mean is worse and the
+            interval does not exclude either; "better" is missed unless the interval excludes zero.
+    """
+
+    text: str
+    rival: str
+    difference: float
+    low: float
+    high: float
+    outcome: Literal["held", "missed", "open"]
 
 
 @dataclass(frozen=True)
@@ -107,3 +134,46 @@ def report_of(
         targets=targets(results) if takes_part else [],
         live=pd.DataFrame() if live is None else live,
     )
+
+
+def targets(results: pd.DataFrame, ours: str = OURS) -> list[Target]:
+    """The statements that the compared methods allow."""
+    methods = list(dict.fromkeys(results["method"]))
+    if ours not in methods:
+        return []
+    found = []
+    means = areas(results).groupby("method")[["small", "last"]].mean()
+    epochs = [m for m in methods if m.startswith("i-Epoch")]
+    if epochs:
+        best = str(means.loc[epochs, "small"].idxmin())
+        text = "area under regret up to 3 trainings: below the best i-Epoch's"
+        found.append(_compare(results, ours, best, "small", text, is_strict=True))
+    if "ternary loss search" in methods:
+        text = "area under regret up to 3 trainings: not above the ternary loss search's"
+        found.append(_compare(results, ours, "ternary loss search", "small", text, is_strict=False))
+    pruned = [m for m in ("TPE + Median", "TPE + Hyperband") if m in methods]
+    if pruned:
+        best = str(means.loc[pruned, "last"].idxmin())
+        text = "regret at the largest budget: not above the better of TPE + Median and + Hyperband"
+        found.append(_compare(results, ours, best, "last", text, is_strict=False))
+    return found
+
+
+def _compare(
+    results: pd.DataFrame, ours: str, rival: str, column: str, text: str, is_strict: bool
+) -> Target:
+    values = cube(areas(results), column, [ours, rival])
+    gap = values[..., 0] - values[..., 1]
+    low, high = (float(end) for end in interval(gap))
+    difference = float(gap.mean())
+    return Target(text, rival, difference, low, high, _outcome(difference, low, high, is_strict))
+
+
+def _outcome(
+    difference: float, low: float, high: float, is_strict: bool
+) -> Literal["held", "missed", "open"]:
+    if is_strict:
+        return "held" if high < 0 else "missed"
+    if low > 0:
+        return "missed"
+    return "held" if difference <= 0 else "open"

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+from scipy.stats import rankdata, wilcoxon
 
+from lyapopt.bench import Numbers
 from lyapopt.dynamics.randomness import derive_seed
-
-Numbers = NDArray[np.float64]
 
 BUDGETS = (1.5, 2.0, 3.0, 5.0, 10.0, 20.0)
 SMALL = 3.0
@@ -65,8 +63,8 @@ def resampled_means(values: Numbers, resamples: int = RESAMPLES, seed: int = 0) 
 
     Args:
         values: `(cases, seeds, ...)`.
-        resamples: How many.
-        seed: Of the draws.
+        resamples: How many means.
+        seed: What the draws follow from.
 
     Returns:
         `(resamples, ...)`.
@@ -117,8 +115,6 @@ def differences(results: pd.DataFrame, ours: str, column: str = "area") -> pd.Da
     Columns `method`, `difference`, `low`, `high` (95 %, hierarchical bootstrap), `p` (Wilcoxon
     signed rank over pairs) and `p_holm` (Holm's correction for the number of methods).
     """
-    from scipy.stats import wilcoxon
-
     per_run = areas(results)
     others = [m for m in dict.fromkeys(per_run["method"]) if m != ours]
     values = cube(per_run, column, [ours, *others])
@@ -162,25 +158,22 @@ def compute_to_reach(results: pd.DataFrame, ours: str) -> pd.DataFrame:
     rows = []
     for method in means.index:
         if method != ours:
-            wanted = float(means.loc[method].iloc[-1])
+            target = float(means.loc[method].iloc[-1])
             rows.append(
-                {"method": method, "regret": wanted, "budget": _reached(budgets, own, wanted)}
+                {"method": method, "regret": target, "budget": _reached(budgets, own, target)}
             )
     return pd.DataFrame(rows)
 
 
-def _reached(x: Numbers, y: Numbers, wanted: float) -> float:
-    if y[-1] > wanted:
+def _reached(x: Numbers, y: Numbers, target: float) -> float:
+    if y[-1] > target:
         return math.nan
-    first = int(np.argmax(y <= wanted))
+    first = int(np.argmax(y <= target))
     if first == 0 or y[first - 1] == y[first]:
         return math.exp(x[first])
-    share = (y[first - 1] - wanted) / (y[first - 1] - y[first])
+    share = (y[first - 1] - target) / (y[first - 1] - y[first])
     return math.exp(x[first - 1] + share * (x[first] - x[first - 1]))
 
 
 def _ranks(values: Numbers) -> Numbers:
-    from scipy.stats import rankdata
-
-    ranks: Callable[..., Any] = rankdata
-    return np.asarray(ranks(values, axis=-1), dtype=np.float64)
+    return np.asarray(rankdata(values, axis=-1), dtype=np.float64)

@@ -1,32 +1,28 @@
 """Learning rates by steering, by the range test, and the best on a grid, over widths of a network.
 
-    python -m lyapopt.bench.search.steered_rates --widths 16 64 256
-
-Each is trained in full, so that what a rate is worth is the final validation loss and not how near
-it lies to some optimum. Steering is done twice: as `lyapopt.steer` does it, on the growth of
+`summary(compare_tasks(["digits"]))` has the numbers that `lyapopt.steer` is documented with. Each
+rate is trained in full, so that what it is worth is the final validation loss and not how near it
+lies to some optimum. Steering is done twice: as `lyapopt.steer` does it, on the growth of
 neighbours that have turned for half of the horizon, and on growth from the first step on, where a
 random direction has the less of the fastest-growing one in it the more weights there are.
-
-Source of the range test: Smith, arXiv:1506.01186; the steepest descent of the smoothed loss, as
-fastai suggests it.
 """
 
 from __future__ import annotations
 
-import argparse
-import dataclasses
 import itertools
 import math
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-from numpy.typing import NDArray
 from optuna.distributions import FloatDistribution
 
+from lyapopt.bench import Progress, silent
+from lyapopt.bench.range_test import STEPS as RANGE_STEPS
+from lyapopt.bench.range_test import rising_losses, step_of_steepest_descent
+from lyapopt.bench.tables.cases import OPTIMIZERS
 from lyapopt.dynamics import Training, stack
 from lyapopt.probe import Probe
 from lyapopt.search import steer
@@ -37,21 +33,43 @@ from lyapopt.search.steering.target import PRIORS
 from lyapopt.tasks.builder import TaskBuilder
 
 LOW, HIGH = 1e-4, 10.0
-OPTIMIZERS: Mapping[str, dict[str, Any]] = {
-    "sgd": {"optimizer": "sgd"},
-    "momentum": {"optimizer": "sgd", "momentum": 0.9},
-    "adam": {"optimizer": "adam"},
-}
 _GRID = 21
-_RANGE_STEPS = 100
-_SMOOTHING = 0.9
-_DIVERGED = 4.0  # times the lowest loss, where the range test stops
 
 MakeTraining = Callable[[float], Training]
 
 
+def compare_tasks(
+    tasks: Sequence[str],
+    widths: Sequence[int] = (16, 64, 256),
+    activations: Sequence[str] = ("tanh",),
+    optimizers: Sequence[str] = ("sgd",),
+    steps: int = 300,
+    seeds: int = 3,
+    progress: Progress = silent,
+) -> pd.DataFrame:
+    """The rows of `compare_rates`, with a column `case`, for every combination.
+
+    Args:
+        tasks: Names of built-in tasks.
+        widths: Of two hidden layers.
+        activations: Between them.
+        optimizers: Of `lyapopt.bench.tables.cases.OPTIMIZERS`.
+        steps: Of a full training.
+        seeds: How many initialisations.
+        progress: Called with every case that is done.
+    """
+    torch.set_num_threads(1)
+    found = []
+    for task, activation, optimizer in itertools.product(tasks, activations, optimizers):
+        options = {"steps": steps, "activation": activation, **OPTIMIZERS[optimizer]}
+        case = f"{task} {activation} {optimizer}"
+        found.append(compare_rates(task, widths, options, seeds).assign(case=case))
+        progress(case)
+    return pd.concat(found)
+
+
 def compare_rates(
-    task: str, widths: Sequence[int], options: dict[str, Any], seeds: int = 3
+    task: str, widths: Sequence[int], options: Mapping[str, Any], seeds: int = 3
 ) -> pd.DataFrame:
     """One row a width, seed and method: `rate`, final `loss`, and `cost` in gradient evaluations.
 
@@ -79,7 +97,7 @@ def _one_network(make: MakeTraining) -> list[dict[str, Any]]:
     chosen: list[tuple[str, float, float]] = [
         ("steer", found.rate, found.gradient_evaluations),
         ("steer, from the first step", unsettled, cost),
-        ("range test", range_test(make), float(_RANGE_STEPS)),
+        ("range test", range_test(make), float(RANGE_STEPS)),
     ]
     grid = [float(rate) for rate in np.geomspace(LOW, HIGH, _GRID)]
     losses = final_losses([make(rate) for rate in [*grid, *(rate for _, rate, _ in chosen)]])
@@ -104,32 +122,11 @@ def steered_from_the_first_step(make: MakeTraining) -> tuple[float, float]:
     return float(line.winner().value), sum(m.gradient_evaluations for m in measured)
 
 
-def range_test(make: MakeTraining, steps: int = _RANGE_STEPS) -> float:
-    """The rate of steepest descent while the rate grows from step to step.
-
-    The loss is smoothed, and what comes after it has grown to four times its minimum is left out.
-    """
-    growth = (HIGH / LOW) ** (1 / (steps - 1))
-    training = dataclasses.replace(make(LOW), scheduler=lambda step: growth**step, steps=steps)
-    [(_, step)] = stack([training])
-    z, losses = step.initial_state(), []
-    for t in range(steps):
-        z, loss = step.step_with_losses(z, t)
-        losses.append(float(loss[0, 0]))
-    smooth = _smoothed(np.array(losses))
-    bad = ~np.isfinite(smooth) | (smooth > _DIVERGED * np.minimum.accumulate(smooth))
-    end = int(bad.argmax()) if bad.any() else steps
-    slopes = np.gradient(smooth[: max(end, 2)])
-    return float(LOW * growth ** int(slopes.argmin()))
-
-
-def _smoothed(losses: NDArray[np.float64]) -> NDArray[np.float64]:
-    """An exponential moving average without its bias."""
-    mean, found = 0.0, []
-    for k, loss in enumerate(losses):
-        mean = _SMOOTHING * mean + (1 - _SMOOTHING) * loss
-        found.append(mean / (1 - _SMOOTHING ** (k + 1)))
-    return np.array(found)
+def range_test(make: MakeTraining) -> float:
+    """The rate of steepest descent while the rate grows from step to step."""
+    growth = (HIGH / LOW) ** (1 / (RANGE_STEPS - 1))
+    [losses] = rising_losses([make(LOW)], [growth**step for step in range(RANGE_STEPS)])
+    return float(LOW * growth ** step_of_steepest_descent(losses))
 
 
 def final_losses(trainings: Sequence[Training]) -> list[float]:
@@ -160,29 +157,3 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
     logs = table.assign(rate=np.log(table["rate"]), loss=np.log(np.minimum(ratio, 100.0)))
     mean = logs.groupby(["width", "method"], sort=False)[["rate", "loss", "cost"]].mean()
     return mean.assign(rate=np.exp(mean["rate"]), loss=np.exp(mean["loss"]))
-
-
-def main() -> None:
-    """Print the table of what is asked for."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--tasks", nargs="+", default=["digits"])
-    parser.add_argument("--widths", type=int, nargs="+", default=[16, 64, 256])
-    parser.add_argument("--activations", nargs="+", default=["tanh"])
-    parser.add_argument("--optimizers", nargs="+", choices=list(OPTIMIZERS), default=["sgd"])
-    parser.add_argument("--steps", type=int, default=300)
-    parser.add_argument("--seeds", type=int, default=3)
-    given = parser.parse_args()
-    torch.set_num_threads(1)
-    tables = []
-    for task, activation, optimizer in itertools.product(
-        given.tasks, given.activations, given.optimizers
-    ):
-        options = {"steps": given.steps, "activation": activation, **OPTIMIZERS[optimizer]}
-        table = compare_rates(task, given.widths, options, given.seeds)
-        tables.append(table.assign(case=f"{task} {activation} {optimizer}"))
-        print(len(tables), tables[-1]["case"][0], file=sys.stderr, flush=True)
-    print(summary(pd.concat(tables)).to_string(float_format=lambda x: f"{x:.3g}"))
-
-
-if __name__ == "__main__":
-    main()

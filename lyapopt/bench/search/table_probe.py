@@ -40,13 +40,13 @@ class TableProbe(Probe):
             measured = measurements(self.replay.table, self.neighbours, self.horizon)[cell]
             self.replay.charge(measured.gradient_evaluations)
             if self.placebo is not None:
-                told = self.placebo(self.replay.table, cell, self.replay.seed)
+                substitute = self.placebo(self.replay.table, cell, self.replay.seed)
                 measured = replace(
                     measured,
-                    exponent=told.exponent,
-                    log_separations=told.log_separations,
-                    verdict=told.verdict,
-                    losses=told.losses,
+                    exponent=substitute.exponent,
+                    log_separations=substitute.log_separations,
+                    verdict=substitute.verdict,
+                    losses=substitute.losses,
                 )
             found.append(Probed(measured, None, self.replay.table.facts.optimizer))
         return found
@@ -65,7 +65,7 @@ class Shuffled:
     neighbours: int
 
     def __call__(self, table: Table, cell: int, seed: int) -> Measurement:
-        """Of the configuration that a random permutation puts in place of `cell`."""
+        """That of the configuration which a random permutation puts in place of `cell`."""
         order = np.random.default_rng(seed).permutation(len(table.final))
         return measurements(table, self.neighbours, self.horizon)[int(order[cell])]
 
@@ -78,7 +78,7 @@ class AnotherNet:
     neighbours: int
 
     def __call__(self, table: Table, cell: int, seed: int) -> Measurement:
-        """Of the line that a random permutation of lines puts in its place."""
+        """That of the search line which a random permutation of them puts in its place."""
         rates = len(table.case.rates)
         lines: NDArray[np.int64] = np.random.default_rng(seed).permutation(
             len(table.final) // rates

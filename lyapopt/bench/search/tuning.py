@@ -1,6 +1,6 @@
 """How settings were chosen: variants of our ranked search on the held-in cases, nothing else.
 
-`python -m lyapopt.bench.search.tuning` prints a line a variant; the winner is in `frozen`.
+`scan(progress=print)` measures all of them; the winner is in `frozen`.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 import optuna
-from numpy.typing import NDArray
+import pandas as pd
 
+from lyapopt.bench import Numbers, Progress, silent
 from lyapopt.bench.search.frozen import RANKED, Ranked
 from lyapopt.bench.search.methods import steered_and_ranked
 from lyapopt.bench.search.replay import Replay
@@ -44,7 +45,7 @@ def _steered(**changed: Any) -> Ranked:
     return dataclasses.replace(RANKED, steered=dataclasses.replace(RANKED.steered, **changed))
 
 
-def regrets(how: Ranked, tables: list[Table], seeds: int = SEEDS) -> NDArray[np.float64]:
+def regrets(how: Ranked, tables: list[Table], seeds: int = SEEDS) -> Numbers:
     """Regrets of a variant, `(tables, seeds, budgets)`."""
     found = np.zeros((len(tables), seeds, len(BUDGETS)))
     for i, j, k in np.ndindex(*found.shape):
@@ -54,17 +55,19 @@ def regrets(how: Ranked, tables: list[Table], seeds: int = SEEDS) -> NDArray[np.
     return found
 
 
-def main() -> None:
-    """Print the areas of all variants."""
+def scan(progress: Progress = silent) -> pd.DataFrame:
+    """Mean areas under regret, over all budgets (`area`) and small ones (`small`), a row a variant.
+
+    Args:
+        progress: Called with every row, and with what is recorded first.
+    """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    tables = [table_of(case, progress=print) for case in cases_of(HELD_IN)]
+    tables = [table_of(case, progress=progress) for case in cases_of(HELD_IN)]
     few = [budget for budget in BUDGETS if budget <= SMALL]
-    print("area   small  variant")
-    for how in variants():
-        mean = regrets(how, tables).mean((0, 1))
-        small = area(mean[: len(few)], few)
-        print(f"{float(area(mean, BUDGETS)):.4f} {float(small):.4f} {how}", flush=True)
-
-
-if __name__ == "__main__":
-    main()
+    rows = []
+    for variant in variants():
+        mean = regrets(variant, tables).mean((0, 1))
+        row = {"area": float(area(mean, BUDGETS)), "small": float(area(mean[: len(few)], few))}
+        progress(f"{row['area']:.4f} {row['small']:.4f} {variant}")
+        rows.append({**row, "variant": variant})
+    return pd.DataFrame(rows)

@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from lyapopt.bench import Numbers
 from lyapopt.bench.signal.signals import Signal, early_loss, signals
-from lyapopt.bench.tables.table import Numbers, Table
+from lyapopt.bench.tables.table import Table
 from lyapopt.dynamics.randomness import derive_seed
 
 _RESAMPLES = 500
@@ -22,11 +23,11 @@ _BLOWN_UP = 3.0
 def score_table(table: Table) -> pd.DataFrame:
     """One row a signal: what it says of the final validation loss, with 95 % intervals.
 
-    Columns: `case`, `signal`, `order` (steps looked at), `cost`; `spearman` with the final loss
-    (diverged trainings rank last); `auc_diverges`: diverges later, among those that have not yet;
-    `auc_above`: rate above the best one of its line; `gain`: rise of the rank correlation of a
-    forecast from parameters and early loss when the signal is added, by cross-validation over
-    lines. Each with `_low` and `_high`, by bootstrap over lines.
+    Columns: `case`, `signal`, `order` (steps of the reference), `cost`; `spearman` with the final
+    loss (diverged trainings rank last); `auc_diverges`: diverges later, among those that have not
+    yet; `auc_above`: rate above the best one of its search line; `gain`: rise of the rank
+    correlation of a forecast from parameters and early loss when the signal is added, by
+    cross-validation over search lines. Each with `_low` and `_high`, by bootstrap over them.
     """
     rng = np.random.default_rng(derive_seed(0, "signal scores", table.case.name))
     draws = _draws(table, rng)

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from lyapopt.bench import Numbers
 from lyapopt.bench.tables.curvature import COST as CURVATURE_COST
 from lyapopt.bench.tables.measures import cost_of, exponents, settled_exponents
-from lyapopt.bench.tables.recording import LOOKS, MANY, MANY_HORIZON
-from lyapopt.bench.tables.table import HORIZONS, Numbers, Table
+from lyapopt.bench.tables.recording import GRADIENT_STEPS, MANY, MANY_HORIZON
+from lyapopt.bench.tables.table import HORIZONS, Table
 from lyapopt.dynamics.randomness import derive_seed
 
 _LOSS_STEPS = (5, 10, 20, 40, 80)
@@ -22,8 +23,8 @@ class Signal:
     """One number of every configuration.
 
     Attributes:
-        name: What it is; signals of one name differ in how long is looked.
-        steps: For how many steps the reference is trained.
+        name: What it is; signals of one name differ in their steps.
+        steps: How many steps of the reference it takes.
         cost: Gradient evaluations for one configuration.
         values: `(N,)`, NaN where there is none.
     """
@@ -92,7 +93,7 @@ def _losses(table: Table) -> Iterator[Signal]:
 
 def _gradients(table: Table) -> Iterator[Signal]:
     rates = np.array([cell["lr"] for cell in table.case.cells])
-    for place, steps in enumerate(LOOKS):
+    for place, steps in enumerate(GRADIENT_STEPS):
         yield Signal("gradient norm", steps, steps + 1, table.gradient_norms[:, place])
         cost = steps + CURVATURE_COST
         yield Signal("rate times sharpness", steps, cost, rates * table.sharpness[:, place])

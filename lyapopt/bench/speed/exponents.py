@@ -1,4 +1,4 @@
-"""Exponents: lyapopt against one trajectory after the other, and against deep-lyapunov."""
+"""Exponents: lyapopt against the eager loop, trajectory by trajectory, and deep-lyapunov."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import nn
 
 from lyapopt.bench.speed.rivals import Work, deep_lyapunov, eager, exponent, stacked
 from lyapopt.bench.speed.workloads import Workload
-from lyapopt.bench.timing import Row, Timings, interleave
+from lyapopt.bench.timing import Row, interleave
 
 _STEPS = 437
 _POINTS, _NEIGHBOURS = 32, 16
@@ -32,7 +32,7 @@ def exponent_rows(rounds: int, seconds: float, compiles: bool, notes: list[str])
     """Ratios of times per reference point, or per exponent."""
     training = _SMALL.training(0, _SMALL.data())
     rivals = {
-        "one by one": _points(eager(training, _STEPS)),
+        "eager": _points(eager(training, _STEPS)),
         "lyapopt": _points(stacked(_SMALL, steps=_STEPS)),
     }
     if compiles:
@@ -43,9 +43,9 @@ def exponent_rows(rounds: int, seconds: float, compiles: bool, notes: list[str])
             "neighbours",
             f"{_POINTS} points x {_NEIGHBOURS} neighbours, P=62, B=32, {_STEPS} steps"
             + (": compiled" if name == "compiled" else ""),
-            timings.ratio("one by one", name),
+            timings.ratio("eager", name),
             150,
-            detail=_detail(timings, "one by one", name),
+            detail=timings.medians("eager", name, unit="ms"),
         )
     for workload, target in _OF_RIVAL:
         rival = deep_lyapunov(workload, _EPOCHS)
@@ -60,14 +60,10 @@ def exponent_rows(rounds: int, seconds: float, compiles: bool, notes: list[str])
             f"17 trajectories x {_EPOCHS} steps, P={workload.weights}: deep-lyapunov / lyapopt",
             timings.ratio("deep-lyapunov", "lyapopt"),
             target,
-            detail=_detail(timings, "deep-lyapunov", "lyapopt"),
+            detail=timings.medians("deep-lyapunov", "lyapopt", unit="ms"),
         )
 
 
 def _points(work: Work) -> Work:
     """The same work, counted in reference points with all their neighbours and steps."""
     return lambda: work() / _STEPS / (1 + _NEIGHBOURS)
-
-
-def _detail(timings: Timings, *names: str) -> str:
-    return " / ".join(f"{timings.spread(name).median * 1e3:.3g}" for name in names) + " ms"

@@ -59,36 +59,26 @@ def step_rows(rounds: int, seconds: float, compiles: bool) -> Iterator[Row]:
 
 
 def _rows_of_case(case: Case, timings: Timings, compiles: bool) -> Iterator[Row]:
-    yield Row(
-        "a step",
-        f"{case.name}: eager / lyapopt",
-        timings.ratio("eager", "lyapopt"),
-        case.eager,
-        detail=_detail(timings, "eager", "lyapopt"),
-    )
-    yield Row(
-        "a step",
-        f"{case.name}: lyapopt / hand-written",
-        timings.ratio("lyapopt", "matmul"),
-        case.matmul,
-        "at most",
-        detail=_detail(timings, "lyapopt", "matmul"),
-    )
+    measured: list[tuple[str, str, float | None, float | None]] = [
+        ("a step", "lyapopt", case.eager, case.matmul)
+    ]
     if compiles:
+        measured.append(("a compiled step", "compiled", case.compiled, 1.0))
+    for group, ours, eager_target, matmul_target in measured:
         yield Row(
-            "a compiled step",
+            group,
             f"{case.name}: eager / lyapopt",
-            timings.ratio("eager", "compiled"),
-            case.compiled,
-            detail=_detail(timings, "eager", "compiled"),
+            timings.ratio("eager", ours),
+            eager_target,
+            detail=timings.medians("eager", ours, unit="us"),
         )
         yield Row(
-            "a compiled step",
+            group,
             f"{case.name}: lyapopt / hand-written",
-            timings.ratio("compiled", "matmul"),
-            1.0,
+            timings.ratio(ours, "matmul"),
+            matmul_target,
             "at most",
-            detail=_detail(timings, "compiled", "matmul"),
+            detail=timings.medians(ours, "matmul", unit="us"),
         )
 
 
@@ -106,10 +96,5 @@ def _single_rows(rounds: int, seconds: float) -> Iterator[Row]:
             timings.ratio("lyapopt", "eager"),
             1.1,
             "at most",
-            detail=_detail(timings, "lyapopt", "eager"),
+            detail=timings.medians("lyapopt", "eager", unit="us"),
         )
-
-
-def _detail(timings: Timings, *names: str) -> str:
-    parts = [f"{timings.spread(name).median * 1e6:.3g}" for name in names]
-    return " / ".join(parts) + " us"

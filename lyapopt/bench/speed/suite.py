@@ -9,6 +9,7 @@ from itertools import chain
 
 import torch
 
+from lyapopt.bench import Progress, silent
 from lyapopt.bench.speed.asks import ask_rows
 from lyapopt.bench.speed.exponents import exponent_rows
 from lyapopt.bench.speed.startup import startup_rows
@@ -16,9 +17,6 @@ from lyapopt.bench.speed.steps import step_rows
 from lyapopt.bench.speed.studies import RunFile, study_rows
 from lyapopt.bench.speed.trials import emptied_rows, trial_rows
 from lyapopt.bench.timing import Report, Row
-
-Progress = Callable[[str], None]
-"""Told what is being measured."""
 
 
 @dataclass(frozen=True)
@@ -43,16 +41,16 @@ QUICK = Effort(rounds=5, seconds=0.03, compiles=False)
 def measure_speed(
     effort: Effort,
     run_file: RunFile,
-    progress: Progress = lambda what: None,
+    progress: Progress = silent,
     parts: Sequence[str] | None = None,
 ) -> Report:
     """Measure all of it, or some parts.
 
     Args:
-        effort: How long.
+        effort: How long to measure.
         run_file: Runs a study file.
-        progress: Told of every part before it starts.
-        parts: Of `PARTS`; all by default.
+        progress: Called with every part before it starts.
+        parts: Some of `PARTS`; all by default.
     """
     measures: dict[str, Callable[[Effort, list[str]], Iterator[Row]]] = {
         "steps": lambda e, notes: step_rows(e.rounds, e.seconds, e.compiles),

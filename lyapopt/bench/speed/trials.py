@@ -28,15 +28,14 @@ def trial_rows(rounds: int, compiles: bool) -> Iterator[Row]:
         if compiles:
             rivals["compiled"] = _together(make, steps, "on")
         timings = interleave(rivals, rounds, 0.0)
-        for kind, least in (("lyapopt", target), ("compiled", compiled)):
-            if kind in rivals:
-                times = [timings.spread(rival).median for rival in ("eager", kind)]
+        for rival, least in (("lyapopt", target), ("compiled", compiled)):
+            if rival in rivals:
                 yield Row(
-                    "a group" if kind == "lyapopt" else "a compiled group",
+                    "a group" if rival == "lyapopt" else "a compiled group",
                     name,
-                    timings.ratio("eager", kind),
+                    timings.ratio("eager", rival),
                     least,
-                    detail=f"{times[0]:.3g} / {times[1]:.3g} s",
+                    detail=timings.medians("eager", rival, unit="s"),
                 )
 
 
@@ -51,12 +50,11 @@ def emptied_rows(rounds: int) -> Iterator[Row]:
         [(_, whole)] = stack(trainings, compile="off")
         rivals = {"16": _steps_of(whole), "4": _steps_of(whole.select(range(0, 16, 4)))}
         timings = interleave(rivals, rounds, 0.05)
-        times = [timings.spread(rival).median * 1e6 for rival in ("4", "16")]
         yield Row(
             "ended rows",
             f"{task}: a step with 4 rows left / with 16",
             timings.ratio("4", "16"),
-            detail=f"{times[0]:.3g} / {times[1]:.3g} us",
+            detail=timings.medians("4", "16", unit="us"),
         )
 
 

@@ -18,6 +18,7 @@ import numpy as np
 import optuna
 import sqlalchemy
 
+from lyapopt.bench import Progress, silent
 from lyapopt.bench.store.filling import STEPS, TRAJECTORIES, add_trials, run_of
 from lyapopt.bench.timing import Report, Row, Spread
 from lyapopt.errors import UserError
@@ -28,7 +29,7 @@ from lyapopt.store.tables import METADATA
 
 _STUDY: Final = "lyapopt-bench-store"
 _TIMEOUT: Final = 30.0  # seconds
-_KINDS: Final = {
+_DIALECTS: Final = {
     "sqlite": "SQLite",
     "postgresql": "PostgreSQL",
     "mysql": "MySQL or MariaDB",
@@ -64,16 +65,14 @@ FULL: Final = Size()
 QUICK: Final = Size(recorded=100, listed=1000, rounds=3)
 
 
-def measure(
-    url: str | None = None, size: Size = FULL, progress: Callable[[str], None] = lambda what: None
-) -> Report:
+def measure(url: str | None = None, size: Size = FULL, progress: Progress = silent) -> Report:
     """Measure one database.
 
     Args:
         url: Of the database; a study named `lyapopt-bench-store` is made in it, and deleted at the
             end. By default an SQLite file in a temporary folder.
         size: How much; the targets are meant for `FULL`.
-        progress: Told what is being measured.
+        progress: Called with what is measured.
 
     Returns:
         Time to write a trial of 600 steps and 17 trajectories, bytes on disk for each sample, time
@@ -86,7 +85,7 @@ def measure(
     with _database(url) as place:
         parsed = parse_url(place)
         TrajectoryStore(place).close()  # which explains what is wrong, if anything is
-        group = _KINDS[parsed.get_backend_name()]
+        group = _DIALECTS[parsed.get_backend_name()]
         storage = optuna.storages.RDBStorage(place)
         try:
             progress(f"{group}: writing and reading {size.recorded} trials")
@@ -102,7 +101,7 @@ def measure(
 def _recorded(
     group: str, url: str, storage: optuna.storages.RDBStorage, size: Size
 ) -> Iterator[Row]:
-    """Write trials one by one, then read their loss curves."""
+    """Write trials one after the other, then read their loss curves."""
     count = size.recorded
     with _study(url, storage) as (study, engine, runs), TrajectoryStore(url) as store:
         rng = np.random.default_rng(0)

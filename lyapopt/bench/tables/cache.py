@@ -9,9 +9,10 @@ from pathlib import Path
 
 import torch
 
+from lyapopt.bench import Progress, silent
 from lyapopt.bench.tables.cases import Case
 from lyapopt.bench.tables.fingerprint import fingerprint
-from lyapopt.bench.tables.recording import Progress, record
+from lyapopt.bench.tables.recording import record
 from lyapopt.bench.tables.table import Table
 
 VERSION = 1
@@ -47,15 +48,13 @@ def table_path(case: Case, folder: Path | None = None) -> Path:
     return (folder or cache_folder()) / f"{name}-{key_of(case)}.npz"
 
 
-def table_of(
-    case: Case, folder: Path | None = None, progress: Progress = lambda what: None
-) -> Table:
+def table_of(case: Case, folder: Path | None = None, progress: Progress = silent) -> Table:
     """The table of a case: read if it is there, else recorded and kept.
 
     Args:
-        case: What to record.
+        case: The case.
         folder: Where tables are kept; `cache_folder()` by default.
-        progress: Told what is going on.
+        progress: Called with what is being done.
     """
     path = table_path(case, folder)
     if path.exists():

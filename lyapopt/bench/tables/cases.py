@@ -71,7 +71,7 @@ class Case:
         return index
 
     def line_of(self, cell: int) -> int:
-        """The line of rates that a configuration lies on."""
+        """The search line of a configuration: those that differ from it in their rate alone."""
         return cell // len(self.rates)
 
     def make_build(self) -> Build:

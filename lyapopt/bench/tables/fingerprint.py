@@ -8,6 +8,8 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from lyapopt.bench.tables.building import build_cell
 from lyapopt.bench.tables.cases import Case
 from lyapopt.dynamics import Training, stack
@@ -63,7 +65,7 @@ def _hyperparameters(training: Training) -> Iterator[tuple[str, list[float]]]:
     steps = training.steps or _STEPS
     table = HyperparameterTable(training.optimizer, training.scheduler, tuple(sorted(numbers)))
     for name, values in table.window(0, steps, steps - 1).items():
-        yield name, values.flatten().unique_consecutive().tolist()
+        yield name, torch.unique_consecutive(values.flatten()).tolist()
     for group in training.optimizer.param_groups:
         yield "betas", list(group.get("betas", ()))
 

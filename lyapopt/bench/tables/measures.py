@@ -9,7 +9,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from lyapopt.bench.tables.table import FORWARD_COST, HORIZONS, Numbers, Table
+from lyapopt.bench import Numbers
+from lyapopt.bench.tables.table import FORWARD_COST, HORIZONS, Table
 from lyapopt.probe import Measurement, Verdict, VerdictRule
 
 Distance = Literal["weights", "outputs", "tangent"]

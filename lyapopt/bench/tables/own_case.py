@@ -59,9 +59,9 @@ def _axis(text: str) -> tuple[str, tuple[Any, ...]]:
 
 
 def _value(text: str) -> Any:
-    for kind in (int, float):
+    for number in (int, float):
         try:
-            return kind(text)
+            return number(text)
         except ValueError:
             continue
     return text

@@ -6,12 +6,15 @@ import dataclasses
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from lyapopt.bench import Numbers, Progress, silent
+from lyapopt.bench.range_test import STEPS as RANGE_STEPS
+from lyapopt.bench.range_test import rising_losses
 from lyapopt.bench.tables.building import build_cell
 from lyapopt.bench.tables.cases import Case, spaced
 from lyapopt.bench.tables.curvature import Gradients
@@ -25,17 +28,14 @@ from lyapopt.probe.run import ProbeRun
 from lyapopt.probe.verdicts import tail_length
 from lyapopt.search.probing.probes import optimizer_name
 
-Progress = Callable[[str], None]
-
 FEW, MANY, MANY_HORIZON = 2, 16, 20
-LOOKS = (0, 10, 20)  # steps before which gradients and curvature are taken
-RANGE_STEPS = 100
+GRADIENT_STEPS = (0, 10, 20)  # before which gradients and curvature are taken
 _STACK_NUMBERS = 4_000_000  # of one stacked state: larger ones leave the cache
 
-_Arrays = dict[str, np.ndarray[Any, Any]]
+_Arrays = dict[str, NDArray[np.generic]]
 
 
-def record(case: Case, progress: Progress = lambda what: None) -> Table:
+def record(case: Case, progress: Progress = silent) -> Table:
     """Train and measure every configuration of a case.
 
     Raises:
@@ -45,7 +45,7 @@ def record(case: Case, progress: Progress = lambda what: None) -> Table:
     begun = time.perf_counter()
     trainings = [build_cell(case, params) for params in case.cells]
     steps = _steps_of(trainings)
-    parts: dict[int, Mapping[str, np.ndarray[Any, Any]]] = {}
+    parts: dict[int, Mapping[str, NDArray[np.generic]]] = {}
     probe_map = stack(trainings[:1])[0][1]
     checkpoints = checkpoints_of(steps, probe_map.steps_per_epoch)
     size = probe_map.weights(probe_map.initial_state()).numel()
@@ -57,7 +57,9 @@ def record(case: Case, progress: Progress = lambda what: None) -> Table:
         progress(f"{case.name}: {len(parts)} of {len(trainings)} trained")
     arrays = {name: np.stack([parts[i][name] for i in range(len(parts))]) for name in parts[0]}
     rates = np.array(spaced(case.rates[0], case.rates[-1], RANGE_STEPS))
-    arrays["range_losses"] = _range_test(case, trainings, rates)
+    arrays["range_losses"] = rising_losses(
+        trainings[:: len(case.rates)], (rates / rates[0]).tolist(), compile="off"
+    )
     facts = Facts(
         steps=steps,
         steps_per_epoch=probe_map.steps_per_epoch,
@@ -74,7 +76,7 @@ def record(case: Case, progress: Progress = lambda what: None) -> Table:
     return table
 
 
-def checkpoints_of(steps: int, steps_per_epoch: int) -> np.ndarray[Any, np.dtype[np.int64]]:
+def checkpoints_of(steps: int, steps_per_epoch: int) -> NDArray[np.int64]:
     """After 5, 10, 20, 40, 80 steps, one and two epochs, and then evenly up to the end.
 
     Example:
@@ -123,9 +125,7 @@ def _chunks(trainings: Sequence[Training], size: int) -> list[list[int]]:
     return [list(rows[i : i + count]) for i in range(0, len(trainings), count)]
 
 
-def _record_stack(
-    step: AnyTrainingMap, steps: int, checkpoints: np.ndarray[Any, np.dtype[np.int64]]
-) -> _Arrays:
+def _record_stack(step: AnyTrainingMap, steps: int, checkpoints: NDArray[np.int64]) -> _Arrays:
     z0 = step.initial_state()
     found = _train(step, z0, steps, checkpoints)
     found |= _few_neighbours(step, z0)
@@ -142,7 +142,7 @@ def _train(
     step: AnyTrainingMap,
     z0: Tensor,
     steps: int,
-    checkpoints: np.ndarray[Any, np.dtype[np.int64]],
+    checkpoints: NDArray[np.int64],
 ) -> _Arrays:
     """Losses of full trainings, evaluations, and gradients on the way."""
     gradients = Gradients(step.trainings)
@@ -152,7 +152,7 @@ def _train(
     initial = _evaluated(step, z0)
     z, place = z0, 0
     for t in range(steps):
-        if t in LOOKS:
+        if t in GRADIENT_STEPS:
             norm, sharp = gradients.norm_and_sharpness(step.weights(z[:, 0]), t)
             norms.append(norm.cpu().numpy())
             sharpness.append(sharp.cpu().numpy())
@@ -170,7 +170,7 @@ def _train(
     }
 
 
-def _evaluated(step: AnyTrainingMap, z: Tensor) -> np.ndarray[Any, np.dtype[np.float64]]:
+def _evaluated(step: AnyTrainingMap, z: Tensor) -> Numbers:
     """Validation losses, NaN where the state is not finite."""
     alive = torch.isfinite(z).all(-1)[:, 0].nonzero()[:, 0].tolist()
     values = np.full(len(z), np.nan)
@@ -239,9 +239,7 @@ def _output_distances(step: AnyTrainingMap, z: Tensor) -> Tensor:
     return distances
 
 
-def _outputs_as_if_never_rescaled(
-    run: Exponent, away: Sequence[Tensor]
-) -> np.ndarray[Any, np.dtype[np.float64]]:
+def _outputs_as_if_never_rescaled(run: Exponent, away: Sequence[Tensor]) -> Numbers:
     """Log separations in outputs, `(M, steps, K)`.
 
     They are seen after each rescaling, and scale with the separations in the weights.
@@ -251,34 +249,5 @@ def _outputs_as_if_never_rescaled(
     return _rows_first(found)
 
 
-def _rows_first(series: Tensor) -> np.ndarray[Any, np.dtype[np.float64]]:
+def _rows_first(series: Tensor) -> Numbers:
     return series.double().movedim(1, 0).cpu().numpy()
-
-
-def _range_test(
-    case: Case, trainings: Sequence[Training], rates: np.ndarray[Any, np.dtype[np.float64]]
-) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """Losses of every line under a rate that rises at each step (Smith, arXiv:1506.01186)."""
-    lowest = trainings[:: len(case.rates)]
-    factors = (rates / rates[0]).tolist()
-    rising = [
-        dataclasses.replace(t, scheduler=_Rising(tuple(factors)), steps=len(factors))
-        for t in lowest
-    ]
-    losses = np.full((len(rising), len(factors)), np.nan)
-    for rows, step in stack(rising, compile="off"):
-        z = step.initial_state()
-        for t in range(len(factors)):
-            z, loss = step.step_with_losses(z, t)
-            losses[rows, t] = loss[:, 0].cpu().numpy()
-    return losses
-
-
-@dataclasses.dataclass(frozen=True)
-class _Rising:
-    """A factor on the rate at every step."""
-
-    factors: tuple[float, ...]
-
-    def __call__(self, step: int) -> float:
-        return self.factors[min(step, len(self.factors) - 1)]

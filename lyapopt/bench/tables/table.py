@@ -11,9 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lyapopt.bench import Numbers
 from lyapopt.bench.tables.cases import Case
-
-Numbers = NDArray[np.float64]
 
 HORIZONS = (5, 10, 20, 40)
 FORWARD_COST = 1 / 3
@@ -25,14 +24,14 @@ class Facts:
 
     Attributes:
         steps: Optimiser steps of a full training.
-        steps_per_epoch: Of its data.
+        steps_per_epoch: Steps that see all of the data once.
         batch_size: Examples of a step.
         validation_examples: Examples of an evaluation.
         weights: Weights of a network.
-        optimizer: Kind, as steering knows it.
+        optimizer: Name of the optimizer, as steering knows it.
         radius: Separation of neighbours.
-        fingerprint: Of what the code makes of the first steps.
-        seconds: What the recording took.
+        fingerprint: A digest of what the code makes of the first steps.
+        seconds: Time that the recording took.
     """
 
     steps: int
@@ -53,7 +52,9 @@ class Facts:
 
 @dataclass(frozen=True)
 class Table:
-    """Every configuration of a case, trained to the end and measured; N configurations, L lines.
+    """Every configuration of a case, trained to the end and measured.
+
+    There are N configurations on L search lines, see `Case.line_of`.
 
     Attributes:
         case: What was recorded.

@@ -177,7 +177,7 @@ def signal(
     """What exponents, losses and placebos after a few steps say of the final loss."""
     import pandas as pd
 
-    from lyapopt.bench.search.archive import add_table, table_name
+    from lyapopt.bench.search.archive import add_table
     from lyapopt.bench.signal.report import SignalReport
     from lyapopt.bench.signal.scores import score_table
     from lyapopt.bench.signal.signals import cells
@@ -190,8 +190,8 @@ def signal(
         table = table_of(case, progress=say)
         say(f"{case.name}: scoring signals")
         scores = score_table(table)
-        add_table(storage, table_name("cells", case), cells(table), "final_loss")
-        add_table(storage, table_name("signals", case), scores, "spearman")
+        add_table(storage, f"cells {case.name}", cells(table), "final_loss")
+        add_table(storage, f"signals {case.name}", scores, "spearman")
         parts.append(scores)
     report = SignalReport(pd.concat(parts, ignore_index=True))
     print_frame("signals, means over cases", report.means)

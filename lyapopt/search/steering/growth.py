@@ -5,7 +5,7 @@ more weights there are, so that the first steps of a measurement tell of the num
 Steering leaves the first half of the horizon out: the neighbours turn while the reference trains
 on, which costs nothing. Without that, the rate that steering finds on digits is 1.2 times as high
 at width 16 and 1.5 times at widths 64 and 256
-(`python -m lyapopt.bench.search.steered_rates --seeds 2`).
+(`lyapopt.bench.search.steered_rates.compare_tasks(["digits"], seeds=2)` measures it).
 """
 
 from __future__ import annotations

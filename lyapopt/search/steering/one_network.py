@@ -94,9 +94,9 @@ def steer(
     evaluations, and the rate of the range test at 2.82 times. It is no better everywhere: on narrow
     tanh networks with SGD on digits the steered rate is too cautious and the range test wins (1.75
     against 0.95 times at width 16, 1.21 against 0.92 at 64, 1.02 against 3.17 at 256).
-    `python -m lyapopt.bench.search.steered_rates --tasks digits breast-cancer diabetes
-    --activations tanh relu sigmoid --optimizers sgd momentum adam --widths 32 --seeds 2`, and
-    `--widths 16 64 256 --seeds 2`, measure it.
+    `lyapopt.bench.search.steered_rates.compare_tasks` measures it: the first with tasks digits,
+    breast-cancer and diabetes, activations tanh, relu and sigmoid, optimizers sgd, momentum and
+    adam, width 32 and 2 seeds, the second with tasks digits and 2 seeds.
 
     Args:
         build: `params -> Training`.

@@ -1,4 +1,7 @@
-"""What others do to find a rate for one network: a range test, and a search on short losses."""
+"""Samplers to compare with: rates that a search finds for every network, and a control.
+
+A search line is the configurations of one network that differ in their rate alone.
+"""
 
 from __future__ import annotations
 
@@ -11,14 +14,17 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, RandomSampler
 from optuna.trial import FrozenTrial, TrialState
 
-from lyapopt.bench.search.replay import Replay
+from lyapopt.bench.range_test import step_of_lowest_loss
+from lyapopt.bench.search.replay import DrawsSeeds, Replay
+
+_RANGE_TEST_DIVISOR = 10.0
 
 FindRate = Callable[[Replay, int], float]
-"""From a replay, which is charged, and the first configuration of a line to a rate."""
+"""From a replay, which is charged, and the first configuration of a search line to a rate."""
 
 
-class LineSampler(BaseSampler):
-    """Draws everything at random but the rate, which a search along its line finds.
+class LineSearchSampler(BaseSampler):
+    """Draws everything at random but the rate, which a search along a line finds.
 
     Args:
         replay: The table, and whose budget is charged.
@@ -70,17 +76,13 @@ class LineSampler(BaseSampler):
         """Learn nothing."""
 
 
-def range_test(replay: Replay, first: int, divide: float = 10.0) -> float:
-    """A training whose rate rises at each step; the rate of the lowest loss, divided by ten.
-
-    Source: L. Smith, arXiv:1506.01186; the division is the habit of practitioners.
-    """
+def range_test(replay: Replay, first: int) -> float:
+    """A training whose rate rises at each step; the rate of the lowest loss, divided by ten."""
     table = replay.table
     losses = table.range_losses[table.case.line_of(first)]
     replay.charge(len(losses))
-    smooth = _smoothed(losses)
-    lowest = int(np.nanargmin(np.where(np.isfinite(smooth), smooth, np.inf)))
-    return max(float(table.range_rates[lowest]) / divide, table.case.rates[0])
+    rate = float(table.range_rates[step_of_lowest_loss(losses)]) / _RANGE_TEST_DIVISOR
+    return max(rate, table.case.rates[0])
 
 
 def ternary_search(replay: Replay, first: int, steps: int = 10) -> float:
@@ -111,12 +113,27 @@ def ternary_search(replay: Replay, first: int, steps: int = 10) -> float:
     return table.case.rates[best]
 
 
-def _smoothed(losses: np.ndarray[Any, np.dtype[np.float64]], keep: float = 0.8) -> Any:
-    """Exponential mean, corrected for its start."""
-    mean, found = 0.0, np.full(len(losses), np.nan)
-    for i, loss in enumerate(losses):
-        if not np.isfinite(loss):
-            break
-        mean = keep * mean + (1 - keep) * loss
-        found[i] = mean / (1 - keep ** (i + 1))
-    return found
+class KnowingSampler(RandomSampler, DrawsSeeds):
+    """Knows the table: proposes the configuration of a rank, 0 being the best.
+
+    Args:
+        replay: The search whose table it knows.
+        rank: From the best on; -1 is the worst.
+    """
+
+    def __init__(self, replay: Replay, rank: int) -> None:
+        super().__init__()
+        order = np.argsort(replay.table.final, kind="stable")
+        case = replay.table.case
+        params = case.cells[int(order[rank])]
+        self._answer = {**params, "init_seed": case.axes["init_seed"].index(params["init_seed"])}
+
+    def sample_independent(
+        self,
+        study: optuna.Study,
+        trial: FrozenTrial,
+        param_name: str,
+        param_distribution: BaseDistribution,
+    ) -> Any:
+        """The value in the configuration of that rank."""
+        return self._answer[param_name]
