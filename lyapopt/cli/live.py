@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter, deque
 from types import TracebackType
-from typing import Self
+from typing import Final, Self, get_args
 
 from optuna.trial import FrozenTrial
 from rich.console import Console, Group, RenderableType
@@ -17,6 +17,7 @@ from rich.text import Text
 from lyapopt.cli.progress import ProgressListener, numbers_in_words, seed_names
 from lyapopt.cli.text import assignments, count, counts, duration, short
 from lyapopt.cli.trial_table import style_of, trial_table
+from lyapopt.store.states import EndState
 from lyapopt.store.trials import StoredTrial
 from lyapopt.study.analysis.overview import best_trials, load_study
 from lyapopt.study.file import StudyFile
@@ -25,7 +26,7 @@ from lyapopt.study.run.events import StudyEvent
 _NEWEST = 10
 _REFRESHES_PER_SECOND = 4
 _LINES_ABOVE = 8
-_STATES = ("complete", "pruned", "failed", "interrupted")
+_STATES: Final = get_args(EndState)
 _VERDICTS = ("edge", "cool", "hot", "dead", "diverged")
 
 

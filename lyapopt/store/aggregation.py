@@ -29,16 +29,16 @@ def grouped_rows(
     connection: Connection,
     source: FromClause,
     where: ColumnElement[bool],
-    owner: ColumnElement[Any],
+    owner: ColumnElement[int],
     *fields: ColumnElement[Any],
-) -> Iterator[tuple[Any, list[str]]]:
+) -> Iterator[tuple[int, list[str]]]:
     """Rows `(owner, fields)` in no order; the owner's rows come in one text from the server.
 
     Args:
-        connection: To MySQL or MariaDB.
-        source: Tables.
-        where: Which rows.
-        owner: What rows are grouped by.
+        connection: Connection to MySQL or MariaDB.
+        source: The joined tables.
+        where: Condition that rows fulfil.
+        owner: Column that rows are grouped by, an id.
         fields: Columns, taken as text and never null. None may hold a record separator, and only
             the last a unit separator.
     """

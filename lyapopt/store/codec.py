@@ -12,7 +12,7 @@ time, differences of bit patterns gain on smooth curves what they lose on noisy 
 from __future__ import annotations
 
 import zlib
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +28,7 @@ _LEVEL = 1
 _WINDOW_BITS = -15  # raw deflate: the database has checksums of its own, or none at all
 
 
-def encode(values: NDArray[Any]) -> tuple[str, bytes]:
+def encode(values: NDArray[np.generic]) -> tuple[str, bytes]:
     """Compress an array.
 
     Args:
@@ -51,7 +51,9 @@ def encode(values: NDArray[Any]) -> tuple[str, bytes]:
     return (codec, data) if len(data) < len(raw) else (RAW, raw)
 
 
-def decode(codec: str, data: bytes, dtype: np.dtype[Any], shape: tuple[int, int]) -> NDArray[Any]:
+def decode(
+    codec: str, data: bytes, dtype: np.dtype[np.generic], shape: tuple[int, int]
+) -> NDArray[np.generic]:
     """The array that `encode` was given, bit by bit.
 
     Args:
@@ -78,7 +80,7 @@ def decode(codec: str, data: bytes, dtype: np.dtype[Any], shape: tuple[int, int]
     return laid_out.T
 
 
-def _deflate_planes(laid_out: NDArray[Any]) -> bytes:
+def _deflate_planes(laid_out: NDArray[np.generic]) -> bytes:
     """Deflate the bytes of equal place in the number together, each plane with its own code."""
     planes = laid_out.reshape(-1).view(np.uint8).reshape(-1, laid_out.dtype.itemsize).T
     compressor = zlib.compressobj(_LEVEL, zlib.DEFLATED, _WINDOW_BITS, 9)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 import numpy as np
 from sqlalchemy import Row, Table, Text
+from sqlalchemy.types import TypeEngine
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -22,17 +23,14 @@ if TYPE_CHECKING:
 _T = TypeVar("_T", bound="DataclassInstance")
 _NOT_FINITE: Final = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 _TAG: Final = "$float"
-_PLAIN: Final[Mapping[type, Callable[[Any], Any]]] = {bool: bool, int: int, float: float}
-"""How numbers of numpy become what drivers take, by the type of the column."""
 
 
-class _Field(NamedTuple):
-    """How a field of a record is written to its columns, and read from them."""
+class _Columns(NamedTuple):
+    """The fields of a record that a table has columns for, by how they are kept."""
 
-    name: str
-    columns: tuple[str, ...]
-    write: Callable[[Any], tuple[Any, ...]]
-    read: Callable[..., Any]
+    plain: dict[str, Callable[[Any], Any]]  # and how numbers of numpy become what drivers take
+    json: list[tuple[str, str]]  # and the name of the column
+    split: list[tuple[str, str]]  # and the name of the column for what is not finite
 
 
 def to_row(record: DataclassInstance, table: Table, **others: Any) -> dict[str, Any]:
@@ -43,14 +41,20 @@ def to_row(record: DataclassInstance, table: Table, **others: Any) -> dict[str, 
         table: The table that it is written to.
         others: Values of the columns that are not fields.
     """
-    row = others
-    for field in _fields(type(record), table):
-        row.update(zip(field.columns, field.write(getattr(record, field.name)), strict=True))
+    row, columns = others, _columns(type(record), table)
+    for name, convert in columns.plain.items():
+        value = getattr(record, name)
+        row[name] = None if value is None else convert(value)
+    for name, column in columns.json:
+        value = getattr(record, name)
+        row[column] = None if value is None else to_json(value)
+    for name, word in columns.split:
+        row[name], row[word] = split_float(getattr(record, name))
     return row
 
 
 def from_row(record: type[_T], table: Table, row: Row[Any], **others: Any) -> _T:
-    """The record of a row.
+    """The record of a row; what was written as a tuple is one again.
 
     Args:
         record: Type of the record.
@@ -58,50 +62,47 @@ def from_row(record: type[_T], table: Table, row: Row[Any], **others: Any) -> _T
         row: Has at least the columns of the record's fields.
         others: Values of the fields that have no column.
     """
-    found = {
-        field.name: field.read(*(getattr(row, column) for column in field.columns))
-        for field in _fields(record, table)
-    }
-    return record(**found, **others)
+    values, columns = others, _columns(record, table)
+    for name in columns.plain:
+        values[name] = getattr(row, name)
+    for name, column in columns.json:
+        text = getattr(row, column)
+        value = None if text is None else from_json(text)
+        values[name] = tuple(value) if isinstance(value, list) else value
+    for name, word in columns.split:
+        values[name] = join_float(getattr(row, name), getattr(row, word))
+    return record(**values)
 
 
 @lru_cache
-def _fields(record: type[DataclassInstance], table: Table) -> tuple[_Field, ...]:
-    names = [field.name for field in fields(record)]
-    found = (_field(name, table) for name in names)
-    return tuple(field for field in found if field is not None)
+def _columns(record: type[DataclassInstance], table: Table) -> _Columns:
+    columns = _Columns({}, [], [])
+    for name in (field.name for field in fields(record)):
+        if (column := f"{name}_json") in table.c:
+            columns.json.append((name, column))
+        elif (word := f"{name}_kind") in table.c:
+            columns.split.append((name, word))
+        elif name in table.c:
+            columns.plain[name] = _converter(table.c[name].type)
+    return columns
 
 
-def _field(name: str, table: Table) -> _Field | None:
-    if f"{name}_json" in table.c:
-        return _Field(name, (f"{name}_json",), _to_json_column, _from_json_column)
-    if f"{name}_kind" in table.c:
-        return _Field(name, (name, f"{name}_kind"), split_float, join_float)
-    if name not in table.c:
-        return None
-    type_ = table.c[name].type
-    plain = to_text if isinstance(type_, Text) else _PLAIN.get(type_.python_type, _same)
-    return _Field(name, (name,), lambda value: (None if value is None else plain(value),), _same)
+def _converter(type_: TypeEngine[Any]) -> Callable[[Any], Any]:
+    if isinstance(type_, Text):
+        return to_text
+    found = type_.python_type
+    return found if found in (bool, int, float) else _same
 
 
 def _same(value: Any) -> Any:
     return value
 
 
-def _to_json_column(value: Any) -> tuple[str | None]:
-    return (None if value is None else to_json(value),)
-
-
-def _from_json_column(text: str | None) -> Any:
-    value = None if text is None else from_json(text)
-    return tuple(value) if isinstance(value, list) else value
-
-
 def split_float(value: float | None) -> tuple[float | None, str | None]:
-    """A number as the pair of columns `(value, kind)`.
+    """A number as the columns `NAME` and `NAME_kind`.
 
-    MySQL's DOUBLE takes neither NaN nor infinities, so these are NULL and their kind. A finite
-    number has no kind, and a missing one neither value nor kind.
+    MySQL's DOUBLE takes neither NaN nor infinities, so these are NULL and a word. A finite number
+    has no word, and a missing one neither number nor word.
 
     Example:
         >>> split_float(0.5), split_float(float("-inf")), split_float(None)
@@ -115,9 +116,9 @@ def split_float(value: float | None) -> tuple[float | None, str | None]:
     return None, "nan" if math.isnan(number) else "inf" if number > 0 else "-inf"
 
 
-def join_float(value: float | None, kind: str | None) -> float | None:
+def join_float(value: float | None, word: str | None) -> float | None:
     """The number that `split_float` was given."""
-    return value if kind is None else _NOT_FINITE[kind]
+    return value if word is None else _NOT_FINITE[word]
 
 
 def to_json(value: Any) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import sqlalchemy
 from sqlalchemy import Connection, Engine, exc
@@ -59,7 +59,7 @@ def make_engine(url: sqlalchemy.URL, timeout: float) -> Engine:
     dashboard, and which mode it has is its owner's choice.
 
     Args:
-        url: Where.
+        url: URL of the database.
         timeout: Seconds that SQLite waits for the lock of another process, and that a connection
             to a server may take.
 
@@ -67,7 +67,7 @@ def make_engine(url: sqlalchemy.URL, timeout: float) -> Engine:
         StoreError: If the driver is missing.
     """
     backend = url.get_backend_name()
-    options: dict[str, Any] = {}
+    options: dict[str, object] = {}
     if backend == "sqlite":
         options["connect_args"] = {"timeout": timeout} if "timeout" not in url.query else {}
     else:
@@ -96,7 +96,7 @@ def refuse_missing_file(url: sqlalchemy.URL) -> None:
 
 
 def sqlite_path(url: sqlalchemy.URL) -> Path | None:
-    """The file of an SQLite database; None for one in memory, by URI, or of another kind."""
+    """The file of an SQLite database; None for one in memory or by URI, and for servers."""
     if url.get_backend_name() != "sqlite" or url.database in (None, "", ":memory:"):
         return None
     return None if "uri" in url.query else Path(str(url.database))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Final, NamedTuple
 
 import sqlalchemy
 from sqlalchemy import exc
@@ -67,63 +68,66 @@ def _without_password(text: str, url: sqlalchemy.URL) -> str:
     return redacted(text)
 
 
-# What a driver says -> (what it means, what to do, whether trying again may help). Keys are
-# SQLite's error names, PostgreSQL's SQLSTATE (or its class, two characters), MySQL's numbers.
-_BUSY = "another process holds its lock"
+class _Cause(NamedTuple):
+    """What was wrong, what to do, and which error it is."""
+
+    what: str
+    advice: str
+    error: type[StoreError]
+
+
 _WAIT = "Wait until the other process has finished, then try again."
-_UNREACHABLE = "no database server answers there, or the connection was lost"
-_SERVER = "Check that the server runs and that host and port are right, then try again."
-_LOGIN = "the server refused the login"
 _CREDENTIALS = "Check user name, password and permissions."
-_NO_DATABASE = "the server has no such database"
-_CREATE_IT = "Create the database first, or correct its name."
-_FULL = "the disk, or the space the database may use, is full"
-_FREE = "Free some space and run again: what was stored before is intact."
-_READ_ONLY = "it cannot be written"
-_PERMISSIONS = "Check the permissions of the file and of its directory."
-_CAUSES: dict[str, tuple[str, str, bool]] = {
-    "SQLITE_BUSY": (_BUSY, _WAIT, True),
-    "SQLITE_LOCKED": (_BUSY, _WAIT, True),
-    "SQLITE_CANTOPEN": ("the file cannot be opened", "Check path, directory, permissions.", False),
-    "SQLITE_READONLY": (_READ_ONLY, _PERMISSIONS, False),
-    "SQLITE_PERM": (_READ_ONLY, _PERMISSIONS, False),
-    "SQLITE_NOTADB": ("the file is not an SQLite database", "Give the path of another.", False),
-    "SQLITE_CORRUPT": (
-        "the file is damaged",
-        "Restore a copy, or try `sqlite3 FILE .recover`.",
-        False,
+_UNREACHABLE = _Cause(
+    "no database server answers there, or the connection was lost",
+    "Check that the server runs and that host and port are right, then try again.",
+    StoreBusyError,
+)
+# SQLite's error names, PostgreSQL's SQLSTATE (or its class, two characters), MySQL's numbers.
+_CODES: Final = {
+    _Cause("another process holds its lock", _WAIT, StoreBusyError): (
+        "SQLITE_BUSY SQLITE_LOCKED 55P03 40 1205 1213"
     ),
-    "SQLITE_FULL": (_FULL, _FREE, False),
-    "SQLITE_IOERR": (
+    _UNREACHABLE: "57P 08 2003 2006 2013",
+    _Cause("the server has too many connections", _WAIT, StoreBusyError): "53300 1040",
+    _Cause(
         "the disk does not answer",
         "Check the disk (a network drive?) and its space.",
-        True,
+        StoreBusyError,
+    ): "SQLITE_IOERR",
+    _Cause(
+        "the disk, or the space the database may use, is full",
+        "Free some space and run again: what was stored before is intact.",
+        StoreFullError,
+    ): "SQLITE_FULL 53100 1021 1114",
+    _Cause("the file cannot be opened", "Check path, directory, permissions.", StoreError): (
+        "SQLITE_CANTOPEN"
     ),
-    "53100": (_FULL, _FREE, False),
-    "53300": ("the server has too many connections", _WAIT, True),
-    "55P03": (_BUSY, _WAIT, True),
-    "57P": (_UNREACHABLE, _SERVER, True),
-    "40": (_BUSY, _WAIT, True),
-    "08": (_UNREACHABLE, _SERVER, True),
-    "28": (_LOGIN, _CREDENTIALS, False),
-    "3D": (_NO_DATABASE, _CREATE_IT, False),
-    "42501": ("the user has no permission for this", _CREDENTIALS, False),
-    "25006": (_READ_ONLY, "The server or the session is read-only.", False),
-    "1040": ("the server has too many connections", _WAIT, True),
-    "1044": (_LOGIN, _CREDENTIALS, False),
-    "1045": (_LOGIN, _CREDENTIALS, False),
-    "1049": (_NO_DATABASE, _CREATE_IT, False),
-    "1021": (_FULL, _FREE, False),
-    "1114": (_FULL, _FREE, False),
-    "1142": ("the user has no permission for this", _CREDENTIALS, False),
-    "1153": ("a packet is larger than the server takes", "Raise its max_allowed_packet.", False),
-    "1205": (_BUSY, _WAIT, True),
-    "1213": (_BUSY, _WAIT, True),
-    "1290": (_READ_ONLY, "The server is read-only.", False),
-    "2003": (_UNREACHABLE, _SERVER, True),
-    "2006": (_UNREACHABLE, _SERVER, True),
-    "2013": (_UNREACHABLE, _SERVER, True),
+    _Cause(
+        "it cannot be written",
+        "Check the permissions of the file and of its directory.",
+        StoreError,
+    ): "SQLITE_READONLY SQLITE_PERM",
+    _Cause("it cannot be written", "The server or the session is read-only.", StoreError): "25006",
+    _Cause("it cannot be written", "The server is read-only.", StoreError): "1290",
+    _Cause("the file is not an SQLite database", "Give the path of another.", StoreError): (
+        "SQLITE_NOTADB"
+    ),
+    _Cause(
+        "the file is damaged", "Restore a copy, or try `sqlite3 FILE .recover`.", StoreError
+    ): "SQLITE_CORRUPT",
+    _Cause("the server refused the login", _CREDENTIALS, StoreError): "28 1044 1045",
+    _Cause("the user has no permission for this", _CREDENTIALS, StoreError): "42501 1142",
+    _Cause(
+        "the server has no such database",
+        "Create the database first, or correct its name.",
+        StoreError,
+    ): "3D 1049",
+    _Cause(
+        "a packet is larger than the server takes", "Raise its max_allowed_packet.", StoreError
+    ): "1153",
 }
+_CAUSES: Final = {code: cause for cause, codes in _CODES.items() for code in codes.split()}
 
 
 def _codes(error: exc.DBAPIError) -> Iterator[str]:
@@ -151,20 +155,20 @@ def explain(error: exc.SQLAlchemyError, url: sqlalchemy.URL, doing: str) -> Stor
 
     Args:
         error: What SQLAlchemy raised.
-        url: The database it happened in; the password does not enter the message.
+        url: URL of the database it happened in; its password does not enter the message.
         doing: What was being done, to complete "cannot ...".
     """
     where = f"cannot {doing} {masked(url)}"
     if isinstance(error, exc.PendingRollbackError):  # a lost connection, used once more
-        return StoreBusyError(f"{where}: {_UNREACHABLE}. {_SERVER}")
+        return StoreBusyError(f"{where}: {_UNREACHABLE.what}. {_UNREACHABLE.advice}")
     if not isinstance(error, exc.DBAPIError):
         return StoreError(f"{where}: {_without_password(str(error), url)}")
     said = _without_password(" ".join(str(error.orig).split()), url)
     for code in _codes(error):
         if code in _CAUSES:
-            cause, advice, transient = _CAUSES[code]
-            kind = StoreBusyError if transient else StoreFullError if cause == _FULL else StoreError
-            return kind(f"{where}: {cause}. {advice} (The database said: {said})")
+            cause = _CAUSES[code]
+            said = f"(The database said: {said})"
+            return cause.error(f"{where}: {cause.what}. {cause.advice} {said}")
     return StoreError(f"{where}: {said}")
 
 

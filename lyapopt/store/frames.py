@@ -133,7 +133,7 @@ def trajectories_frame(series: Iterable[Series]) -> pd.DataFrame:
     """Series in the long form: a row for each number.
 
     Args:
-        series: In any number and of any shapes.
+        series: The series, any number of them and of any shapes.
 
     Returns:
         Columns `study_name`, `trial_number`, `name`, `step`, `component` and `value`. A series of
@@ -164,11 +164,11 @@ def _repeated(labels: Sequence[str], sizes: NDArray[np.int64]) -> pd.Categorical
     return pd.Categorical.from_codes(np.repeat(codes, sizes), pd.Index(categories, dtype=_TEXT))
 
 
-def _joined(arrays: Sequence[NDArray[Any]], empty: type[np.generic]) -> NDArray[Any]:
+def _joined(arrays: Sequence[NDArray[np.generic]], empty: type[np.generic]) -> NDArray[np.generic]:
     return np.concatenate(arrays) if arrays else np.empty(0, empty)
 
 
-def _width(values: NDArray[Any]) -> int:
+def _width(values: NDArray[np.generic]) -> int:
     return values.size // len(values) if len(values) else 0
 
 

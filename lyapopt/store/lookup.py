@@ -1,43 +1,113 @@
-"""Which trials are meant by the name of a study and the number of a trial, and which do not exist.
+"""Which trials name which runs: what is read of Optuna's tables, and never written.
 
-In Optuna's database its tables say; elsewhere the headers of the runs do.
+The way from a trial to its run goes through the user attribute `RUN_ATTRIBUTE`, whose value is
+the uuid as a JSON string. Ids of trials change with a rename and are reused by SQLite; attributes
+are copied with the trial. In a database without Optuna's tables, the headers of the runs say which
+study and trial they belong to.
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Final
 
 import numpy as np
-from sqlalchemy import Connection, Subquery, select
+from sqlalchemy import (
+    Connection,
+    Select,
+    String,
+    Subquery,
+    cast,
+    column,
+    func,
+    inspect,
+    null,
+    select,
+    table,
+)
 
 from lyapopt.store.errors import RecordNotFoundError, masked
-from lyapopt.store.optuna_tables import STUDIES, are_present, recorded_trials, trials_with_runs
-from lyapopt.store.reading import names_of_series
+from lyapopt.store.states import RUN_ATTRIBUTE
 from lyapopt.store.tables import RUNS
 
 Numbers = int | Sequence[int] | None
+"""Numbers of trials: of one, of several, or None for all."""
+
+STUDIES: Final = table("studies", column("study_id"), column("study_name"))
+TRIALS: Final = table(
+    "trials", column("trial_id"), column("study_id"), column("number"), column("state")
+)
+ATTRIBUTES: Final = table(
+    "trial_user_attributes", column("trial_id"), column("key"), column("value_json")
+)
+VALUES: Final = table(
+    "trial_values", column("trial_id"), column("objective"), column("value"), column("value_type")
+)
+_VERSION: Final = table("alembic_version", column("version_num"))
+
+# Unquoted on the side of the attributes, so that the primary key of our table serves the join.
+ATTRIBUTE_RUN: Final = func.replace(ATTRIBUTES.c.value_json, '"', "")
+IS_RUN_ATTRIBUTE: Final = ATTRIBUTES.c.key == RUN_ATTRIBUTE
 
 
-def find_trials(connection: Connection, study_name: str | None, numbers: Numbers) -> Subquery:
-    """The trials that are asked for, each with its run.
+def has_optuna(connection: Connection) -> bool:
+    """Whether this database has Optuna's tables."""
+    inspector = inspect(connection)
+    return all(inspector.has_table(each.name) for each in (STUDIES, TRIALS, ATTRIBUTES))
+
+
+def is_initialised(connection: Connection) -> bool:
+    """Whether Optuna has finished to set up its tables here: the version comes last."""
+    if not inspect(connection).has_table(_VERSION.name):
+        return False
+    return connection.scalar(select(_VERSION.c.version_num)) is not None
+
+
+def find_trials(
+    connection: Connection, study_name: str | None = None, numbers: Numbers = None
+) -> Subquery:
+    """Trials with their runs.
 
     Args:
-        connection: To read from.
-        study_name: Of one study; None for all.
-        numbers: One or several trials; None for all.
+        connection: Connection to the database.
+        study_name: Name of the study; None for all studies.
+        numbers: Numbers of the trials.
 
     Returns:
-        With columns `study_name`, `trial_number`, `trial_state` and `run`.
+        With columns `study_name`, `trial_number`, `trial_state` and `run`. Without Optuna's
+        tables, the state of a trial is not known, and NULL.
 
     Raises:
         RecordNotFoundError: If Optuna's tables are here and have no such study.
     """
-    several = [int(numbers)] if isinstance(numbers, int | np.integer) else numbers
-    if not are_present(connection):
-        return recorded_trials(study_name, several)
-    check_study(connection, study_name)
-    return trials_with_runs(study_name, several)
+    if has_optuna(connection):
+        check_study(connection, study_name)
+        trials = _named_runs()
+        name, number = STUDIES.c.study_name, TRIALS.c.number
+    else:
+        name, number = RUNS.c.study_name, RUNS.c.trial_number
+        trials = select(name, number, null().label("trial_state"), RUNS.c.run)
+    if study_name is not None:
+        trials = trials.where(name == study_name)
+    if numbers is not None:
+        several = [int(numbers)] if isinstance(numbers, int | np.integer) else numbers
+        trials = trials.where(number.in_(several))
+    return trials.subquery("found")
+
+
+def _named_runs() -> Select[tuple[str, int, str, str]]:
+    return (
+        select(
+            STUDIES.c.study_name,
+            TRIALS.c.number.label("trial_number"),
+            TRIALS.c.state.label("trial_state"),
+            ATTRIBUTE_RUN.label("run"),
+        )
+        .join_from(STUDIES, TRIALS, TRIALS.c.study_id == STUDIES.c.study_id)
+        .join(ATTRIBUTES, (ATTRIBUTES.c.trial_id == TRIALS.c.trial_id) & IS_RUN_ATTRIBUTE)
+    )
 
 
 def check_study(connection: Connection, study_name: str | None) -> None:
@@ -58,20 +128,39 @@ def check_study(connection: Connection, study_name: str | None) -> None:
     raise RecordNotFoundError(f"{where} has no study {study_name!r}.{advice}")
 
 
-def missing_series(
-    connection: Connection, trials: Subquery, name: str, trial: str
-) -> RecordNotFoundError:
-    """The error that says which series a trial has instead of the one that was asked for.
+def runs_of_trials(connection: Connection) -> set[str]:
+    """Identifiers of the runs that trials in this database name."""
+    return set(connection.scalars(select(ATTRIBUTE_RUN).where(IS_RUN_ATTRIBUTE)))
+
+
+def orphans(connection: Connection, named: Collection[str], grace: float) -> list[str]:
+    """Runs that are not named by a trial and are not about to be.
 
     Args:
-        connection: To read from.
-        trials: Where the trial was looked for.
-        name: Of the series.
-        trial: The trial, in words.
+        connection: Connection to the database.
+        named: Identifiers of the runs that trials name.
+        grace: Seconds for which a run is kept after it was recorded, whoever names it.
+
+    Returns:
+        Their identifiers. The run of a trial that is running is never among them.
     """
-    run = connection.scalar(select(RUNS.c.run).join(trials, RUNS.c.run == trials.c.run))
-    if run is None:
-        where = masked(connection.engine.url)
-        return RecordNotFoundError(f"{where} has stored nothing of {trial}")
-    there = ", ".join(names_of_series(connection, run)) or "none at all"
-    return RecordNotFoundError(f"{trial} has no series {name!r}; it has: {there}")
+    recorded = select(RUNS.c.run, RUNS.c.study_name, RUNS.c.trial_number)
+    until = datetime.now(UTC) - timedelta(seconds=grace)
+    old = connection.execute(recorded.where(RUNS.c.recorded_at <= until)).all()
+    unnamed = [row for row in old if row.run not in named]
+    if not unnamed:
+        return []
+    running = _running_trials(connection)
+    return [row.run for row in unnamed if (row.study_name, row.trial_number) not in running]
+
+
+def _running_trials(connection: Connection) -> set[tuple[str, int]]:
+    # A run may be written before the attribute of its trial.
+    if not has_optuna(connection):
+        return set()
+    rows = connection.execute(
+        select(STUDIES.c.study_name, TRIALS.c.number)
+        .join_from(STUDIES, TRIALS, TRIALS.c.study_id == STUDIES.c.study_id)
+        .where(cast(TRIALS.c.state, String(16)) == "RUNNING")
+    )
+    return {(row.study_name, row.number) for row in rows}

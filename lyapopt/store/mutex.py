@@ -57,7 +57,7 @@ class Mutex(ABC):
 
     def __exit__(
         self,
-        kind: type[BaseException] | None,
+        error_type: type[BaseException] | None,
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
@@ -80,7 +80,7 @@ class Mutex(ABC):
             StoreBusyError: If it is lost, so that the section must begin again.
         """
 
-    def close(self) -> None:  # noqa: B027  not every kind keeps something open
+    def close(self) -> None:  # noqa: B027  a file needs nothing
         """Give back what it keeps open."""
 
     def discard(self) -> None:  # noqa: B027
@@ -106,7 +106,7 @@ class FileMutex(Mutex):
     two files of the same name.
 
     Args:
-        path: Of the lock file; its folder must exist.
+        path: Path of the lock file; its folder must exist.
         where: What it guards, for messages.
         timeout: Seconds to wait for another process.
     """
@@ -198,7 +198,7 @@ class _ServerMutex(Mutex):
 
 
 class _PostgresqlMutex(_ServerMutex):
-    """Of a transaction, not of a session: connection poolers keep transactions together."""
+    """The lock of a transaction, not of a session: poolers keep a transaction on one connection."""
 
     _now = "SELECT extract(epoch FROM clock_timestamp())"
 
@@ -233,9 +233,9 @@ def database_mutex(url: str | sqlalchemy.URL, name: str, timeout: float = DEFAUL
     """The mutex of that name in that database.
 
     Args:
-        url: Of a database in SQLite, PostgreSQL, MySQL or MariaDB. With SQLite, the lock is on a
-            file beside the database, whose folder is made if it is not there.
-        name: Such as that of a study.
+        url: URL of a database in SQLite, PostgreSQL, MySQL or MariaDB. With SQLite, the lock is on
+            a file beside the database, whose folder is made if it is not there.
+        name: What the mutex guards, such as a study.
         timeout: Seconds to wait for another process.
 
     Raises:
@@ -245,9 +245,19 @@ def database_mutex(url: str | sqlalchemy.URL, name: str, timeout: float = DEFAUL
     if parsed.get_backend_name() == "sqlite":
         database = sqlite_path(parsed) or Path(str(parsed.database or "memory"))
         return file_mutex(database, name, timeout)
-    engine = make_engine(parsed, timeout)
-    kind = _PostgresqlMutex if parsed.get_backend_name() == "postgresql" else _MysqlMutex
-    return kind(engine, name, timeout)
+    return server_mutex(make_engine(parsed, timeout), name, timeout)
+
+
+def server_mutex(engine: Engine, name: str, timeout: float = DEFAULT_TIMEOUT) -> Mutex:
+    """The mutex of that name in a server's database; to close it disposes of the engine.
+
+    Args:
+        engine: Engine of a database in PostgreSQL, MySQL or MariaDB.
+        name: What the mutex guards.
+        timeout: Seconds to wait for another process.
+    """
+    is_postgresql = engine.dialect.name == "postgresql"
+    return (_PostgresqlMutex if is_postgresql else _MysqlMutex)(engine, name, timeout)
 
 
 def file_mutex(beside: Path, name: str, timeout: float = DEFAULT_TIMEOUT) -> FileMutex:

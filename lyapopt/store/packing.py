@@ -79,7 +79,7 @@ def pack(run: str, trajectories: Sequence[TrajectoryRecord]) -> tuple[list[Row],
     return rows, packer.rows()
 
 
-def _pieces(array: NDArray[Any], packer: _Packer) -> Iterator[Row]:
+def _pieces(array: NDArray[np.generic], packer: _Packer) -> Iterator[Row]:
     flat, row_size = array.reshape(-1), _row_size(array.shape)
     limit = PIECE_BYTES // array.dtype.itemsize
     count = limit // row_size * row_size or limit  # whole rows, unless one alone is too large
@@ -109,7 +109,7 @@ def _layout(n_values: int, row_size: int) -> tuple[int, int]:
     return (n_values // row_size, row_size) if n_values % row_size == 0 else (1, n_values)
 
 
-def join_pieces(pieces: Sequence[Piece]) -> NDArray[Any]:
+def join_pieces(pieces: Sequence[Piece]) -> NDArray[np.generic]:
     """The array that was cut into these pieces, all of one part of one series, in order.
 
     Raises:
@@ -139,7 +139,7 @@ def unpack(pieces: Iterable[Piece]) -> list[TrajectoryRecord]:
         TrajectoryRecord(
             name,
             join_pieces(parts["values"]),
-            join_pieces(parts["steps"]) if "steps" in parts else None,
+            join_pieces(parts["steps"]).astype(np.int64) if "steps" in parts else None,
         )
         for name, parts in grouped.items()
     ]

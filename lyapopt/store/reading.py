@@ -63,9 +63,9 @@ def read_series(
     """The series of these trials, one after the other.
 
     Args:
-        connection: Where they are read.
+        connection: Connection to the database.
         trials: With columns `study_name`, `trial_number` and `run`.
-        names: Names of the series that are wanted; None for all.
+        names: Names of the series to read; None for all.
 
     Yields:
         The series, ordered by study, trial and position in the run.

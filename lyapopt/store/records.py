@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from lyapopt.store.states import RunState
 
-_STORABLE_KINDS = "biuf"
+_STORABLE = "biuf"
 _MAX_RUN = 36
 _MAX_NAME = 255
 _INT64 = range(-(2**63), 2**63)
@@ -109,13 +109,13 @@ class TrajectoryRecord:
     """
 
     name: str
-    values: NDArray[Any]
+    values: NDArray[np.generic]
     steps: NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
         _check_name(self.name, "a trajectory")
         values = np.asarray(self.values)
-        if values.dtype.kind not in _STORABLE_KINDS or values.dtype.itemsize > 8:
+        if values.dtype.kind not in _STORABLE or values.dtype.itemsize > 8:
             raise ValueError(
                 f"trajectory {self.name!r} has dtype {values.dtype}; "
                 "it must be floats, integers or booleans of at most 64 bits"
@@ -142,8 +142,8 @@ class Decision:
         step: Step of training at which the rule was asked.
         rule: Name of the rule, such as the class of a pruner.
         pruned: Whether it stopped the trial.
-        reason: In words.
-        numbers: What the rule looked at, by name.
+        reason: Why, in words.
+        numbers: Numbers that the rule compared, by name.
     """
 
     step: int
@@ -179,7 +179,7 @@ class RunRecord:
         settings: Settings of probe and recording; whatever JSON can say.
         exponents: The first is the one that tables show.
         trajectories: Named series.
-        decisions: In the order in which they were taken.
+        decisions: Decisions in the order in which they were taken.
 
     Raises:
         ValueError: If a value is out of its range; the message names it.

@@ -52,8 +52,8 @@ def state_from(
 
     Args:
         optuna_state: Name of Optuna's state.
-        user_attributes: User attributes of the trial; `VERDICT` is looked at.
-        system_attributes: System attributes of the trial; `WORKER_ATTRIBUTE` is looked for.
+        user_attributes: User attributes of the trial; `VERDICT` is read.
+        system_attributes: System attributes of the trial; `WORKER_ATTRIBUTE` is read.
 
     Example:
         >>> state_from("FAIL", {}, {}), state_from("FAIL", {"verdict": "interrupted"}, {})

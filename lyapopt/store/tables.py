@@ -40,7 +40,6 @@ from sqlalchemy import (
 from sqlalchemy.dialects import mysql
 from sqlalchemy.types import TypeEngine
 
-TABLE_PREFIX: Final = "lyapopt_"
 _MYSQL: Final = ("mysql", "mariadb")
 
 
@@ -62,11 +61,11 @@ class UtcDateTime(TypeDecorator[datetime]):
         return dialect.type_descriptor(precise)
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """To UTC."""
+        """A moment as UTC without a time zone."""
         return value if value is None else value.astimezone(UTC).replace(tzinfo=None)
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """From UTC."""
+        """A moment of UTC with its time zone."""
         return value if value is None else value.replace(tzinfo=UTC)
 
 

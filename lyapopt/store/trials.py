@@ -1,7 +1,7 @@
 """All trials of a study in a few queries: a table of ten thousand trials in about a second.
 
 Optuna's own storage builds an object with all its relations for each trial, which takes ten times
-as long, and opening it imports more than a command that only looks should.
+as long, and opening it imports more than a command that only reads should.
 """
 
 from __future__ import annotations
@@ -22,8 +22,7 @@ from sqlalchemy import Connection, String, cast, column, inspect, select, table
 from lyapopt.store.aggregation import decodes_slowly, grouped_rows
 from lyapopt.store.engine import make_engine, parse_url, sqlite_path
 from lyapopt.store.errors import RecordNotFoundError, explained, masked
-from lyapopt.store.lookup import check_study
-from lyapopt.store.optuna_tables import ATTRIBUTES, STUDIES, TRIALS, VALUES, are_present
+from lyapopt.store.lookup import ATTRIBUTES, STUDIES, TRIALS, VALUES, check_study, has_optuna
 from lyapopt.store.states import (
     COST,
     EXPONENT,
@@ -80,7 +79,7 @@ class StoredTrial:
     Attributes:
         number: Optuna's number.
         state: `complete`, `pruned`, `failed`, `interrupted`, `running` or `waiting`.
-        values: Of the objectives; empty unless complete.
+        values: Values of the objectives; empty unless complete.
         params: Suggested parameters in their order.
         attributes: All user attributes.
         started: Local time, as Optuna keeps it.
@@ -135,7 +134,7 @@ class StoredTrial:
 
     @property
     def gradient_evaluations(self) -> float:
-        """What it cost."""
+        """Gradient evaluations that the trial has cost."""
         return self._number(COST) or 0.0
 
     def _number(self, name: str) -> float | None:
@@ -148,9 +147,9 @@ class StoredStudy:
     """A study with all its trials, by number.
 
     Attributes:
-        name: Of the study.
+        name: Name of the study.
         directions: `minimize` or `maximize`, one for each objective.
-        trials: In the order of their numbers.
+        trials: Its trials, in the order of their numbers.
     """
 
     name: str
@@ -173,9 +172,9 @@ def read_study(url: str, study_name: str, *, reasons_url: str | None = None) -> 
     """A study with all its trials.
 
     Args:
-        url: Of Optuna's database.
-        study_name: Of the study.
-        reasons_url: Of the store, where it is not in the same database.
+        url: URL of Optuna's database.
+        study_name: Name of the study.
+        reasons_url: URL of the store, where it is not in the same database.
 
     Raises:
         StoreError: If it cannot be read; `RecordNotFoundError` if it has no such study.
@@ -198,7 +197,7 @@ def read_study(url: str, study_name: str, *, reasons_url: str | None = None) -> 
         )
         reasons = _reasons(connection, study_name)
     if reasons_url is not None:
-        with _connected(reasons_url, has_optuna=False) as connection:
+        with _connected(reasons_url, holds_studies=False) as connection:
             reasons |= _reasons(connection, study_name)
     for trial in study.trials:
         trial.reason = reasons.get(str(trial.attributes.get(RUN_ATTRIBUTE)))
@@ -227,12 +226,15 @@ def _trials(connection: Connection, study_id: int) -> list[StoredTrial]:
     for trial_id, name, value in _params(connection, study_id):
         if trial_id in trials:
             trials[trial_id].params[name] = value
-    values = select(VALUES.c.trial_id, VALUES.c.value, VALUES.c.value_type)
-    values = values.join(TRIALS, TRIALS.c.trial_id == VALUES.c.trial_id)
-    values = values.where(TRIALS.c.study_id == study_id)
-    for trial_id, number, kind in connection.execute(values.order_by(VALUES.c.objective)).all():
+    values = (
+        select(VALUES.c.trial_id, VALUES.c.value, VALUES.c.value_type)
+        .join(TRIALS, TRIALS.c.trial_id == VALUES.c.trial_id)
+        .where(TRIALS.c.study_id == study_id)
+        .order_by(VALUES.c.objective)
+    )
+    for trial_id, number, value_type in connection.execute(values).all():
         if trial_id in trials:
-            trials[trial_id].values += (float(_NOT_FINITE.get(kind, number)),)
+            trials[trial_id].values += (float(_NOT_FINITE.get(value_type, number)),)
     failed = any(state == "FAIL" for state in optuna_states.values())
     ours = _trials_of_workers(connection, study_id) if failed else {}
     for trial_id, trial in trials.items():
@@ -278,8 +280,8 @@ def _params(connection: Connection, study_id: int) -> Iterator[tuple[int, str, A
     of_study = _TIMES.c.study_id == study_id
     join = _PARAMS.join(_TIMES, _TIMES.c.trial_id == _PARAMS.c.trial_id)
     readers: dict[str, set[_Reader]] = {}
-    kinds = select(_PARAMS.c.param_name, _PARAMS.c.distribution_json).select_from(join)
-    for name, distribution in connection.execute(kinds.where(of_study).distinct()).all():
+    each = select(_PARAMS.c.param_name, _PARAMS.c.distribution_json).select_from(join)
+    for name, distribution in connection.execute(each.where(of_study).distinct()).all():
         readers.setdefault(name, set()).add(_reader(distribution))
     is_one = all(len(several) == 1 for several in readers.values())
     if is_one and decodes_slowly(connection):
@@ -303,11 +305,11 @@ def _params(connection: Connection, study_id: int) -> Iterator[tuple[int, str, A
 class _Reader(NamedTuple):
     """How a stored number is read: as the index of a choice, a whole number, or as it is."""
 
-    kind: Literal["choice", "int", "float"]
+    reads: Literal["choice", "int", "float"]
     choices: tuple[Any, ...] = ()
 
     def __call__(self, number: float) -> Any:
-        match self.kind:
+        match self.reads:
             case "choice":
                 return self.choices[int(number)]
             case "int":
@@ -341,7 +343,7 @@ def _reasons(connection: Connection, study_name: str) -> dict[str, str]:
 
 @contextmanager
 def _without_collections() -> Iterator[None]:
-    """No cyclic garbage is made here, and to look for it among so many objects takes long."""
+    """No cyclic garbage is made here, and searching for it among so many objects takes long."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:
@@ -352,7 +354,7 @@ def _without_collections() -> Iterator[None]:
 
 
 @contextmanager
-def _connected(url: str, *, has_optuna: bool = True) -> Iterator[Connection]:
+def _connected(url: str, *, holds_studies: bool = True) -> Iterator[Connection]:
     """A connection to a database that is there, and that holds studies if it should."""
     parsed = parse_url(url)
     path = sqlite_path(parsed)
@@ -361,7 +363,7 @@ def _connected(url: str, *, has_optuna: bool = True) -> Iterator[Connection]:
     engine = make_engine(parsed, _TIMEOUT)
     try:
         with explained(parsed, "read from"), engine.connect() as connection:
-            if has_optuna and not are_present(connection):
+            if holds_studies and not has_optuna(connection):
                 raise RecordNotFoundError(f"{masked(parsed)} holds no studies of Optuna")
             yield connection
     finally:

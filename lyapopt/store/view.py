@@ -14,7 +14,7 @@ from typing import Final
 
 from sqlalchemy import Connection, TableClause, exc, inspect, select
 
-from lyapopt.store.optuna_tables import (
+from lyapopt.store.lookup import (
     ATTRIBUTE_RUN,
     ATTRIBUTES,
     IS_RUN_ATTRIBUTE,

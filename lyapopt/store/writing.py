@@ -31,7 +31,7 @@ def write_run(connection: Connection, record: RunRecord) -> None:
     """Write a run with all that belongs to it, in place of what is stored under its uuid.
 
     Args:
-        connection: In the transaction to write in.
+        connection: Connection in the transaction to write in.
         record: The run.
     """
     run = record.run
@@ -53,7 +53,7 @@ def delete_runs(connection: Connection, runs: Sequence[str]) -> None:
     Every table is named, since SQLite cascades only where it was asked to for the connection.
 
     Args:
-        connection: In the transaction to delete in.
+        connection: Connection in the transaction to delete in.
         runs: Identifiers of the runs; unknown ones are passed over.
     """
     for first in range(0, len(runs), _RUNS_AT_ONCE):
@@ -68,8 +68,8 @@ def copy_runs(
     """Copy runs as they are stored, in place of what the target has under the same uuid.
 
     Args:
-        source: Where they are read.
-        target: In the transaction to write in.
+        source: Connection to read from.
+        target: Connection in the transaction to write in.
         runs: The runs. The copy remembers the names that are given here, since it has no tables
             of Optuna to look them up in.
         trajectories: Whether the series are copied as well.

@@ -9,7 +9,7 @@ import sqlalchemy
 from optuna_dashboard import wsgi
 from werkzeug.test import Client
 
-from lyapopt.store import RUN_ATTRIBUTE, RecordNotFoundError, StoreError, TrajectoryStore, schema
+from lyapopt.store import RUN_ATTRIBUTE, RecordNotFoundError, TrajectoryStore, schema
 
 
 @pytest.fixture
@@ -171,24 +171,6 @@ def test_our_version_leaves_that_of_optuna_alone(study, beside):
     with beside._engine.connect() as connection:
         versions = connection.scalars(sqlalchemy.text("SELECT version_num FROM alembic_version"))
         assert versions.all() == ["v3.2.0.a"]
-
-
-def test_two_trials_may_differ_in_what_the_store_and_optuna_know(study, beside, finish_trial):
-    done = finish_trial(study, beside)
-    lost = study.ask()
-    lost.set_user_attr(RUN_ATTRIBUTE, "0" * 32)
-    bare = study.ask()
-    states = [state[1:] for state in beside.trial_states("study")]
-    assert states == [
-        (0, "COMPLETE", done.run, "complete"),
-        (lost.number, "RUNNING", "0" * 32, None),
-        (bare.number, "RUNNING", None, None),
-    ]
-
-
-def test_a_store_of_its_own_cannot_be_compared_with_trials(store):
-    with pytest.raises(StoreError, match="has no tables of Optuna"):
-        store.trial_states()
 
 
 def test_a_mistyped_study_is_answered_with_the_nearest(study, beside):

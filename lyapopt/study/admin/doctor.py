@@ -16,6 +16,7 @@ from lyapopt.search._optuna import worker_of
 from lyapopt.store import RUN_ATTRIBUTE, StoreError, StoreSchemaError, TrajectoryStore, schema
 from lyapopt.store.engine import has_sql, make_engine, parse_url
 from lyapopt.store.errors import explained, masked
+from lyapopt.store.states import state_of
 from lyapopt.study.run import processes
 from lyapopt.study.run.spill import Spill
 from lyapopt.study.run.storage import open_storage, study_mutex
@@ -159,15 +160,14 @@ def _running(
 def _agreement(name: str, trials: list[FrozenTrial], rows: TrajectoryStore) -> list[Finding]:
     """Whether Optuna and the store say the same of every trial."""
     states = rows.states(name)
-    ended = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned"}
     missing, different = [], []
     for trial in trials:
-        run = trial.user_attrs.get(RUN_ATTRIBUTE)
-        if run is None or trial.state not in ended:
+        run, state = trial.user_attrs.get(RUN_ATTRIBUTE), state_of(trial)
+        if run is None or state not in ("complete", "pruned"):
             continue
         if run not in states:
             missing.append(trial.number)
-        elif states[run] != ended[trial.state]:
+        elif states[run] != state:
             different.append(trial.number)
     findings = []
     if missing:

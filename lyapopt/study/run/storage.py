@@ -16,8 +16,8 @@ from lyapopt.search._optuna import intercept
 from lyapopt.store import TrajectoryStore
 from lyapopt.store.engine import has_sql, make_engine, parse_url
 from lyapopt.store.errors import explained, masked
+from lyapopt.store.lookup import is_initialised
 from lyapopt.store.mutex import DEFAULT_TIMEOUT, Mutex, database_mutex, file_mutex
-from lyapopt.store.optuna_tables import is_initialised
 from lyapopt.store.retry import RetryPolicy, as_store_error
 
 __all__ = ["initialise", "journal_path", "open_storage", "open_store", "study_mutex"]

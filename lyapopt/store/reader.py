@@ -1,0 +1,259 @@
+"""`StoreReader`: the connections of a store, and all that reads from it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+import sqlalchemy
+from sqlalchemy import Connection, Engine, Subquery, select
+
+from lyapopt.store import schema
+from lyapopt.store.engine import make_engine, parse_url, refuse_missing_file
+from lyapopt.store.errors import RecordNotFoundError, explained, masked
+from lyapopt.store.lookup import Numbers, find_trials
+from lyapopt.store.reading import names_of_series, read_run, read_series
+from lyapopt.store.records import RunRecord, TrajectoryRecord
+from lyapopt.store.tables import RUNS, TRAJECTORIES
+
+# `frames` is imported where it is used: pandas takes half a second, and writing needs none of it.
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    from numpy.typing import NDArray
+
+Names = str | Sequence[str] | None
+
+
+class StoreReader:
+    """The half of `TrajectoryStore` that reads; see there."""
+
+    def __init__(
+        self,
+        url: str | sqlalchemy.URL | Engine,
+        *,
+        create: bool = True,
+        timeout: float = 30.0,
+    ) -> None:
+        self._timeout = timeout
+        self._owned: Engine | None = None
+        self._owner = 0  # the process that the engine belongs to
+        self._given = url if isinstance(url, Engine) else None
+        self._url = url.url if isinstance(url, Engine) else parse_url(url)
+        if self._given is None and not create:
+            refuse_missing_file(self._url)
+        with explained(self._url, "open"):
+            schema.ensure(self._engine, create=create)
+
+    @property
+    def url(self) -> str:
+        """Where the store is, without a password."""
+        return masked(self._url)
+
+    def read(self, run: str) -> RunRecord:
+        """One run, as it was recorded.
+
+        Args:
+            run: Identifier of the run.
+
+        Raises:
+            RecordNotFoundError: If there is no such run.
+        """
+        with self._reading() as connection:
+            found = read_run(connection, run)
+        if found is None:
+            raise RecordNotFoundError(f"{self.url} has no run {run!r}")
+        return found
+
+    def runs(self, study_name: str | None = None) -> pd.DataFrame:
+        """One row for each trial that has a stored run.
+
+        Args:
+            study_name: Name of the study; None for all studies.
+
+        Returns:
+            `study_name`, `trial_number`, `run`, `state` (ours), `trial_state` (Optuna's), `value`
+            (of the first objective), `values`, `verdict`, `reason`, `steps`,
+            `gradient_evaluations`, `examples`, `seed`, `started_at`, `finished_at`, `versions`,
+            `settings` and `logical_number`. What is missing is NaN.
+
+        Raises:
+            RecordNotFoundError: If there is no such study.
+        """
+        from lyapopt.store.frames import runs_frame
+
+        with self._trials(study_name) as (connection, trials):
+            return runs_frame(connection, trials)
+
+    def exponents(self, study_name: str | None = None) -> pd.DataFrame:
+        """One row for each exponent of each trial.
+
+        Args:
+            study_name: Name of the study; None for all studies.
+
+        Returns:
+            `study_name`, `trial_number`, `run`, the trial's `verdict`, and the fields of
+            `ExponentRecord`. A missing number is NaN here; `read` tells it from one that is NaN.
+
+        Raises:
+            RecordNotFoundError: If there is no such study.
+        """
+        from lyapopt.store.frames import exponents_frame
+
+        with self._trials(study_name) as (connection, trials):
+            return exponents_frame(connection, trials)
+
+    def decisions(self, study_name: str | None = None) -> pd.DataFrame:
+        """One row for each decision about each trial.
+
+        Args:
+            study_name: Name of the study; None for all studies.
+
+        Returns:
+            `study_name`, `trial_number`, `run`, and the fields of `Decision`.
+
+        Raises:
+            RecordNotFoundError: If there is no such study.
+        """
+        from lyapopt.store.frames import decisions_frame
+
+        with self._trials(study_name) as (connection, trials):
+            return decisions_frame(connection, trials)
+
+    def trajectories(
+        self,
+        study_name: str | None = None,
+        trial_number: Numbers = None,
+        name: Names = None,
+    ) -> pd.DataFrame:
+        """Series in the long form, a row for each number; `array` gives large ones as they are.
+
+        Args:
+            study_name: Name of the study; None for all studies.
+            trial_number: Number of one or several trials; None for all.
+            name: Name of one or several series, such as `"loss"`; None for all.
+
+        Returns:
+            `study_name`, `trial_number`, `name`, `step`, `component` (0 for a series of numbers,
+            otherwise the index into the array at that step, counted in its order) and `value`.
+
+        Raises:
+            RecordNotFoundError: If there is no such study.
+        """
+        from lyapopt.store.frames import trajectories_frame
+
+        names = [name] if isinstance(name, str) else name
+        with self._trials(study_name, trial_number) as (connection, trials):
+            return trajectories_frame(read_series(connection, trials, names))
+
+    def series(self, name: str, study_name: str, trial_number: int) -> TrajectoryRecord:
+        """One series of one trial, with its steps.
+
+        Args:
+            name: Name of the series.
+            study_name: Name of the study.
+            trial_number: Number of the trial.
+
+        Raises:
+            RecordNotFoundError: If there is none; the message says what there is.
+        """
+        with self._trials(study_name, trial_number) as (connection, trials):
+            found = list(read_series(connection, trials, [name]))
+            if found:
+                return found[-1].record
+            trial = f"trial {trial_number} of study {study_name!r}"
+            run = connection.scalar(select(RUNS.c.run).join(trials, RUNS.c.run == trials.c.run))
+            if run is None:
+                raise RecordNotFoundError(f"{self.url} has stored nothing of {trial}")
+            there = ", ".join(names_of_series(connection, run)) or "none at all"
+            raise RecordNotFoundError(f"{trial} has no series {name!r}; it has: {there}")
+
+    def array(self, name: str, study_name: str, trial_number: int) -> NDArray[np.generic]:
+        """One series of one trial as the array that was recorded: shape `(T, ...)`, its dtype.
+
+        Args:
+            name: Name of the series.
+            study_name: Name of the study.
+            trial_number: Number of the trial.
+
+        Raises:
+            RecordNotFoundError: If there is none; the message says what there is.
+        """
+        return self.series(name, study_name, trial_number).values
+
+    def series_names(self, study_name: str | None = None) -> list[str]:
+        """Names of the series of a study's trials, in alphabetical order.
+
+        Args:
+            study_name: Name of the study; None for all studies.
+
+        Raises:
+            RecordNotFoundError: If there is no such study.
+        """
+        with self._trials(study_name) as (connection, trials):
+            is_found = TRAJECTORIES.c.run == trials.c.run
+            names = select(TRAJECTORIES.c.name).join(trials, is_found).distinct()
+            return sorted(connection.scalars(names))
+
+    def states(self, study_name: str | None = None) -> dict[str, str]:
+        """State of each stored run of a study, by run, as it was recorded.
+
+        Args:
+            study_name: Name of the study; None for all studies.
+
+        Raises:
+            RecordNotFoundError: If there is no such study.
+        """
+        with self._trials(study_name) as (connection, trials):
+            states = select(RUNS.c.run, RUNS.c.state).join(trials, RUNS.c.run == trials.c.run)
+            return {row.run: row.state for row in connection.execute(states)}
+
+    def close(self) -> None:
+        """Close the connections; the store opens new ones when it is used again."""
+        if self._owned is not None:
+            self._owned.dispose()
+            self._owned = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        error_type: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_given": None, "_owned": None}
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.url!r})"
+
+    @property
+    def _engine(self) -> Engine:
+        if self._given is not None:
+            return self._given
+        if self._owned is not None and self._owner != os.getpid():
+            self._owned.dispose(close=False)  # a fork must not use its parent's connections
+            self._owned = None
+        if self._owned is None:
+            self._owned, self._owner = make_engine(self._url, self._timeout), os.getpid()
+        return self._owned
+
+    @contextmanager
+    def _reading(self) -> Iterator[Connection]:
+        with explained(self._url, "read from"), self._engine.connect() as connection:
+            yield connection
+
+    @contextmanager
+    def _trials(
+        self, study_name: str | None, numbers: Numbers = None
+    ) -> Iterator[tuple[Connection, Subquery]]:
+        """A connection, and the trials that are asked for; see `find_trials`."""
+        with self._reading() as connection:
+            yield connection, find_trials(connection, study_name, numbers)
