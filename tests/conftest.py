@@ -1,4 +1,4 @@
-"""Types and shapes of the mathematics are checked; each test has a database of its own."""
+"""Shapes of the mathematics are checked; each test has a database of its own."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import jaxtyping
 import pytest
 import sqlalchemy
+from shape_checks import check_shapes_in
 from sqlalchemy import exc
 
 # Before any test imports lyapopt.
-jaxtyping.install_import_hook(["lyapopt.exponents"], "beartype.beartype")
+check_shapes_in("lyapopt.dynamics", "lyapopt.exponents")
+
 
 SERVERS = {
     "postgresql": ("LYAPOPT_TEST_POSTGRESQL", "postgresql+psycopg://postgres@127.0.0.1:5432/test"),

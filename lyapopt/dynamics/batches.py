@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
+from jaxtyping import Int
 from torch import Tensor
 
 from lyapopt.dynamics.data import BatchOrder, Examples
@@ -57,8 +58,8 @@ class StackedBatches:
         epoch, position = divmod(t, order.steps_per_epoch)
         return self.of(self._epoch(epoch)[:, position], trajectories)
 
-    def of(self, indices: Tensor, trajectories: int = 1) -> Batch:
-        """The batch of given examples, indices `(systems, batch)` or `(1, batch)` for all."""
+    def of(self, indices: Int[Tensor, "systems batch"], trajectories: int = 1) -> Batch:
+        """The batch of given examples, by a row of indices for each system or one row for all."""
         if self._shares_data and len(indices) == 1:
             return Batch([part.index_select(0, indices[0]) for part in self._data], True)
         data = self._data
@@ -90,8 +91,8 @@ class StackedBatches:
             parts = [part.repeat_interleave(trajectories, 0) for part in parts]
         return Batch(parts, self._shares_data)
 
-    def _epoch(self, epoch: int) -> Tensor:
-        """Indices of an epoch's batches, `(systems, steps, batch)`, one row if all are equal."""
+    def _epoch(self, epoch: int) -> Int[Tensor, "systems steps batch"]:
+        """Indices of an epoch's batches; one system stands for all if their orders are equal."""
         if epoch not in self._epochs:
             if len(self._epochs) > 1:
                 self._epochs.pop(min(self._epochs))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from jaxtyping import Int
 from torch import Tensor
 from torch.utils.data import (
     DataLoader,
@@ -79,8 +80,8 @@ class BatchOrder:
         """Steps in which every example is seen once, but for a rest smaller than a batch."""
         return self.count // self.size
 
-    def epoch(self, epoch: int) -> Tensor:
-        """Indices of the batches of one epoch, shape `(steps_per_epoch, size)`, int64."""
+    def epoch(self, epoch: int) -> Int[Tensor, "steps batch"]:
+        """Indices of the batches of one epoch."""
         if self.shuffle:
             # Not torch.randperm: random calls are refused under vmap, where tangents are pushed.
             key = torch.tensor(derive_seed(self.seed, epoch, "batch order"))

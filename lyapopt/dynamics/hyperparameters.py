@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
+from jaxtyping import Float, Float64, Int
 from torch import Tensor
 
 from lyapopt.dynamics.execution import outside_transforms, to_device
@@ -44,8 +45,10 @@ class HyperparameterTable:
         self._is_constant = scheduler is None
         self._ended: Exception | None = None
 
-    def window(self, start: int, stop: int, needed: int) -> dict[str, Tensor]:
-        """Rows `start .. stop - 1`, or up to the schedule's end: name to float64 `(steps, groups)`.
+    def window(
+        self, start: int, stop: int, needed: int
+    ) -> dict[str, Float64[Tensor, "steps groups"]]:
+        """The numbers by name at steps `start .. stop - 1`, or up to the schedule's end.
 
         Raises:
             TrainingError: If the schedule ends before the step `needed`.
@@ -78,7 +81,7 @@ class CoefficientWindow:
     Args:
         tables: Hyperparameters of every system.
         updates: Updates that every optimiser has already made, by parameter group.
-        group_of_weight: Parameter group of every weight, `(P,)`; `None` where there is one group.
+        group_of_weight: Parameter group of every weight; `None` where there is one group.
         rule: The update rule of all systems.
         like: A tensor of the state's dtype and device.
     """
@@ -87,7 +90,7 @@ class CoefficientWindow:
         self,
         tables: Sequence[HyperparameterTable],
         updates: Sequence[tuple[int, ...]],
-        group_of_weight: Tensor | None,
+        group_of_weight: Int[Tensor, " weights"] | None,
         rule: UpdateRule,
         like: Tensor,
     ) -> None:
@@ -99,8 +102,8 @@ class CoefficientWindow:
         self._window = range(0)
         self._coefficients: list[dict[str, Tensor]] = []
 
-    def at(self, t: int) -> dict[str, Tensor]:
-        """Coefficients by name, each `(systems, 1, weights)`, or 1 for all weights of one group.
+    def at(self, t: int) -> dict[str, Float[Tensor, "systems 1 weights"]]:
+        """Coefficients by name; one number stands for all weights if there is one group.
 
         Raises:
             TrainingError: If a schedule has ended before `t`.

@@ -27,26 +27,11 @@ from torch.nn.utils import parametrize
 _OWN_OF_MODULE = frozenset(vars(nn.Module())) - {"training"}
 _PLAIN = (bool, int, str, bytes, type, range, type(None), torch.dtype, torch.device, torch.Size)
 _HEAP_TYPE = 1 << 9  # of CPython's type flags: the class was made by a class statement
-_ELEMENTWISE = (
-    nn.CELU,
-    nn.ELU,
-    nn.GELU,
-    nn.Hardsigmoid,
-    nn.Hardswish,
-    nn.Hardtanh,
-    nn.Identity,
-    nn.LeakyReLU,
-    nn.LogSigmoid,
-    nn.Mish,
-    nn.ReLU,
-    nn.ReLU6,
-    nn.SELU,
-    nn.SiLU,
-    nn.Sigmoid,
-    nn.Softplus,
-    nn.Softsign,
-    nn.Tanh,
-)
+_ELEMENTWISE_NAMES = """
+CELU ELU GELU Hardsigmoid Hardswish Hardtanh Identity LeakyReLU LogSigmoid Mish ReLU ReLU6 SELU SiLU
+Sigmoid Softplus Softsign Tanh
+"""
+_ELEMENTWISE = tuple(getattr(nn, name) for name in _ELEMENTWISE_NAMES.split())
 
 
 def module_structure(module: nn.Module, but: Collection[nn.Module] = ()) -> Hashable:

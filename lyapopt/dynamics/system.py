@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from lyapopt.dynamics.data import BatchOrder, Examples, read_examples, read_order
@@ -107,23 +108,23 @@ class System:
         value: Tensor = getattr(self.training.model.get_submodule(path), last)
         return value.detach()
 
-    def per_weight(self, values: Sequence[Any]) -> Tensor:
-        """One value for every trained parameter, repeated for each of its weights, `(P,)`."""
+    def per_weight(self, values: Sequence[int]) -> Int[Tensor, " weights"]:
+        """One value for every trained parameter, repeated for each of its weights."""
         sizes = [self.tensor(name).numel() for name in self.trace.weight_names]
         return torch.tensor(values).repeat_interleave(torch.tensor(sizes))
 
-    def flat_weights(self) -> Tensor:
-        """The trained parameters in one vector `(P,)`."""
+    def flat_weights(self) -> Float[Tensor, " weights"]:
+        """The trained parameters in one vector."""
         return torch.cat([self.tensor(name).reshape(-1) for name in self.trace.weight_names])
 
-    def flat_buffers(self) -> Tensor:
-        """The moving buffers in one vector `(B,)`."""
+    def flat_buffers(self) -> Float[Tensor, " buffers"]:
+        """The moving buffers in one vector."""
         like = self.tensor(self.trace.weight_names[0])
         parts = [self.tensor(name).reshape(-1) for name in self.trace.buffer_names]
         return torch.cat([like.new_empty(0), *parts])
 
-    def flat_slot(self, slot: str) -> Tensor:
-        """One slot of the optimiser's state `(P,)`, zero where the optimiser has none yet."""
+    def flat_slot(self, slot: str) -> Float[Tensor, " weights"]:
+        """One slot of the optimiser's state, zero where the optimiser has none yet."""
         parameters = dict(self.training.model.named_parameters())
         parts = []
         for name in self.trace.weight_names:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from lyapopt.dynamics.data import BatchOrder, Examples
@@ -25,10 +26,10 @@ class Trace:
         buffer_names: Buffers that the forward pass writes to.
         counter_names: Integer buffers that it counts up by one.
         needs_layers: Whether it calls layers that only `DeterministicLayers` makes pure.
-        index: The examples of the batch, `(batch,)`.
-        loss: The loss on it, a scalar.
-        gradient: Its gradient in the weights, `(P,)`.
-        buffers: The buffers afterwards, `(B,)`.
+        index: The examples of the batch.
+        loss: The loss on it.
+        gradient: Its gradient in the weights.
+        buffers: The buffers afterwards.
         has_own_gradients: Whether a backward pass is written in Python (`autograd.Function`).
     """
 
@@ -36,10 +37,10 @@ class Trace:
     buffer_names: tuple[str, ...]
     counter_names: tuple[str, ...]
     needs_layers: bool
-    index: Tensor
-    loss: Tensor
-    gradient: Tensor
-    buffers: Tensor
+    index: Int[Tensor, " batch"]
+    loss: Float[Tensor, ""]
+    gradient: Float[Tensor, " weights"]
+    buffers: Float[Tensor, " buffers"]
     has_own_gradients: bool
 
 

@@ -6,6 +6,7 @@ import copy
 from collections.abc import Hashable, Sequence
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from lyapopt.dynamics.batches import Batch, StackedBatches
@@ -17,8 +18,9 @@ from lyapopt.dynamics.compilation import (
     will_pay,
 )
 from lyapopt.dynamics.execution import flushed_denormals, leaving_inference_mode
-from lyapopt.dynamics.gradients import Gradients, RowGradients, StackGradients, verify_stack
+from lyapopt.dynamics.gradients import Gradients, StackGradients, verify_stack
 from lyapopt.dynamics.hyperparameters import CoefficientWindow
+from lyapopt.dynamics.maps import Losses, State
 from lyapopt.dynamics.structure import module_structure
 from lyapopt.dynamics.system import System
 from lyapopt.dynamics.training import Evaluation, Training, evaluate, one_tensor
@@ -122,24 +124,24 @@ class TrainingMap:
     # The state and its parts
 
     @leaving_inference_mode
-    def initial_state(self) -> Tensor:
-        """Weights, slots and buffers as the trainings have them now, `(systems, 1, D)`."""
+    def initial_state(self) -> Float[Tensor, "systems 1 dim"]:
+        """Weights, slots and buffers as the trainings have them now."""
         rows = [
             torch.cat([s.flat_weights(), *map(s.flat_slot, self._rule.slots), s.flat_buffers()])
             for s in self._systems
         ]
         return torch.stack(rows).unsqueeze(1)
 
-    def weights(self, z: Tensor) -> Tensor:
-        """The weight block of a state, a view `(..., P)`."""
+    def weights(self, z: Float[Tensor, "*rows dim"]) -> Float[Tensor, "*rows weights"]:
+        """The weight block of a state, a view."""
         return z[..., : self._size]
 
-    def slots(self, z: Tensor) -> dict[str, Tensor]:
-        """The optimiser's slots of a state by torch's names, each a view `(..., P)`."""
+    def slots(self, z: Float[Tensor, "*rows dim"]) -> dict[str, Float[Tensor, "*rows weights"]]:
+        """The optimiser's slots of a state by torch's names, each a view."""
         _, slots, _ = self._split(z)
         return dict(zip(self._rule.slots, slots, strict=True))
 
-    def retract(self, z: Tensor) -> Tensor:
+    def retract(self, z: Float[Tensor, "*rows dim"]) -> Float[Tensor, "*rows dim"]:
         """`z` with second moments that rounding made impossible (negative) put right."""
         w, slots, b = self._split(z)
         moved = self._rule.retract(slots)
@@ -180,7 +182,7 @@ class TrainingMap:
     # Stepping
 
     @leaving_inference_mode
-    def __call__(self, z: Tensor, t: int) -> Tensor:
+    def __call__(self, z: State, t: int) -> State:
         """One optimiser step; composable with `torch.func` (jvp, vmap over tangents)."""
         w, slots, b = self._split(z)
         g, _, b_new = self._clipped(self._gradients.composable, z, t)
@@ -188,8 +190,8 @@ class TrainingMap:
         return torch.cat([w_new, *slots_new, b_new.reshape(b.shape)], -1)
 
     @leaving_inference_mode
-    def step_with_losses(self, z: Tensor, t: int) -> tuple[Tensor, Tensor]:
-        """One optimiser step, and the losses at `z` on the batch, `(systems, trajectories)`.
+    def step_with_losses(self, z: State, t: int) -> tuple[State, Losses]:
+        """One optimiser step, and the losses at `z` on the batch.
 
         The same map as calling it, to rounding, by a faster way that cannot be differentiated. The
         new state may have its rows innermost in memory. Trajectories that have diverged are NaN
@@ -211,15 +213,21 @@ class TrainingMap:
                 b_to.copy_(b_new.view(b_to.shape))
         return z_new, losses.view(z.shape[:2])
 
-    def _clipped(self, gradients: Gradients, z: Tensor, t: int) -> RowGradients:
-        """Clipped gradients `(systems, trajectories, P)`, losses and new buffers of all rows."""
+    def _clipped(
+        self, gradients: Gradients, z: State, t: int
+    ) -> tuple[
+        Float[Tensor, "systems trajectories weights"],
+        Float[Tensor, " rows"],
+        Float[Tensor, "rows buffers"],
+    ]:
+        """Clipped gradients, losses and new buffers of all rows."""
         systems, trajectories, _ = z.shape
         rows = systems * trajectories
         w, _, b = self._split(z)
         batch = self._batches.at(t, trajectories)
         g, losses, b_new = gradients(w.reshape(rows, -1), b.reshape(rows, -1), batch, t)
         self._count(z)
-        return RowGradients(self._clip(g.view(systems, trajectories, -1)), losses, b_new)
+        return self._clip(g.view(systems, trajectories, -1)), losses, b_new
 
     def _count(self, z: Tensor) -> None:
         rows = z.shape[0] * z.shape[1]
@@ -292,11 +300,10 @@ class TrainingMap:
     # Looking at states
 
     @leaving_inference_mode
-    def outputs(self, z: Tensor, examples: int = 256) -> Tensor:
+    def outputs(
+        self, z: State, examples: int = 256
+    ) -> Float[Tensor, "systems trajectories outputs"]:
         """Outputs in evaluation mode on a system's first training examples.
-
-        Returns:
-            Shape `(systems, trajectories, outputs)`.
 
         Raises:
             TrainingError: If the model does not return one tensor.
@@ -307,7 +314,7 @@ class TrainingMap:
         return outputs.reshape(*z.shape[:2], -1)
 
     @leaving_inference_mode
-    def evaluate(self, z: Tensor, rows: Sequence[int] | None = None) -> Evaluation:
+    def evaluate(self, z: State, rows: Sequence[int] | None = None) -> Evaluation:
         """Loss and metric of the reference trajectories on the validation data.
 
         Args:
@@ -325,11 +332,11 @@ class TrainingMap:
         )
 
     @leaving_inference_mode
-    def models(self, z: Tensor) -> list[nn.Module]:
+    def models(self, z: State) -> list[nn.Module]:
         """Copies of the users' models with the weights of the reference trajectories."""
         return [self._model(row, z[row, 0]) for row in range(len(self._systems))]
 
-    def _model(self, row: int, z: Tensor) -> nn.Module:
+    def _model(self, row: int, z: Float[Tensor, " dim"]) -> nn.Module:
         system = self._systems[row]
         model = copy.deepcopy(system.training.model)
         tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}

@@ -8,12 +8,14 @@ from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from lyapopt.dynamics.data import BatchOrder, Examples, read_examples, read_order
 from lyapopt.dynamics.execution import leaving_inference_mode
 from lyapopt.dynamics.hyperparameters import HyperparameterTable
 from lyapopt.dynamics.layers import DeterministicLayers
+from lyapopt.dynamics.maps import Losses, State
 from lyapopt.dynamics.randomness import derive_seed
 from lyapopt.dynamics.system import refuse_hooks
 from lyapopt.dynamics.trace import copy_sharing_parameters, plain_attributes
@@ -47,15 +49,15 @@ class UnstackedMap:
         self._system = systems[0]
 
     @leaving_inference_mode
-    def initial_state(self) -> Tensor:
-        """The state as the training has it now, `(1, 1, D)`."""
+    def initial_state(self) -> Float[Tensor, "1 1 dim"]:
+        """The state as the training has it now."""
         return self._system.initial.view(1, 1, -1).clone()
 
-    def weights(self, z: Tensor) -> Tensor:
-        """The weight block of a state, a view `(..., P)`."""
+    def weights(self, z: Float[Tensor, "*rows dim"]) -> Float[Tensor, "*rows weights"]:
+        """The weight block of a state, a view."""
         return z[..., : self._system.state.weights]
 
-    def retract(self, z: Tensor) -> Tensor:
+    def retract(self, z: Float[Tensor, "*rows dim"]) -> Float[Tensor, "*rows dim"]:
         """`z` with squares in the optimiser's state that rounding made negative put to zero."""
         squares = self._system.state.squares
         if not squares.any():
@@ -82,7 +84,7 @@ class UnstackedMap:
         return self._system.order.steps_per_epoch
 
     @leaving_inference_mode
-    def __call__(self, z: Tensor, t: int) -> Tensor:
+    def __call__(self, z: State, t: int) -> State:
         """One optimiser step.
 
         Raises:
@@ -95,8 +97,8 @@ class UnstackedMap:
         return self.step_with_losses(z, t)[0]
 
     @leaving_inference_mode
-    def step_with_losses(self, z: Tensor, t: int) -> tuple[Tensor, Tensor]:
-        """One optimiser step, and the losses at `z` on the batch, `(1, trajectories)`."""
+    def step_with_losses(self, z: State, t: int) -> tuple[State, Losses]:
+        """One optimiser step, and the losses at `z` on the batch."""
         stepped = [self._system.step(row, t) for row in z[0].detach().unbind(0)]
         self.gradient_evaluations += len(stepped)
         self.examples += len(stepped) * self.batch_size
@@ -104,8 +106,8 @@ class UnstackedMap:
         return torch.stack(rows).unsqueeze(0), torch.stack(losses).unsqueeze(0)
 
     @leaving_inference_mode
-    def outputs(self, z: Tensor, examples: int = 256) -> Tensor:
-        """Outputs in evaluation mode on the first training examples, `(1, trajectories, outputs)`.
+    def outputs(self, z: State, examples: int = 256) -> Float[Tensor, "1 trajectories outputs"]:
+        """Outputs in evaluation mode on the first training examples.
 
         Raises:
             TrainingError: If the model does not return one tensor.
@@ -119,7 +121,7 @@ class UnstackedMap:
         return torch.stack(found).unsqueeze(0)
 
     @leaving_inference_mode
-    def evaluate(self, z: Tensor, rows: Sequence[int] | None = None) -> Evaluation:
+    def evaluate(self, z: State, rows: Sequence[int] | None = None) -> Evaluation:
         """Loss and metric of the reference trajectory on the validation data."""
         system = self._system
         chosen = range(1) if rows is None else rows
@@ -130,7 +132,7 @@ class UnstackedMap:
             )
 
     @leaving_inference_mode
-    def models(self, z: Tensor) -> list[nn.Module]:
+    def models(self, z: State) -> list[nn.Module]:
         """A copy of the user's model with the weights of the reference trajectory."""
         return [copy.deepcopy(self._system.model_at(z[0, 0].detach()))]
 
@@ -148,7 +150,7 @@ class UnstackedSystem:
         validation: The data that final losses are taken on.
         order: Order of the batches.
         state: Where everything lies in a state.
-        initial: The state as the training has it, `(D,)`.
+        initial: The state as the training has it.
 
     Raises:
         TrainingError: If it cannot be trained as given.
@@ -186,18 +188,20 @@ class UnstackedSystem:
         self._epoch: tuple[int, Tensor] = (-1, torch.empty(0))
         has_stepped = bool(self._optimizer.state)
         self.state: FlatState = self._read_state()
-        self.initial: Tensor = self.state.read(has_stepped)
+        self.initial: Float[Tensor, " dim"] = self.state.read(has_stepped)
 
-    def step(self, z: Tensor, t: int) -> tuple[Tensor, Tensor]:
-        """One step of one trajectory `(D,)`: the next state, and the loss before."""
+    def step(
+        self, z: Float[Tensor, " dim"], t: int
+    ) -> tuple[Float[Tensor, " dim"], Float[Tensor, ""]]:
+        """One step of one trajectory: the next state, and the loss before."""
         self.state.write(z)
         self._set_hyperparameters(t)
         loss = self._backward(t)
         self._optimizer.step()
         return self.state.read(has_stepped=True), loss
 
-    def model_at(self, z: Tensor) -> nn.Module:
-        """The model with the weights of a state `(D,)`; the same object every time.
+    def model_at(self, z: Float[Tensor, " dim"]) -> nn.Module:
+        """The model with the weights of a state; the same object every time.
 
         It may be put into evaluation mode: the next step undoes that.
         """

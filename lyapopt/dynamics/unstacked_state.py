@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from lyapopt.errors import NotStackableError
@@ -14,7 +15,7 @@ _SQUARES = ("exp_avg_sq", "max_exp_avg_sq", "square_avg", "sum", "acc_delta")
 
 
 class FlatState:
-    """Where everything lies in a state `(D,)`: weights, optimiser, buffers, and a flag.
+    """Where everything lies in a state: weights, optimiser, buffers, and a flag.
 
     The flag tells whether the optimiser has made a step: its own first state need not be zero, so
     that before the first step it has none.
@@ -26,7 +27,7 @@ class FlatState:
 
     Attributes:
         weights: How many numbers the weights are.
-        squares: Which numbers of the state cannot be negative, `(D,)`.
+        squares: Which numbers of the state cannot be negative.
 
     Raises:
         NotStackableError: If the optimiser keeps what no vector can hold.
@@ -47,7 +48,7 @@ class FlatState:
         rest = [*(b.numel() for b in buffers), 1]
         self._sizes = [*sizes, *sizes_of_items, *rest]
         self.weights = sum(sizes)
-        self.squares = torch.cat(
+        self.squares: Bool[Tensor, " dim"] = torch.cat(
             [
                 torch.zeros(self.weights, dtype=torch.bool),
                 *(torch.full((i.shape.numel(),), i.is_square) for i in self._items),
@@ -55,8 +56,8 @@ class FlatState:
             ]
         )
 
-    def read(self, has_stepped: bool) -> Tensor:
-        """The present state `(D,)`, in the dtype of the first parameter."""
+    def read(self, has_stepped: bool) -> Float[Tensor, " dim"]:
+        """The present state, in the dtype of the first parameter."""
         like = self._parameters[0].detach()
         tensors = [p.detach().to(like).reshape(-1) for p in self._tensors]
         items = [self._read_item(item, like) for item in self._items]
@@ -64,8 +65,8 @@ class FlatState:
         flag = like.new_full((1,), float(has_stepped))
         return torch.cat([*tensors[:count], *items, *tensors[count:], flag])
 
-    def write(self, z: Tensor) -> None:
-        """Give the model and the optimiser a state `(D,)`."""
+    def write(self, z: Float[Tensor, " dim"]) -> None:
+        """Give the model and the optimiser a state."""
         *parts, flag = torch.split(z, self._sizes)
         first = len(self._parameters)
         last = first + len(self._items)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
 from lyapopt.dynamics.batches import Batch
-from lyapopt.dynamics.gradients._interface import RowGradients
+from lyapopt.dynamics.gradients._interface import RowBuffers, RowGradients, RowWeights
 from lyapopt.dynamics.gradients._single import SingleGradients
 from lyapopt.dynamics.gradients._template import Binding, Template
 from lyapopt.dynamics.gradients.rowwise import NoRule, Rows
@@ -72,7 +72,7 @@ class BatchedGradients:
         """Whether so many rows are computed faster with the rows innermost in memory."""
         return self._is_tiny and rows >= _MANY_ROWS
 
-    def __call__(self, w: Tensor, b: Tensor, batch: Batch, t: int) -> RowGradients:
+    def __call__(self, w: RowWeights, b: RowBuffers, batch: Batch, t: int) -> RowGradients:
         """See `Gradients`. Rows that have diverged are NaN, and are not computed.
 
         Raises:
@@ -87,7 +87,7 @@ class BatchedGradients:
         self._has_lost_rows = not w.is_cuda and not _all_finite(found.losses)
         return found
 
-    def unconditional(self, w: Tensor, b: Tensor, batch: Batch, t: int) -> RowGradients:
+    def unconditional(self, w: RowWeights, b: RowBuffers, batch: Batch, t: int) -> RowGradients:
         """The same in one part and whatever the numbers are, so that it can be recorded."""
         return self._of_stack(w, b, batch, t, self._of_trajectories(w))
 

@@ -2,36 +2,44 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
+from jaxtyping import Float
 from torch import Tensor
 
 from lyapopt.dynamics.batches import Batch
+
+RowWeights = Float[Tensor, "rows weights"]
+"""The trained parameters of every row, flattened."""
+
+RowBuffers = Float[Tensor, "rows buffers"]
+"""The moving buffers of every row, flattened."""
 
 
 class RowGradients(NamedTuple):
     """What a batch gives every row.
 
     Attributes:
-        gradients: Of the loss in the weights, `(rows, P)`.
-        losses: `(rows,)`.
-        buffers: Moving buffers after the forward pass, `(rows, B)`.
+        gradients: Of the loss in the weights.
+        losses: On the batch.
+        buffers: Moving buffers after the forward pass.
     """
 
-    gradients: Tensor
-    losses: Tensor
-    buffers: Tensor
+    gradients: RowWeights
+    losses: Float[Tensor, " rows"]
+    buffers: RowBuffers
 
 
+@runtime_checkable
 class Gradients(Protocol):
     """A way to compute the gradients of rows `systems x trajectories`, flattened in that order."""
 
-    def __call__(self, w: Tensor, b: Tensor, batch: Batch, t: int) -> RowGradients:
+    def __call__(self, w: RowWeights, b: RowBuffers, batch: Batch, t: int) -> RowGradients:
         """Gradients, losses and new buffers of all rows.
 
         Args:
-            w: Weights, `(rows, P)`.
-            b: Moving buffers, `(rows, B)`.
+            w: Weights.
+            b: Moving buffers.
             batch: Inputs and targets.
             t: Time, which dropout masks and counters follow.
         """

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from lyapopt.dynamics.batches import Batch
-from lyapopt.dynamics.gradients._interface import RowGradients
+from lyapopt.dynamics.gradients._interface import RowBuffers, RowGradients, RowWeights
 from lyapopt.dynamics.gradients._template import Binding, Template
 from lyapopt.dynamics.layers import DeterministicLayers
 
@@ -29,7 +29,7 @@ class SingleGradients:
         self._leaves = [part.requires_grad_() for part in weights.values()]
         self._binding.bind({**template.shared, **weights})
 
-    def __call__(self, w: Tensor, b: Tensor, batch: Batch, t: int) -> RowGradients:
+    def __call__(self, w: RowWeights, b: RowBuffers, batch: Batch, t: int) -> RowGradients:
         """Gradient `(1, P)`, loss `(1,)` and new buffers `(1, B)`; see `Gradients`."""
         buffers = self._template.buffers
         with torch.no_grad():

@@ -6,18 +6,18 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
-from torch import Tensor
-
 from lyapopt.dynamics.batches import Batch
 from lyapopt.dynamics.gradients._batched import BatchedGradients
-from lyapopt.dynamics.gradients._interface import Gradients, RowGradients
-from lyapopt.dynamics.gradients._template import Template
-from lyapopt.dynamics.gradients._vmap import (
-    ComposableGradients,
-    FunctionalForward,
-    SummedGradients,
+from lyapopt.dynamics.gradients._interface import (
+    Gradients,
+    RowBuffers,
+    RowGradients,
+    RowWeights,
 )
+from lyapopt.dynamics.gradients._template import Template
+from lyapopt.dynamics.gradients._vmap import VmapGradients
 from lyapopt.dynamics.gradients.rowwise import NoRule
+from lyapopt.dynamics.maps import State
 from lyapopt.dynamics.system import System
 
 _LOG = logging.getLogger(__name__)
@@ -35,21 +35,20 @@ class StackGradients:
 
     def __init__(self, systems: Sequence[System]) -> None:
         self._template = Template(systems)
-        self._forward = FunctionalForward(self._template)
-        self._summed = SummedGradients(self._forward)
+        self._vmap = VmapGradients(self._template)
         self._batched: BatchedGradients | None = None
-        self.composable: Gradients = ComposableGradients(self._forward)
+        self.composable: Gradients = self._vmap.composable
         if not any(system.trace.has_own_gradients for system in systems):
             self._batched = BatchedGradients(self._template, systems[0].order.size)
 
-    def __call__(self, w: Tensor, b: Tensor, batch: Batch, t: int) -> RowGradients:
+    def __call__(self, w: RowWeights, b: RowBuffers, batch: Batch, t: int) -> RowGradients:
         """Gradients that cannot be differentiated again; see `Gradients`."""
         if self._batched is not None:
             try:
                 return self._batched(w, b, batch, t)
             except NoRule as refusal:
                 self.use_vmap(str(refusal))
-        return self._summed(w, b, batch, t)
+        return self._vmap.summed(w, b, batch, t)
 
     @property
     def recordable(self) -> Gradients | None:
@@ -71,7 +70,7 @@ class StackGradients:
         """Which system has which activation, where they differ."""
         return self._template.arrangement
 
-    def arranged(self, z: Tensor) -> Tensor:
+    def arranged(self, z: State) -> State:
         """States `(systems, trajectories, D)` in the memory layout that gradients want."""
         if self._batched is None or not self._batched.wants_innermost(z[..., 0].numel()):
             return z.contiguous()
@@ -82,12 +81,12 @@ class StackGradients:
         _LOG.debug("stacking by vmap: %s", reason)
         self._batched = None
 
-    def outputs(self, w: Tensor, b: Tensor, inputs: Batch) -> Any:
+    def outputs(self, w: RowWeights, b: RowBuffers, inputs: Batch) -> Any:
         """Outputs of the model in evaluation mode, each `(rows, batch, ...)`.
 
         Args:
-            w: Weights, `(rows, P)`.
-            b: Moving buffers, `(rows, B)`.
+            w: Weights.
+            b: Moving buffers.
             inputs: The inputs of the model, without a target.
         """
-        return self._forward.outputs(w, b, inputs)
+        return self._vmap.outputs(w, b, inputs)

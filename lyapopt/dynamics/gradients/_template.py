@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from lyapopt.dynamics.gradients._activations import with_choices
@@ -71,21 +72,21 @@ class Pieces:
         self.shapes = [tensor.shape for tensor in tensors]
         self._sizes = [tensor.numel() for tensor in tensors]
 
-    def of(self, flat: Tensor) -> dict[str, Tensor]:
-        """Tensors of one vector `(n,)`."""
+    def of(self, flat: Float[Tensor, " numbers"]) -> dict[str, Tensor]:
+        """Tensors of one vector."""
         parts = torch.split(flat, self._sizes) if self._sizes else ()
         return {n: p.view(s) for n, p, s in zip(self.names, parts, self.shapes, strict=True)}
 
-    def stacks(self, flat: Tensor) -> dict[str, Tensor]:
-        """Tensors `(rows, *shape)` of a stack of vectors `(rows, n)`."""
+    def stacks(self, flat: Float[Tensor, "rows numbers"]) -> dict[str, Tensor]:
+        """Tensors `(rows, *shape)` of a stack of vectors."""
         parts = torch.split(flat, self._sizes, 1) if self._sizes else ()
         return {
             name: part.view(-1, *shape)
             for name, part, shape in zip(self.names, parts, self.shapes, strict=True)
         }
 
-    def innermost(self, flat: Tensor) -> dict[str, Tensor]:
-        """Tensors `(rows, *shape)` with rows innermost, of vectors as columns `(n, rows)`."""
+    def innermost(self, flat: Float[Tensor, "numbers rows"]) -> dict[str, Tensor]:
+        """Tensors `(rows, *shape)` with rows innermost, of vectors as columns."""
         parts = torch.split(flat, self._sizes) if self._sizes else ()
         return {
             name: part.view(*shape, -1).movedim(-1, 0)

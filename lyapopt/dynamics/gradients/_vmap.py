@@ -16,15 +16,15 @@ from torch import Tensor
 from torch.func import functional_call, grad_and_value, vmap
 
 from lyapopt.dynamics.batches import Batch
-from lyapopt.dynamics.gradients._interface import RowGradients
+from lyapopt.dynamics.gradients._interface import RowBuffers, RowGradients, RowWeights
 from lyapopt.dynamics.gradients._template import Template
 from lyapopt.dynamics.layers import DeterministicLayers
 
 Tensors = dict[str, Tensor]
 
 
-class FunctionalForward:
-    """The forward pass of one row as a function of its tensors, and its `vmap` over rows.
+class VmapGradients:
+    """Gradients, losses and outputs of all rows; both ways to gradients are `Gradients`.
 
     Args:
         template: Of the stack.
@@ -34,15 +34,45 @@ class FunctionalForward:
         self._template = template
         self._evaluating = copy.deepcopy(template.model).eval()
 
-    def loss(self, t: int, composable: bool) -> Callable[..., tuple[Tensor, Tensor]]:
-        """The loss of one row, and its buffers afterwards, as a function for `over_rows`.
+    def composable(self, w: RowWeights, b: RowBuffers, batch: Batch, t: int) -> RowGradients:
+        """Gradients that `torch.func` can differentiate again."""
+        function = grad_and_value(self._loss(t, is_composable=True), has_aux=True)
+        g, (losses, buffers) = self._over_rows(function, w, b, batch)
+        return RowGradients(g, losses, buffers)
+
+    def summed(self, w: RowWeights, b: RowBuffers, batch: Batch, t: int) -> RowGradients:
+        """The same numbers to rounding by one backward pass of the summed losses.
+
+        Rows do not interact, so that the gradient of the sum holds every row's own gradient. It is
+        faster than `composable`, and cannot be differentiated again.
+        """
+        with torch.enable_grad():
+            leaf = w.detach().requires_grad_()
+            losses, buffers = self._over_rows(self._loss(t, is_composable=False), leaf, b, batch)
+            (g,) = torch.autograd.grad(losses.sum(), leaf)
+        return RowGradients(g, losses.detach(), buffers.detach())
+
+    def outputs(self, w: RowWeights, b: RowBuffers, inputs: Batch) -> Any:
+        """Outputs in evaluation mode, each `(rows, batch, ...)`; the inputs have no target."""
+
+        def forward(w: Tensor, b: Tensor, fixed: Tensors, key: Tensor, *inputs: Tensor) -> Any:
+            tensors, _ = self._tensors(w, b, fixed, 0)
+            # Always on: in evaluation mode other kernels may run than those that were traced.
+            with DeterministicLayers(key, 0):
+                return functional_call(self._evaluating, tensors, inputs)
+
+        with torch.no_grad():
+            return self._over_rows(forward, w, b, inputs)
+
+    def _loss(self, t: int, is_composable: bool) -> Callable[..., tuple[Tensor, Tensor]]:
+        """The loss of one row, and its buffers afterwards, as a function for `_over_rows`.
 
         Args:
             t: Time.
-            composable: Whether it will be differentiated twice: then more kernels are replaced.
+            is_composable: Whether it will be differentiated twice: then more kernels are replaced.
         """
         template = self._template
-        is_replaced = composable or template.needs_layers
+        is_replaced = is_composable or template.needs_layers
 
         def loss(
             w: Tensor, b: Tensor, fixed: Tensors, key: Tensor, *batch: Tensor
@@ -55,19 +85,7 @@ class FunctionalForward:
 
         return loss
 
-    def outputs(self, w: Tensor, b: Tensor, inputs: Batch) -> Any:
-        """Outputs in evaluation mode, each `(rows, batch, ...)`; the inputs have no target."""
-
-        def forward(w: Tensor, b: Tensor, fixed: Tensors, key: Tensor, *inputs: Tensor) -> Any:
-            tensors, _ = self._tensors(w, b, fixed, 0)
-            # Always on: in evaluation mode other kernels may run than those that were traced.
-            with DeterministicLayers(key, 0):
-                return functional_call(self._evaluating, tensors, inputs)
-
-        with torch.no_grad():
-            return self.over_rows(forward, w, b, inputs)
-
-    def over_rows(self, function: Callable[..., Any], w: Tensor, b: Tensor, batch: Batch) -> Any:
+    def _over_rows(self, function: Callable[..., Any], w: Tensor, b: Tensor, batch: Batch) -> Any:
         """`function(weights, buffers, fixed tensors, key, *batch)` of every row."""
         keys, stacked = self._template.keys, self._template.stacked
         trajectories = len(w) // len(keys)
@@ -85,43 +103,3 @@ class FunctionalForward:
         moving = {name: part.clone() for name, part in own.buffers.of(b).items()}
         tensors = {**own.shared, **fixed, **own.counters(t), **own.weights.of(w), **moving}
         return tensors, list(moving.values())
-
-
-class ComposableGradients:
-    """Gradients that `torch.func` can differentiate again.
-
-    Args:
-        forward: Of the stack.
-    """
-
-    def __init__(self, forward: FunctionalForward) -> None:
-        self._forward = forward
-
-    def __call__(self, w: Tensor, b: Tensor, batch: Batch, t: int) -> RowGradients:
-        """See `Gradients`."""
-        function = grad_and_value(self._forward.loss(t, composable=True), has_aux=True)
-        g, (losses, buffers) = self._forward.over_rows(function, w, b, batch)
-        return RowGradients(g, losses, buffers)
-
-
-class SummedGradients:
-    """The same numbers to rounding by one backward pass of the summed losses.
-
-    Rows do not interact, so that the gradient of the sum holds every row's own gradient. It is
-    faster than `ComposableGradients`, and cannot be differentiated again.
-
-    Args:
-        forward: Of the stack.
-    """
-
-    def __init__(self, forward: FunctionalForward) -> None:
-        self._forward = forward
-
-    def __call__(self, w: Tensor, b: Tensor, batch: Batch, t: int) -> RowGradients:
-        """See `Gradients`."""
-        with torch.enable_grad():
-            leaf = w.detach().requires_grad_()
-            function = self._forward.loss(t, composable=False)
-            losses, buffers = self._forward.over_rows(function, leaf, b, batch)
-            (g,) = torch.autograd.grad(losses.sum(), leaf)
-        return RowGradients(g, losses.detach(), buffers.detach())

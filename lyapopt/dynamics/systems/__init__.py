@@ -4,11 +4,17 @@ Parameters are floats, or tensors with one value a system. Exponents are in nats
 """
 
 from lyapopt.dynamics.systems._flows import Flow, Lorenz, Rossler
-from lyapopt.dynamics.systems._interval import Logistic, Tent
 from lyapopt.dynamics.systems._linear import LinearMap, RandomMatrices
-from lyapopt.dynamics.systems._plane import Henon, Ikeda, Lozi
+from lyapopt.dynamics.systems._maps import (
+    CatMap,
+    Henon,
+    Ikeda,
+    Logistic,
+    Lozi,
+    StandardMap,
+    Tent,
+)
 from lyapopt.dynamics.systems._textbook import TextbookSystem
-from lyapopt.dynamics.systems._torus import CatMap, StandardMap
 
 __all__ = [
     "CatMap",

@@ -5,8 +5,8 @@ from __future__ import annotations
 from abc import abstractmethod
 
 import torch
-from torch import Tensor
 
+from lyapopt.dynamics.maps import State
 from lyapopt.dynamics.systems._textbook import Parameter, TextbookSystem
 
 
@@ -28,10 +28,10 @@ class Flow(TextbookSystem):
         self.transient = int(self.settling_time / dt)
 
     @abstractmethod
-    def field(self, z: Tensor) -> Tensor:
-        """The velocity at `z`, `(systems, trajectories, dim)`."""
+    def field(self, z: State) -> State:
+        """The velocity at `z`."""
 
-    def __call__(self, z: Tensor, t: int) -> Tensor:
+    def __call__(self, z: State, t: int) -> State:
         """The state a time `dt` later, with a local error of order `dt^5`."""
         k1 = self.field(z)
         k2 = self.field(z + 0.5 * self.dt * k1)
@@ -60,7 +60,7 @@ class Lorenz(Flow):
     ) -> None:
         super().__init__(dt, sigma=sigma, rho=rho, beta=beta)
 
-    def field(self, z: Tensor) -> Tensor:
+    def field(self, z: State) -> State:
         """The velocity."""
         x, y, height = z.unbind(-1)
         return torch.stack(
@@ -72,7 +72,7 @@ class Lorenz(Flow):
             -1,
         )
 
-    def _starts(self, uniform: Tensor) -> Tensor:
+    def _starts(self, uniform: State) -> State:
         return torch.tensor([1.0, 1.0, 20.0], dtype=uniform.dtype) + uniform
 
     @property
@@ -99,13 +99,13 @@ class Rossler(Flow):
     ) -> None:
         super().__init__(dt, a=a, b=b, c=c)
 
-    def field(self, z: Tensor) -> Tensor:
+    def field(self, z: State) -> State:
         """The velocity."""
         x, y, height = z.unbind(-1)
         growth = self._parameter("b") + height * (x - self._parameter("c"))
         return torch.stack([-y - height, x + self._parameter("a") * y, growth], -1)
 
-    def _starts(self, uniform: Tensor) -> Tensor:
+    def _starts(self, uniform: State) -> State:
         return 2 * uniform
 
     @property

@@ -6,9 +6,11 @@ import math
 from functools import partial
 
 import torch
+from jaxtyping import Float64
 from torch import Tensor
 from torch.func import vmap
 
+from lyapopt.dynamics.maps import State
 from lyapopt.dynamics.randomness import hashed_key, hashed_uniform
 from lyapopt.dynamics.systems._textbook import TextbookSystem
 from lyapopt.errors import UserError
@@ -42,11 +44,11 @@ class LinearMap(TextbookSystem):
         self.matrix = matrix
         self._systems = len(matrix) if matrix.dim() == 3 else None
 
-    def __call__(self, z: Tensor, t: int) -> Tensor:
+    def __call__(self, z: State, t: int) -> State:
         """The next state."""
         return z @ self.matrix.mT
 
-    def _starts(self, uniform: Tensor) -> Tensor:
+    def _starts(self, uniform: State) -> State:
         return 2 * uniform - 1
 
     @property
@@ -80,19 +82,19 @@ class RandomMatrices(TextbookSystem):
         self.scale = scale
         self.seed = seed
 
-    def matrices(self, systems: int, t: int) -> Tensor:
-        """The matrices of step `t`, `(systems, dim, dim)`, float64."""
+    def matrices(self, systems: int, t: int) -> Float64[Tensor, "systems dim dim"]:
+        """The matrices of step `t`."""
         # Counter-based numbers, because generators do not work under vmap.
         keys = hashed_key(torch.arange(systems), self.seed, t)
         u = vmap(partial(hashed_uniform, size=torch.Size([2, self.dim, self.dim])))(keys)
         normal = (-2 * torch.log1p(-u[:, 0])).sqrt() * torch.cos(2 * math.pi * u[:, 1])
         return normal * (self.scale / math.sqrt(self.dim))
 
-    def __call__(self, z: Tensor, t: int) -> Tensor:
+    def __call__(self, z: State, t: int) -> State:
         """The next state."""
         return z @ self.matrices(len(z), t).to(z).mT
 
-    def _starts(self, uniform: Tensor) -> Tensor:
+    def _starts(self, uniform: State) -> State:
         return 2 * uniform - 1
 
     @property

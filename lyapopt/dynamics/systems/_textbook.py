@@ -5,8 +5,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 
 import torch
+from jaxtyping import Float64
 from torch import Tensor
 
+from lyapopt.dynamics.maps import State
 from lyapopt.dynamics.randomness import generator
 from lyapopt.errors import UserError
 
@@ -49,20 +51,20 @@ class TextbookSystem(ABC):
         self._systems = lengths.pop() if lengths else None
 
     @abstractmethod
-    def __call__(self, z: Tensor, t: int) -> Tensor:
-        """The next state; `z` and the result `(systems, trajectories, dim)`."""
+    def __call__(self, z: State, t: int) -> State:
+        """The next state."""
 
     @abstractmethod
-    def _starts(self, uniform: Tensor) -> Tensor:
-        """Points in the basin of the attractor from numbers in [0, 1), `(systems, 1, dim)`."""
+    def _starts(self, uniform: State) -> State:
+        """Points in the basin of the attractor from as many numbers in [0, 1)."""
 
     @property
     def exponents(self) -> tuple[float, ...] | None:
         """All exponents for these parameters, descending, nats per step; `None` if unknown."""
         return None
 
-    def initial_state(self, systems: int = 1, seed: int = 0) -> Tensor:
-        """Different points on (or near) the attractor, `(systems, 1, dim)`, float64.
+    def initial_state(self, systems: int = 1, seed: int = 0) -> Float64[Tensor, "systems 1 dim"]:
+        """Different points on (or near) the attractor.
 
         Args:
             systems: How many; parameters that are tensors `(systems,)` say it themselves.

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from lyapopt.dynamics.update_rules._rule import (
+    Block,
     Coefficients,
-    Flag,
     Hyperparameters,
     Root,
+    Rows,
+    Setting,
+    Slots,
+    SpreadFlag,
     UpdateRule,
     choose,
 )
@@ -30,12 +33,8 @@ class Adam(UpdateRule):
     optimizers = (torch.optim.Adam, torch.optim.AdamW)
     numbers = ("lr", "beta1", "beta2", "eps", "weight_decay", "decoupled_weight_decay")
 
-    def __init__(
-        self,
-        settings: Sequence[Sequence[Mapping[str, Any]]],
-        flag: Callable[[Sequence[Sequence[bool]]], Flag],
-    ) -> None:
-        super().__init__(settings, flag)
+    def __init__(self, settings: Sequence[Sequence[Setting]], spread: SpreadFlag) -> None:
+        super().__init__(settings, spread)
         self.amsgrad = self._switch(lambda group: bool(group["amsgrad"]))
         self.shrinks = self.decays and self.any(lambda group: group["decoupled_weight_decay"])
         self.adds_decay = self.decays and self.any(
@@ -48,7 +47,7 @@ class Adam(UpdateRule):
         keeps_maximum = isinstance(self.amsgrad, Tensor) or self.amsgrad
         return ("exp_avg", "exp_avg_sq") + (("max_exp_avg_sq",) if keeps_maximum else ())
 
-    def retract(self, slots: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    def retract(self, slots: Sequence[Rows]) -> Sequence[Rows]:
         """Second moments that are negative become zero."""
         return (slots[0], *(slot.clamp(min=0) for slot in slots[1:]))
 
@@ -68,8 +67,8 @@ class Adam(UpdateRule):
         }
 
     def update(
-        self, w: Tensor, slots: Sequence[Tensor], g: Tensor, c: Coefficients, root: Root
-    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        self, w: Block, slots: Slots, g: Block, c: Coefficients, root: Root
+    ) -> tuple[Block, tuple[Block, ...]]:
         """One step of every system."""
         g = self._ascend(g)
         if self.adds_decay:
@@ -86,13 +85,7 @@ class Adam(UpdateRule):
         return w, (m, v, largest)
 
     def advance(
-        self,
-        w: Tensor,
-        slots: Sequence[Tensor],
-        g: Tensor,
-        c: Coefficients,
-        w_new: Tensor,
-        slots_new: Sequence[Tensor],
+        self, w: Block, slots: Slots, g: Block, c: Coefficients, w_new: Block, slots_new: Slots
     ) -> None:
         """One step of every system, in place."""
         g = self._ascend(g)

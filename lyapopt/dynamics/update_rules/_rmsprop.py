@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from lyapopt.dynamics.update_rules._rule import (
+    Block,
     Coefficients,
-    Flag,
     Hyperparameters,
     Root,
+    Rows,
+    Setting,
+    Slots,
+    SpreadFlag,
     UpdateRule,
     choose,
 )
@@ -29,12 +32,8 @@ class RMSprop(UpdateRule):
     optimizers = (torch.optim.RMSprop,)
     numbers = ("lr", "alpha", "eps", "momentum", "weight_decay")
 
-    def __init__(
-        self,
-        settings: Sequence[Sequence[Mapping[str, Any]]],
-        flag: Callable[[Sequence[Sequence[bool]]], Flag],
-    ) -> None:
-        super().__init__(settings, flag)
+    def __init__(self, settings: Sequence[Sequence[Setting]], spread: SpreadFlag) -> None:
+        super().__init__(settings, spread)
         self.centered = self._switch(lambda group: bool(group["centered"]))
         self.has_momentum = self.any(lambda group: group["momentum"] != 0)
 
@@ -53,7 +52,7 @@ class RMSprop(UpdateRule):
         """Also the momentum, where no system has any."""
         return super().left_out + (() if self.has_momentum else ("momentum",))
 
-    def retract(self, slots: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    def retract(self, slots: Sequence[Rows]) -> Sequence[Rows]:
         """The mean square is at least the square of the mean, or zero where that is not kept."""
         v = slots[0].clamp(min=0)
         if "grad_avg" in self.slots:
@@ -66,8 +65,8 @@ class RMSprop(UpdateRule):
         return {**{name: h[name] for name in names}, "1-alpha": 1 - h["alpha"]}
 
     def update(
-        self, w: Tensor, slots: Sequence[Tensor], g: Tensor, c: Coefficients, root: Root
-    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        self, w: Block, slots: Slots, g: Block, c: Coefficients, root: Root
+    ) -> tuple[Block, tuple[Block, ...]]:
         """One step of every system."""
         g = self._ascend(g)
         if self.decays:
@@ -86,13 +85,7 @@ class RMSprop(UpdateRule):
         return w - c["lr"] * direction, tuple(kept)
 
     def advance(
-        self,
-        w: Tensor,
-        slots: Sequence[Tensor],
-        g: Tensor,
-        c: Coefficients,
-        w_new: Tensor,
-        slots_new: Sequence[Tensor],
+        self, w: Block, slots: Slots, g: Block, c: Coefficients, w_new: Block, slots_new: Slots
     ) -> None:
         """One step of every system, in place."""
         if "grad_avg" in self.slots:

@@ -13,16 +13,32 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self
 
 import torch
+from jaxtyping import Bool, Float, Float64
 from torch import Tensor
 
-Hyperparameters = Mapping[str, Tensor]
-"""Each `(steps, systems, groups)`, float64; `count` is the number of the update, from 1."""
+Block = Float[Tensor, "systems trajectories weights"]
+"""The weights, a slot or the gradients of all rows."""
 
-Coefficients = Mapping[str, Tensor]
-"""Each broadcastable to `(systems, trajectories, weights)`."""
+Slots = Sequence[Block]
+"""What an optimiser keeps beside the weights, in the order of `UpdateRule.slots`."""
 
-Flag = bool | Tensor
-"""A switch: one for all, or a boolean tensor `(systems, 1, weights)` where they differ."""
+Rows = Float[Tensor, "*rows weights"]
+"""A slot of any rows."""
+
+Hyperparameters = Mapping[str, Float64[Tensor, "steps systems groups"]]
+"""By name; `count` is the number of the update, from 1."""
+
+Coefficients = Mapping[str, Float[Tensor, "systems 1 #weights"]]
+"""What `update` reads, by name; one number stands for all weights if there is one group."""
+
+Flag = bool | Bool[Tensor, "systems 1 weights"]
+"""A switch: one for all, or one for each weight where they differ."""
+
+Setting = Mapping[str, Any]
+"""A parameter group of an optimiser."""
+
+SpreadFlag = Callable[[Sequence[Sequence[bool]]], Flag]
+"""Turns the values of a boolean setting, by system and parameter group, into a `Flag`."""
 
 Root = Callable[[Tensor], Tensor]
 """The square root of second moments: `torch.sqrt`, or `smooth_root` under derivatives."""
@@ -33,20 +49,21 @@ class UpdateRule(ABC):
 
     Args:
         settings: The `param_groups` of every optimiser in the stack (all of one type).
-        flag: Turns the values of a boolean setting, in the order of `settings`, into a `Flag`.
+        spread: Makes a `Flag` of a setting that differs between systems or groups.
+
+    Attributes:
+        optimizers: Those whose steps the rule makes.
+        numbers: Numeric hyperparameters that the rule reads, in torch's names.
+        maximize: Where the loss is maximised.
+        decays: Whether any system has a weight decay.
     """
 
     optimizers: tuple[type[torch.optim.Optimizer], ...]
     numbers: tuple[str, ...]
-    """Numeric hyperparameters that the rule reads, in torch's names."""
 
-    def __init__(
-        self,
-        settings: Sequence[Sequence[Mapping[str, Any]]],
-        flag: Callable[[Sequence[Sequence[bool]]], Flag],
-    ) -> None:
+    def __init__(self, settings: Sequence[Sequence[Setting]], spread: SpreadFlag) -> None:
         self._settings = settings
-        self._flag = flag
+        self._spread = spread
         self.maximize = self._switch(lambda group: bool(group["maximize"]))
         self.decays = self.any(lambda group: group["weight_decay"] != 0)
 
@@ -56,23 +73,19 @@ class UpdateRule(ABC):
         """Names of the slots in `torch.optim`'s own state, in the order of the flat state."""
 
     @abstractmethod
-    def coefficients(self, h: Hyperparameters) -> dict[str, Tensor]:
-        """The numbers that `update` needs, each `(steps, systems, groups)`, float64."""
+    def coefficients(
+        self, h: Hyperparameters
+    ) -> dict[str, Float64[Tensor, "steps systems groups"]]:
+        """The numbers that `update` needs, by name."""
 
     @abstractmethod
     def update(
-        self, w: Tensor, slots: Sequence[Tensor], g: Tensor, c: Coefficients, root: Root
-    ) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """One step: weights, slots and gradient, each `(systems, trajectories, weights)`."""
+        self, w: Block, slots: Slots, g: Block, c: Coefficients, root: Root
+    ) -> tuple[Block, tuple[Block, ...]]:
+        """The weights and slots after a step with the gradients `g`."""
 
     def advance(
-        self,
-        w: Tensor,
-        slots: Sequence[Tensor],
-        g: Tensor,
-        c: Coefficients,
-        w_new: Tensor,
-        slots_new: Sequence[Tensor],
+        self, w: Block, slots: Slots, g: Block, c: Coefficients, w_new: Block, slots_new: Slots
     ) -> None:
         """The same step, written to `w_new` and `slots_new`; `g` may be overwritten.
 
@@ -84,7 +97,7 @@ class UpdateRule(ABC):
         for slot, value in zip(slots_new, kept, strict=True):
             slot.copy_(value)
 
-    def retract(self, slots: Sequence[Tensor]) -> tuple[Tensor, ...] | None:
+    def retract(self, slots: Sequence[Rows]) -> Sequence[Rows] | None:
         """Slots built by hand moved back to where `update` is defined; `None` if all are."""
         return None
 
@@ -101,16 +114,16 @@ class UpdateRule(ABC):
                 setattr(chosen, name, value[list(rows)])
         return chosen
 
-    def any(self, holds: Callable[[Mapping[str, Any]], bool]) -> bool:
+    def any(self, holds: Callable[[Setting], bool]) -> bool:
         """Whether a setting holds anywhere in the stack."""
         return any(holds(group) for groups in self._settings for group in groups)
 
-    def _switch(self, holds: Callable[[Mapping[str, Any]], bool]) -> Flag:
+    def _switch(self, holds: Callable[[Setting], bool]) -> Flag:
         values = [[holds(group) for group in groups] for groups in self._settings]
         distinct = {value for groups in values for value in groups}
-        return distinct.pop() if len(distinct) == 1 else self._flag(values)
+        return distinct.pop() if len(distinct) == 1 else self._spread(values)
 
-    def _ascend(self, g: Tensor) -> Tensor:
+    def _ascend(self, g: Block) -> Block:
         """The gradient, with its sign changed where the optimiser maximises."""
         return choose(self.maximize, lambda: -g, lambda: g)
 

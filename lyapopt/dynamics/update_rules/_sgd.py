@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from lyapopt.dynamics.update_rules._rule import (
+    Block,
     Coefficients,
-    Flag,
     Hyperparameters,
     Root,
+    Setting,
+    Slots,
+    SpreadFlag,
     UpdateRule,
     choose,
 )
@@ -28,12 +30,8 @@ class SGD(UpdateRule):
     optimizers = (torch.optim.SGD,)
     numbers = ("lr", "momentum", "dampening", "weight_decay")
 
-    def __init__(
-        self,
-        settings: Sequence[Sequence[Mapping[str, Any]]],
-        flag: Callable[[Sequence[Sequence[bool]]], Flag],
-    ) -> None:
-        super().__init__(settings, flag)
+    def __init__(self, settings: Sequence[Sequence[Setting]], spread: SpreadFlag) -> None:
+        super().__init__(settings, spread)
         self.nesterov = self._switch(lambda group: bool(group["nesterov"]))
         self.has_momentum = self.any(lambda group: group["momentum"] != 0)
 
@@ -60,8 +58,8 @@ class SGD(UpdateRule):
         }
 
     def update(
-        self, w: Tensor, slots: Sequence[Tensor], g: Tensor, c: Coefficients, root: Root
-    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        self, w: Block, slots: Slots, g: Block, c: Coefficients, root: Root
+    ) -> tuple[Block, tuple[Block, ...]]:
         """One step of every system."""
         g = self._ascend(g)
         if self.decays:
@@ -73,13 +71,7 @@ class SGD(UpdateRule):
         return w - c["lr"] * direction, (b,)
 
     def advance(
-        self,
-        w: Tensor,
-        slots: Sequence[Tensor],
-        g: Tensor,
-        c: Coefficients,
-        w_new: Tensor,
-        slots_new: Sequence[Tensor],
+        self, w: Block, slots: Slots, g: Block, c: Coefficients, w_new: Block, slots_new: Slots
     ) -> None:
         """One step of every system, in place."""
         g = self._ascend(g)

@@ -5,9 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import torch.nn.functional as F  # noqa: N812 (the name that all of PyTorch uses)
-from torch import Tensor
 
-from lyapopt.dynamics.gradients.rowwise._rows import NoRule, Rows, add_rule, is_rows
+from lyapopt.dynamics.gradients.rowwise._rows import (
+    Function,
+    NoRule,
+    Operand,
+    Rows,
+    Rule,
+    add_rule,
+)
 
 
 def register() -> None:
@@ -19,23 +25,23 @@ def register() -> None:
 
 
 def _convolution(
-    func: Any,
-    input: Any,
-    weight: Any,
-    bias: Any = None,
+    func: Function,
+    input: Operand,
+    weight: Operand,
+    bias: Operand | None = None,
     stride: Any = 1,
     padding: Any = 0,
     dilation: Any = 1,
     groups: int = 1,
-) -> Any:
+) -> Rows:
     """A convolution with a weight for every row: one with a group for every row."""
-    if not is_rows(weight) or (bias is not None and not is_rows(bias)):
+    if not isinstance(weight, Rows) or (bias is not None and not isinstance(bias, Rows)):
         raise NoRule("convolutions with shared weights")
-    w: Tensor = weight.data
+    w = weight.data
     rows, dims = len(w), w.dim() - 3
     if input.dim() != dims + 2:
         raise NoRule("convolutions of one example")
-    x = input.data if is_rows(input) else input.unsqueeze(0).expand(rows, *input.shape)
+    x = input.data if isinstance(input, Rows) else input.unsqueeze(0).expand(rows, *input.shape)
     b = None if bias is None else bias.data.reshape(-1)
     y = func(
         x.transpose(0, 1).flatten(1, 2),
@@ -49,10 +55,10 @@ def _convolution(
     return Rows(y.unflatten(1, (rows, -1)).transpose(0, 1))
 
 
-def _pool(dims: int) -> Any:
-    def pool(func: Any, input: Any, *args: Any, **kwargs: Any) -> Any:
+def _pool(dims: int) -> Rule:
+    def pool(func: Function, input: Rows, *args: Any, **kwargs: Any) -> Rows:
         """Every example by itself, so that rows are more examples."""
-        data: Tensor = input.data
+        data = input.data
         if data.dim() != dims + 3 or kwargs.get("return_indices"):
             raise NoRule("pooling with indices or of one example")
         pooled = func(data.flatten(0, 1), *args, **kwargs)

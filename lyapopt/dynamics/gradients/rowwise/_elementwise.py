@@ -9,12 +9,13 @@ import torch.nn.functional as F  # noqa: N812 (the name that all of PyTorch uses
 from torch import Tensor
 
 from lyapopt.dynamics.gradients.rowwise._rows import (
+    Function,
     NoRule,
+    Operand,
     Rows,
+    add_operators,
     add_rule,
     aligned,
-    is_rows,
-    is_tensor,
     named,
 )
 from lyapopt.dynamics.gradients.rowwise._shapes import EXTREMA, reduce
@@ -45,44 +46,34 @@ __iadd__ __isub__ __imul__ __itruediv__
 """
 
 _UNARY, _BROADCAST = _UNARY_NAMES.split(), _BROADCAST_NAMES.split()
-_OPERATORS = [name for name in _BROADCAST if name.startswith("__")]
 
 
 def register() -> None:
-    """Add the rules, and the operators of `Rows`."""
+    """Add the rules."""
     for name in _UNARY:
         add_rule(_unary, *named(name, torch, Tensor, F))
     for name in _BROADCAST:
         add_rule(_broadcast, *named(name, torch, Tensor))
     add_rule(_without_mask, F.dropout, F.dropout1d, F.dropout2d, F.dropout3d)
-    for name in _OPERATORS:
-        if hasattr(Tensor, name):
-            setattr(Rows, name, _operator(getattr(Tensor, name)))
+    add_operators([name for name in _BROADCAST if name.startswith("__")])
 
 
-def _operator(function: Any) -> Any:
-    def apply(self: Any, *others: Any) -> Any:
-        return _broadcast(function, self, *others)
-
-    return apply
-
-
-def _unary(func: Any, input: Any, *args: Any, **kwargs: Any) -> Any:
-    args = tuple(value.data if is_rows(value) else value for value in args)
+def _unary(func: Function, input: Rows, *args: Any, **kwargs: Any) -> Rows:
+    args = tuple(value.data if isinstance(value, Rows) else value for value in args)
     return Rows(func(input.data, *args, **kwargs))
 
 
-def _broadcast(func: Any, *args: Any, **kwargs: Any) -> Any:
-    if func in EXTREMA and (len(args) == 1 or not is_tensor(args[1])):
+def _broadcast(func: Function, *args: Any, **kwargs: Any) -> Any:
+    if func in EXTREMA and (len(args) == 1 or not isinstance(args[1], Operand)):
         return reduce(func, *args, **kwargs)
     result = func(*aligned(*args), **kwargs)
     return result if result is NotImplemented else Rows(result)
 
 
 def _without_mask(
-    func: Any, input: Any, p: float = 0.5, training: bool = True, inplace: bool = False
-) -> Any:
-    """Dropout that draws nothing; the other kind is caught before it gets here."""
+    func: Function, input: Rows, p: float = 0.5, training: bool = True, inplace: bool = False
+) -> Rows:
+    """Dropout that draws nothing; `DeterministicLayers` catches that which does."""
     if training and p > 0:
         raise NoRule("dropout without masks")
     return input

@@ -17,12 +17,14 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from lyapopt.dynamics.gradients.rowwise._rows import (
+    Function,
     NoRule,
+    Operand,
     Rows,
+    add_operators,
     add_rule,
     aligned,
     call,
-    is_rows,
     named,
 )
 
@@ -33,24 +35,23 @@ def register() -> None:
     for name in ("matmul", "bmm", "mm", "mv", "__matmul__", "__rmatmul__"):
         add_rule(_matmul, *named(name, torch, Tensor))
     add_rule(_addmm, torch.addmm, Tensor.addmm, torch.baddbmm)
-    for name in ("__matmul__", "__rmatmul__"):
-        setattr(Rows, name, _operator(getattr(Tensor, name)))
+    add_operators(["__matmul__", "__rmatmul__"])
 
 
-def _linear(func: Any, input: Any, weight: Any, bias: Any = None) -> Any:
-    if not is_rows(weight):
+def _linear(
+    func: Function, input: Operand, weight: Operand, bias: Operand | None = None
+) -> Operand:
+    if not isinstance(weight, Rows):
         return _with_shared_weight(input, weight, bias)
-    w: Tensor = weight.data
+    w = weight.data
     if w.dim() != 3:
         raise NoRule("weights that are no matrices")
-    if bias is not None and not is_rows(bias):
+    if bias is not None and not isinstance(bias, Rows):
         bias = Rows(bias.expand(len(w), *bias.shape))
-    x = input.data if is_rows(input) else input
-    inner = x.shape[1:-1] if is_rows(input) else x.shape[:-1]
+    inner = input.shape[:-1]
+    x = input.data if isinstance(input, Rows) else input.unsqueeze(0).expand(len(w), *input.shape)
     if len(inner) != 1:  # batch axes are one axis of a matrix
-        x = x.reshape(*x.shape[: is_rows(input)], -1, x.shape[-1])
-    if not is_rows(input):
-        x = x.unsqueeze(0).expand(len(w), *x.shape)
+        x = x.reshape(len(w), -1, x.shape[-1])
     b = None if bias is None else bias.data
     if _is_innermost(w):
         y = _innermost_linear(x, w, b)
@@ -59,13 +60,16 @@ def _linear(func: Any, input: Any, weight: Any, bias: Any = None) -> Any:
     return Rows(y if len(inner) == 1 else y.reshape(len(w), *inner, y.shape[-1]))
 
 
-def _with_shared_weight(input: Any, weight: Tensor, bias: Any) -> Any:
-    y = F.linear(input.data if is_rows(input) else input, weight)
-    wrapped = Rows(y) if is_rows(input) else y
-    return wrapped if bias is None else call(torch.add, wrapped, bias)
+def _with_shared_weight(input: Operand, weight: Tensor, bias: Operand | None) -> Operand:
+    y: Operand = (
+        Rows(F.linear(input.data, weight)) if isinstance(input, Rows) else F.linear(input, weight)
+    )
+    if bias is not None:
+        y = call(torch.add, y, bias)
+    return y
 
 
-def _matmul(func: Any, a: Any, b: Any) -> Any:
+def _matmul(func: Function, a: Operand, b: Operand) -> Rows:
     if getattr(func, "__name__", "") == "__rmatmul__":
         a, b = b, a
     if a.dim() < 2 or b.dim() < 2:
@@ -73,17 +77,11 @@ def _matmul(func: Any, a: Any, b: Any) -> Any:
     return Rows(torch.matmul(*aligned(a, b)))
 
 
-def _addmm(func: Any, input: Any, a: Any, b: Any, **kwargs: Any) -> Any:
+def _addmm(func: Function, input: Operand, a: Operand, b: Operand, **kwargs: object) -> Rows:
     if kwargs:
         raise NoRule("addmm with factors")
-    return call(torch.add, _matmul(torch.matmul, a, b), input)
-
-
-def _operator(function: Any) -> Any:
-    def apply(self: Any, other: Any) -> Any:
-        return _matmul(function, self, other)
-
-    return apply
+    total: Rows = call(torch.add, _matmul(torch.matmul, a, b), input)
+    return total
 
 
 def _is_innermost(stack: Tensor) -> bool:

@@ -9,11 +9,12 @@ import torch.nn.functional as F  # noqa: N812 (the name that all of PyTorch uses
 from torch import Tensor
 
 from lyapopt.dynamics.gradients.rowwise._rows import (
+    Function,
     NoRule,
+    Operand,
     Rows,
     add_rule,
     aligned,
-    is_rows,
     refuse_extra,
 )
 
@@ -37,15 +38,15 @@ def register() -> None:
 
 
 def _of_errors(
-    func: Any,
-    input: Any,
-    target: Any,
-    weight: Any = None,
-    size_average: Any = None,
-    reduce: Any = None,
+    func: Function,
+    input: Operand,
+    target: Operand,
+    weight: object = None,
+    size_average: object = None,
+    reduce: object = None,
     reduction: str = "mean",
     **kwargs: Any,
-) -> Any:
+) -> Rows:
     refuse_extra(func.__name__, weight, size_average, reduce, kwargs.pop("pos_weight", None))
     a, b = aligned(input, target)
     if a.shape != b.shape:
@@ -53,7 +54,7 @@ def _of_errors(
     return _reduced(func(a, b, reduction="none", **kwargs), reduction)
 
 
-def _reduced(values: Tensor, reduction: str) -> Any:
+def _reduced(values: Tensor, reduction: str) -> Rows:
     axes = tuple(range(1, values.dim()))
     if reduction == "none" or not axes:
         return Rows(values)
@@ -61,20 +62,25 @@ def _reduced(values: Tensor, reduction: str) -> Any:
 
 
 def _cross_entropy(
-    func: Any,
-    input: Any,
-    target: Any,
-    weight: Any = None,
-    size_average: Any = None,
+    func: Function,
+    input: Operand,
+    target: Operand,
+    weight: object = None,
+    size_average: object = None,
     ignore_index: int = -100,
-    reduce: Any = None,
+    reduce: object = None,
     reduction: str = "mean",
     label_smoothing: float = 0.0,
-) -> Any:
+) -> Rows:
     refuse_extra("cross_entropy", weight, size_average, reduce)
-    if target.is_floating_point() or label_smoothing or not is_rows(input) or input.dim() != 2:
+    if (
+        target.is_floating_point()
+        or label_smoothing
+        or not isinstance(input, Rows)
+        or input.dim() != 2
+    ):
         raise NoRule("cross_entropy of probabilities")
-    data: Tensor = input.data
+    data = input.data
     if data.shape[-1] >= _MANY_CLASSES:
         return _picked(F.log_softmax(data, -1), target, ignore_index, reduction)
     # torch's softmax over a short axis that is last in memory is slow; over the first it is fast.
@@ -86,24 +92,24 @@ def _cross_entropy(
 
 
 def _nll_loss(
-    func: Any,
-    input: Any,
-    target: Any,
-    weight: Any = None,
-    size_average: Any = None,
+    func: Function,
+    input: Operand,
+    target: Operand,
+    weight: object = None,
+    size_average: object = None,
     ignore_index: int = -100,
-    reduce: Any = None,
+    reduce: object = None,
     reduction: str = "mean",
-) -> Any:
+) -> Rows:
     refuse_extra("nll_loss", weight, size_average, reduce)
-    if not is_rows(input) or input.dim() != 2:
+    if not isinstance(input, Rows) or input.dim() != 2:
         raise NoRule("nll_loss of this shape")
     return _picked(input.data, target, ignore_index, reduction)
 
 
-def _picked(log_p: Tensor, target: Any, ignore_index: int, reduction: str) -> Any:
+def _picked(log_p: Tensor, target: Operand, ignore_index: int, reduction: str) -> Rows:
     """The negative log-probability of the right classes; ignored examples do not count."""
-    classes = target.data if is_rows(target) else target.expand(len(log_p), -1)
+    classes = target.data if isinstance(target, Rows) else target.expand(len(log_p), -1)
     counts = classes != ignore_index
     index = classes if 0 <= ignore_index < log_p.shape[-1] else classes.clamp(min=0)
     values = torch.where(counts, -log_p.gather(2, index.unsqueeze(2)).squeeze(2), 0.0)

@@ -9,10 +9,13 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+Function = Callable[..., Any]
+"""A function of torch, as it is found in `torch`, `torch.nn.functional` or `Tensor`."""
+
 Rule = Callable[..., Any]
 """From a function of torch and its arguments, some of them `Rows`, to its result."""
 
-_RULES: dict[Any, Rule] = {}
+_RULES: dict[Function, Rule] = {}
 
 
 class NoRule(Exception):  # noqa: N818 (no mistake of anyone's: the call goes another way)
@@ -40,7 +43,11 @@ class Rows:
 
     @classmethod
     def __torch_function__(
-        cls, func: Any, types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
+        cls,
+        func: Function,
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: dict[str, Any] | None = None,
     ) -> Any:
         """Answer a function of torch that was given `Rows`."""
         return call(func, *args, **(kwargs or {}))
@@ -109,7 +116,11 @@ class Rows:
         return call(Tensor.__getitem__, self, index)
 
 
-def call(func: Any, *args: Any, **kwargs: Any) -> Any:
+Operand = Rows | Tensor
+"""A stack, or a tensor that all rows share."""
+
+
+def call(func: Function, *args: Any, **kwargs: Any) -> Any:
     """Run the rule of a function.
 
     Raises:
@@ -121,28 +132,32 @@ def call(func: Any, *args: Any, **kwargs: Any) -> Any:
     return rule(func, *args, **kwargs)
 
 
-def is_tensor(value: Any) -> bool:
-    """Whether a value is a stack or a tensor that all rows share."""
-    return type(value) is Rows or isinstance(value, Tensor)
-
-
-def add_rule(rule: Rule, *functions: Any) -> None:
+def add_rule(rule: Rule, *functions: Function) -> None:
     """Let `rule(func, *args, **kwargs)` answer for functions."""
     for function in functions:
         _RULES[function] = rule
 
 
-def is_rows(value: Any) -> bool:
-    """Whether a value is a stack."""
-    return type(value) is Rows
+def add_operators(names: Sequence[str]) -> None:
+    """Give `Rows` some operators of `Tensor`, which Python looks for in the class only."""
+    for name in names:
+        if hasattr(Tensor, name):
+            setattr(Rows, name, _operator(getattr(Tensor, name)))
 
 
-def named(name: str, *owners: Any) -> list[Any]:
+def _operator(function: Function) -> Callable[..., Any]:
+    def apply(self: Rows, *others: Any) -> Any:
+        return call(function, self, *others)
+
+    return apply
+
+
+def named(name: str, *owners: object) -> list[Function]:
     """All functions of torch that go by a name."""
     return [getattr(owner, name) for owner in owners if hasattr(owner, name)]
 
 
-def refuse_extra(what: str, *values: Any) -> None:
+def refuse_extra(what: str, *values: object) -> None:
     """Arguments that no rule looks at must be left at their defaults."""
     if any(value is not None for value in values):
         raise NoRule(f"{what} with unusual arguments")
@@ -150,8 +165,8 @@ def refuse_extra(what: str, *values: Any) -> None:
 
 def aligned(*values: Any) -> list[Any]:
     """Stacks with axes of length 1 put in, so that rows meet rows."""
-    rank = max(value.dim() for value in values if is_tensor(value))
-    return [padded(value, rank) if is_rows(value) else value for value in values]
+    rank = max(value.dim() for value in values if isinstance(value, Operand))
+    return [padded(value, rank) if isinstance(value, Rows) else value for value in values]
 
 
 def padded(rows: Rows, rank: int) -> Tensor:

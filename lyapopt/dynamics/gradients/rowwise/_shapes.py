@@ -10,10 +10,11 @@ import torch.nn.functional as F  # noqa: N812 (the name that all of PyTorch uses
 from torch import Tensor
 
 from lyapopt.dynamics.gradients.rowwise._rows import (
+    Function,
     NoRule,
+    Operand,
     Rows,
     add_rule,
-    is_rows,
     named,
     padded,
 )
@@ -48,40 +49,37 @@ def register() -> None:
     add_rule(_indexed, Tensor.__getitem__)
 
 
-def _axis(input: Any, dim: int, extra: int = 0) -> int:
+def _axis(dim: int) -> int:
     """An axis of one row as an axis of the stack."""
     if not isinstance(dim, int):
         raise NoRule("axes with names")
     return dim if dim < 0 else dim + 1
 
 
-def reduce(func: Any, input: Any, dim: Any = None, *args: Any, **kwargs: Any) -> Any:
+def reduce(
+    func: Function, input: Rows, dim: Any = None, *args: Any, **kwargs: Any
+) -> Rows | tuple[Rows, ...]:
     """Reductions over some axes of a row, or over all of them."""
     if "axis" in kwargs:
         raise NoRule("reductions over axis=")
-    data: Tensor = input.data
+    data = input.data
     if dim is None:
         if args or kwargs:
             raise NoRule("reductions over everything with unusual arguments")
         flat = data.reshape(len(data), -1)
-        return Rows(func(flat, 1) if func not in EXTREMA else _first(func(flat, 1)))
-    axes = _axis(input, dim) if isinstance(dim, int) else [_axis(input, d) for d in dim]
+        return Rows(func(flat, 1)[0] if func in EXTREMA else func(flat, 1))
+    axes = _axis(dim) if isinstance(dim, int) else [_axis(d) for d in dim]
     if axes == []:
         raise NoRule("reductions over no axes")
     result = func(data, axes, *args, **kwargs)
     return Rows(result) if isinstance(result, Tensor) else tuple(Rows(part) for part in result)
 
 
-def _first(result: Any) -> Tensor:
-    values: Tensor = result[0]
-    return values
-
-
-def _softmax(func: Any, input: Any, dim: Any = None, *args: Any, **kwargs: Any) -> Any:
+def _softmax(func: Function, input: Rows, dim: Any = None, *args: Any, **kwargs: Any) -> Rows:
     kwargs.pop("_stacklevel", None)
     if dim is None or args or any(value is not None for value in kwargs.values()):
         raise NoRule("softmax with unusual arguments")
-    return Rows(func(input.data, _axis(input, dim)))
+    return Rows(func(input.data, _axis(dim)))
 
 
 def _sizes(sizes: Sequence[Any]) -> list[int]:
@@ -91,82 +89,83 @@ def _sizes(sizes: Sequence[Any]) -> list[int]:
     return found
 
 
-def _reshape(func: Any, input: Any, *shape: Any) -> Any:
-    data: Tensor = input.data
+def _reshape(func: Function, input: Rows, *shape: Any) -> Rows:
+    data = input.data
     # A permuted stack has no view of most shapes; nothing here relies on sharing memory.
     return Rows(data.reshape(len(data), *_sizes(shape)))
 
 
-def _view_as(func: Any, input: Any, other: Any) -> Any:
+def _view_as(func: Function, input: Rows, other: Any) -> Rows:
     if func is Tensor.expand_as:
         return _expand(Tensor.expand, input, *other.shape)
     return _reshape(Tensor.reshape, input, *other.shape)
 
 
-def _expand(func: Any, input: Any, *shape: Any) -> Any:
+def _expand(func: Function, input: Rows, *shape: Any) -> Rows:
     sizes = _sizes(shape)
     data = padded(input, len(sizes))
     return Rows(data.expand(len(data), *sizes))
 
 
-def _flatten(func: Any, input: Any, start_dim: int = 0, end_dim: int = -1) -> Any:
+def _flatten(func: Function, input: Rows, start_dim: int = 0, end_dim: int = -1) -> Rows:
     if input.dim() == 0:
         raise NoRule("flatten of a scalar")
     first, last = (axis % input.dim() for axis in (start_dim, end_dim))
     return input if first == last else Rows(input.data.flatten(first + 1, last + 1))
 
 
-def _unflatten(func: Any, input: Any, dim: int, sizes: Any) -> Any:
-    return Rows(input.data.unflatten(_axis(input, dim), sizes))
+def _unflatten(func: Function, input: Rows, dim: int, sizes: Any) -> Rows:
+    data: Any = input.data  # torch gives unflatten no types
+    return Rows(data.unflatten(_axis(dim), sizes))
 
 
-def _permute(func: Any, input: Any, *dims: Any) -> Any:
+def _permute(func: Function, input: Rows, *dims: Any) -> Rows:
     rank = input.dim()
     return Rows(input.data.permute(0, *(dim % rank + 1 for dim in _sizes(dims))))
 
 
-def _two_axes(func: Any, input: Any, first: Any, second: Any) -> Any:
-    return Rows(func(input.data, _axis(input, first), _axis(input, second)))
+def _two_axes(func: Function, input: Rows, first: Any, second: Any) -> Rows:
+    return Rows(func(input.data, _axis(first), _axis(second)))
 
 
-def _squeeze(func: Any, input: Any, dim: Any = None) -> Any:
+def _squeeze(func: Function, input: Rows, dim: Any = None) -> Rows:
     if isinstance(dim, int):
-        return Rows(input.data.squeeze(_axis(input, dim)))
+        return Rows(input.data.squeeze(_axis(dim)))
     if dim is not None:
         raise NoRule("squeeze of several axes")
     return Rows(input.data.reshape(len(input.data), *(size for size in input.shape if size != 1)))
 
 
-def _unsqueeze(func: Any, input: Any, dim: int) -> Any:
-    return Rows(input.data.unsqueeze(_axis(input, dim)))
+def _unsqueeze(func: Function, input: Rows, dim: int) -> Rows:
+    return Rows(input.data.unsqueeze(_axis(dim)))
 
 
-def _parts(func: Any, input: Any, *args: Any, dim: int | None = None) -> Any:
-    data: Tensor = input.data
+def _parts(func: Function, input: Rows, *args: Any, dim: int | None = None) -> tuple[Rows, ...]:
+    data = input.data
     is_unbind = getattr(func, "__name__", "") == "unbind"
     sizes, rest = ((), args) if is_unbind else (args[:1], args[1:])
     axis = rest[0] if rest else (0 if dim is None else dim)
-    return tuple(Rows(part) for part in func(data, *sizes, _axis(input, axis)))
+    return tuple(Rows(part) for part in func(data, *sizes, _axis(axis)))
 
 
-def _joined(func: Any, tensors: Any, dim: int = 0) -> Any:
-    return Rows(torch.cat(_alike(tensors), _axis(None, dim)))
+def _joined(func: Function, tensors: Sequence[Operand], dim: int = 0) -> Rows:
+    return Rows(torch.cat(_alike(tensors), _axis(dim)))
 
 
-def _stacked(func: Any, tensors: Any, dim: int = 0) -> Any:
-    return Rows(torch.stack(_alike(tensors), _axis(None, dim)))
+def _stacked(func: Function, tensors: Sequence[Operand], dim: int = 0) -> Rows:
+    return Rows(torch.stack(_alike(tensors), _axis(dim)))
 
 
-def _alike(tensors: Sequence[Any]) -> list[Tensor]:
+def _alike(tensors: Sequence[Operand]) -> list[Tensor]:
     """Stacks of all parts; a part that all rows share is repeated."""
-    rows = next(len(part.data) for part in tensors if is_rows(part))
+    rows = next(len(part.data) for part in tensors if isinstance(part, Rows))
     return [
-        part.data if is_rows(part) else part.unsqueeze(0).expand(rows, *part.shape)
+        part.data if isinstance(part, Rows) else part.unsqueeze(0).expand(rows, *part.shape)
         for part in tensors
     ]
 
 
-def _indexed(func: Any, input: Any, index: Any) -> Any:
+def _indexed(func: Function, input: Rows, index: Any) -> Rows:
     parts = index if isinstance(index, tuple) else (index,)
     if not all(part is None or part is Ellipsis or type(part) in (int, slice) for part in parts):
         raise NoRule("indexing by tensors")
