@@ -38,8 +38,11 @@ class MapWithLosses(Map, Protocol):
         ...
 
 
-def step_with_losses(step: Map, z: State, t: int) -> tuple[State, Losses | None]:
-    """One step, with the losses at `z` if the map has any."""
+def step_with_losses(step: Map, z: State, t: int) -> tuple[Tensor, Tensor | None]:
+    """One step, with the losses at `z` if the map has any.
+
+    A user's map may return any shape: whoever asks for the step explains a wrong one.
+    """
     # Not isinstance: with a protocol that takes as long as a tenth of a small step.
     if hasattr(step, "step_with_losses"):
         return cast(MapWithLosses, step).step_with_losses(z, t)
