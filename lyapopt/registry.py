@@ -1,6 +1,7 @@
 """Samplers, pruners and what goes into them, a row each: all that is said of a class by its name.
 
-Neither torch nor Optuna is imported: a study file is checked against these rows at once.
+Neither torch nor Optuna is imported: a study file is checked against these rows at once. With a new
+row the table of signatures is written anew (`python -m lyapopt.study.file.write_signatures`).
 """
 
 from __future__ import annotations

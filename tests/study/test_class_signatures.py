@@ -18,20 +18,20 @@ from lyapopt.study.file.classes import ClassSpec, resolve_class
 from lyapopt.study.file.document import Document, Report, StudyFileError
 from lyapopt.study.file.signatures import available, signature_of
 
-CLASSES = [(kind, name) for kind in ("sampler", "pruner") for name in available(kind)]
+CLASSES = [(role, name) for role in ("sampler", "pruner") for name in available(role)]
 
 
-def resolve(kind: Role, value: Any) -> ClassSpec:
-    report = Report(Document({kind: value}))
-    spec = resolve_class(kind, value, (kind,), report)
+def resolve(role: Role, value: Any) -> ClassSpec:
+    report = Report(Document({role: value}))
+    spec = resolve_class(role, value, (role,), report)
     if spec is None:
         raise StudyFileError(report.issues)
     return spec
 
 
-@pytest.mark.parametrize(("kind", "name"), CLASSES)
-def test_a_signature_is_that_of_the_class(kind: Role, name: str) -> None:
-    signature = signature_of(name, kind)
+@pytest.mark.parametrize(("role", "name"), CLASSES)
+def test_a_signature_is_that_of_the_class(role: Role, name: str) -> None:
+    signature = signature_of(name, role)
     assert signature is not None
     module = importlib.import_module(signature.row.import_path.partition(":")[0])
     if not hasattr(module, signature.row.class_name):
@@ -48,10 +48,10 @@ def test_a_signature_is_that_of_the_class(kind: Role, name: str) -> None:
 
 
 def test_every_sampler_and_pruner_of_optuna_has_a_name() -> None:
-    for module, kind in ((optuna.samplers, "sampler"), (optuna.pruners, "pruner")):
-        suffix = kind.capitalize()
+    for module, role in ((optuna.samplers, "sampler"), (optuna.pruners, "pruner")):
+        suffix = role.capitalize()
         names = [n for n in module.__all__ if n.endswith(suffix) and not n.startswith("Base")]
-        found = {s.row.class_name for n in available(kind) if (s := signature_of(n, kind))}  # type: ignore[arg-type]
+        found = {s.row.class_name for n in available(role) if (s := signature_of(n, role))}  # type: ignore[arg-type]
         assert set(names) <= found
 
 

@@ -72,10 +72,10 @@ def parse_yaml(text: str, source: Source, *, line: int = 0, column: int = 0) -> 
     yaml = YAML(typ="safe", pure=True)  # "rt" gives the same nodes, and comments besides
     yaml.Composer, yaml.Resolver = _BoundedComposer, _NoTypes
     try:
-        root = yaml.compose(text)
+        return builder.document(yaml.compose(text))
     except (YAMLError, ValueError, IndexError, RecursionError) as error:
-        raise StudyFileError([_syntax_issue(error, text, builder)]) from None
-    return builder.document(root)
+        before = builder.document(yaml.composer.root).issues
+        raise StudyFileError([*before, _syntax_issue(error, text, builder)]) from None
 
 
 class _RefusedError(MarkedYAMLError):
@@ -91,8 +91,13 @@ class _NoTypes(VersionedResolver):
 
 
 class _BoundedComposer(Composer):
-    """Bounds what a hostile file can cost, and leaves aliases the place where they stand."""
+    """Bounds what a hostile file can cost, and leaves aliases the place where they stand.
 
+    Attributes:
+        root: the mapping or list that is being composed, with the entries that are complete.
+    """
+
+    root: Node | None = None
     values = level = 0
 
     def compose_document(self) -> Any:
@@ -105,6 +110,8 @@ class _BoundedComposer(Composer):
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         event = self.parser.peek_event()
+        if self.level == 1:
+            self.root = parent
         self.values += 1
         if self.values > 2 * _MAX_VALUES:  # keys count here
             message = f"more than {_MAX_VALUES} values"
