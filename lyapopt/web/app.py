@@ -48,6 +48,7 @@ def dashboard_app(
         UserError: If optuna-dashboard is not installed.
     """
     require_dashboard()
+    # Imported here: an optional extra.
     import optuna_dashboard
     from werkzeug.middleware.dispatcher import DispatcherMiddleware
 

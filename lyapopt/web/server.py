@@ -41,6 +41,7 @@ class Server:
 
     def serve(self, app: WSGIApplication) -> None:
         """Serve an application, a thread for each request, until Ctrl-C."""
+        # Imported here: an optional extra.
         from werkzeug.serving import WSGIRequestHandler, make_server
 
         class Silent(WSGIRequestHandler):

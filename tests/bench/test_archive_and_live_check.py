@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from small_case import made_table, small_case
 
-from lyapopt.bench.search.archive import SearchArchive, add_table, read_table
+from lyapopt.bench.search.archive import SearchArchive, add_table
 from lyapopt.bench.search.comparison import Job, compare
 from lyapopt.bench.search.live_check import agrees, live_check
 from lyapopt.bench.tables.recording import record
@@ -63,6 +63,13 @@ def test_a_study_of_runs_has_regrets_as_intermediate_values(tmp_path: Path, stor
     trial = next(t for t in study.trials if t.params == {"method": "random", "seed": 1})
     own = results[(results["method"] == "random") & (results["seed"] == 1)]
     assert trial.intermediate_values == dict(zip([200, 500], own["regret"], strict=True))
+
+
+def read_table(storage: str, name: str) -> pd.DataFrame:
+    study = optuna.load_study(study_name=name, storage=storage)
+    [about] = study.user_attrs.values()
+    rows = [{**trial.user_attrs, about["value"]: trial.value} for trial in study.trials]
+    return pd.DataFrame(rows, columns=about["columns"])
 
 
 def test_a_table_of_numbers_comes_back_from_a_study(storage: str) -> None:

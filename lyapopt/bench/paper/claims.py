@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.stats import binomtest, norm
 
 from lyapopt.bench import Numbers
 from lyapopt.bench.paper.settings import ACTIVATIONS, by_setting
@@ -134,8 +135,6 @@ def _chaos(setting: dict[str, Any], part: pd.DataFrame) -> dict[str, Any]:
         return _row("fig. 4, chaos", setting, math.nan, math.nan, math.nan, 0, 0.0)
     top = int(usable[mean[usable].argmax()])
     # The largest of several rates is looked at: the interval is widened by Bonferroni's rule.
-    from scipy.stats import norm
-
     half = float(norm.ppf(1 - 0.025 / len(usable))) * float(error[top])
     estimate, low, high = float(mean[top]), float(mean[top]) - half, float(mean[top]) + half
     return _row("fig. 4, chaos", setting, estimate, low, high, int(count[top]), 0.0)
@@ -143,8 +142,6 @@ def _chaos(setting: dict[str, Any], part: pd.DataFrame) -> dict[str, Any]:
 
 def _dead(setting: dict[str, Any], part: pd.DataFrame) -> dict[str, Any]:
     """Share of relu networks that stand still at the largest rate (Wilson's interval)."""
-    from scipy.stats import binomtest
-
     chosen = part[
         (part["activation"] == "relu")
         & (part["lr"] == part["lr"].max())

@@ -134,18 +134,6 @@ def add_table(storage: str, name: str, rows: pd.DataFrame, value: str) -> None:
         )
 
 
-def read_table(storage: str, name: str) -> pd.DataFrame:
-    """What `add_table` stored."""
-    opened = optuna.storages.get_storage(storage)
-    study = optuna.load_study(study_name=name, storage=opened)
-    about = study.user_attrs[_KEY]
-    rows = [
-        {**trial.user_attrs, about["value"]: trial.value}
-        for trial in study.get_trials(deepcopy=False)
-    ]
-    return pd.DataFrame(rows, columns=about["columns"])
-
-
 def make_folder(storage: str) -> None:
     """Make the folder of a SQLite file."""
     if storage.startswith("sqlite:///"):

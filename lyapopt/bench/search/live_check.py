@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from lyapopt.bench.tables.building import build_cell
+from lyapopt.bench.tables.cases import build_cell
+from lyapopt.bench.tables.measures import exponents
 from lyapopt.bench.tables.table import Table
 from lyapopt.dynamics import Training, stack
 from lyapopt.dynamics.randomness import derive_seed
@@ -61,8 +62,6 @@ def agrees(checked: pd.DataFrame) -> bool:
 
 def _trainable(table: Table) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
     """Configurations in which rounding errors do not grow: the others repeat only roughly."""
-    from lyapopt.bench.tables.measures import exponents
-
     values = exponents(table, "weights", 1, 20)
     calm = np.flatnonzero((values < 1e-3) & np.isfinite(table.validation[:, -1]))
     return calm if len(calm) >= 4 else np.arange(len(table.final))

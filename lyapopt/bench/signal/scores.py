@@ -8,6 +8,9 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.stats import rankdata
+from sklearn.ensemble import ExtraTreesRegressor
+from sklearn.model_selection import GroupKFold
 
 from lyapopt.bench import Numbers
 from lyapopt.bench.signal.signals import Signal, early_loss, signals
@@ -55,8 +58,6 @@ class _Truth:
     """What became of every configuration."""
 
     def __init__(self, table: Table) -> None:
-        from scipy.stats import rankdata
-
         rates = len(table.case.rates)
         self.ranks: Numbers = np.asarray(rankdata(table.final), dtype=np.float64)
         self.lines: NDArray[np.int64] = np.arange(len(table.final)) // rates
@@ -126,16 +127,11 @@ def _features(table: Table, steps: int) -> Numbers:
 
 def _ranks(values: Numbers) -> Numbers:
     """To trees the same as the values, without their size: losses blow up."""
-    from scipy.stats import rankdata
-
     return np.asarray(rankdata(filled(values)), dtype=np.float64)
 
 
 def _forecast(features: Numbers, ranks: Numbers, lines: NDArray[np.int64]) -> Numbers:
     """Forecast ranks of configurations whose line the trees have not seen."""
-    from sklearn.ensemble import ExtraTreesRegressor
-    from sklearn.model_selection import GroupKFold
-
     found = np.empty(len(ranks))
     folds = GroupKFold(min(_FOLDS, int(lines.max()) + 1))
     for train, test in folds.split(features, groups=lines):
@@ -174,8 +170,6 @@ def auc(values: Numbers, is_event: NDArray[np.bool_]) -> float:
         >>> auc(np.array([1.0, 2.0, 3.0]), np.array([False, False, True]))
         1.0
     """
-    from scipy.stats import rankdata
-
     events, others = int(is_event.sum()), int((~is_event).sum())
     if events == 0 or others == 0:
         return math.nan
@@ -184,8 +178,6 @@ def auc(values: Numbers, is_event: NDArray[np.bool_]) -> float:
 
 
 def _spearman(a: Numbers, b: Numbers) -> float:
-    from scipy.stats import rankdata
-
     x, y = rankdata(a), rankdata(b)
     x, y = x - x.mean(), y - y.mean()
     norm = math.sqrt(float((x**2).sum() * (y**2).sum()))

@@ -9,11 +9,13 @@ from typing import Any
 import torch
 import torch.nn.functional as F  # noqa: N812 (the name that all of PyTorch uses)
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
 
 from lyapopt.bench.speed.workloads import Workload
 from lyapopt.dynamics import Training, TrainingMap
 from lyapopt.dynamics.compilation import Compile
 from lyapopt.dynamics.data import read_examples, read_order
+from lyapopt.exponents import from_neighbours
 
 Work = Callable[[], float]
 """Does a piece of work; returns the trajectory-steps that it made."""
@@ -91,8 +93,6 @@ def deep_lyapunov(workload: Workload, epochs: int) -> Work | None:
     """PyPI's deep-lyapunov on its own terms, if it is installed: the trajectories of one net."""
     if importlib.util.find_spec("deep_lyapunov") is None:
         return None
-    from torch.utils.data import DataLoader, TensorDataset
-
     analyzer_of: Any = importlib.import_module("deep_lyapunov").StabilityAnalyzer
     loader = DataLoader(TensorDataset(*workload.data()), batch_size=workload.batch)
     loss_fn = workload.loss()
@@ -124,8 +124,6 @@ def deep_lyapunov(workload: Workload, epochs: int) -> Work | None:
 
 def exponent(workload: Workload, horizon: int) -> Work:
     """lyapopt's exponent of one net with its neighbours, separations and intervals included."""
-    from lyapopt.exponents import from_neighbours
-
     [training] = workload.trainings()
 
     def work() -> float:

@@ -10,7 +10,13 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+import optuna
+
 from lyapopt.bench.timing import Row, Spread
+from lyapopt.dynamics import TrainingMap
+from lyapopt.probe import Probe
+from lyapopt.search.trajectory_recorder import Recorder
+from lyapopt.store import TrajectoryStore
 
 _TRIALS = 48
 _STUDY = """\
@@ -84,13 +90,6 @@ def study_rows(run: RunFile) -> Iterator[Row]:
 
 
 def _watch(watch: Stopwatch, patches: ExitStack) -> None:
-    import optuna
-
-    from lyapopt.dynamics import TrainingMap
-    from lyapopt.probe import Probe
-    from lyapopt.search.trajectory_recorder import Recorder
-    from lyapopt.store import TrajectoryStore
-
     methods = [
         ("optuna", optuna.Study, ("ask", "tell", "get_trials", "set_user_attr")),
         ("optuna", optuna.Trial, ("report", "should_prune", "set_user_attr", "_suggest")),

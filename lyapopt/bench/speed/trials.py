@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import torch
+
 from lyapopt.bench.speed.rivals import Work, eager
 from lyapopt.bench.timing import Row, interleave
 from lyapopt.dynamics import AnyTrainingMap, Training, stack
@@ -71,8 +73,6 @@ def _steps_of(step: AnyTrainingMap) -> Work:
 
 
 def _trials(task: str, count: int, options: dict[str, Any]) -> Callable[[], list[Training]]:
-    import torch
-
     build = TaskBuilder(task, options, dtype=torch.float32)
     activations = _ACTIVATIONS if task == "digits" else _ACTIVATIONS[:3]
 

@@ -9,8 +9,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from lyapopt.dynamics import Training
 from lyapopt.errors import UserError
-from lyapopt.search.probing.building import Build
+from lyapopt.search.probing.building import Build, build_training
+from lyapopt.tasks.builder import TaskBuilder
 
 OPTIMIZERS: Mapping[str, Mapping[str, Any]] = {
     "sgd": {"optimizer": "sgd"},
@@ -79,8 +81,6 @@ class Case:
         if self.build is not None:
             own, options = self.build, dict(self.options)
             return lambda params: own({**options, **params})
-        from lyapopt.tasks.builder import TaskBuilder
-
         return TaskBuilder(self.task, self.options)
 
     def definition(self) -> dict[str, Any]:
@@ -92,6 +92,30 @@ class Case:
         low, high = math.log(self.rates[0]), math.log(self.rates[-1])
         share = (math.log(rate) - low) / (high - low)
         return min(max(round(share * (len(self.rates) - 1)), 0), len(self.rates) - 1)
+
+
+def build_cell(case: Case, params: Mapping[str, Any]) -> Training:
+    """The training of one configuration; global generators are seeded by its `init_seed`.
+
+    A build function that draws weights without a seed of its own so gets others for every seed of
+    the grid, and the same ones whenever it is asked again.
+
+    Args:
+        case: Whose build function is called.
+        params: Of the configuration, the rate not necessarily one of the grid.
+
+    Raises:
+        UserError: If the build function raises, exits or returns something else than a `Training`.
+    """
+    try:
+        return build_training(case.make_build(), params, int(params["init_seed"]), 0)
+    except UserError:
+        raise
+    except (Exception, SystemExit) as error:
+        given = ", ".join(f"{name}={value!r}" for name, value in params.items())
+        raise UserError(
+            f"{case.task}: no training for {given}: {type(error).__name__}: {error}"
+        ) from error
 
 
 @dataclass(frozen=True)

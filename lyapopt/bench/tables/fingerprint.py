@@ -10,8 +10,7 @@ from typing import Any
 
 import torch
 
-from lyapopt.bench.tables.building import build_cell
-from lyapopt.bench.tables.cases import Case
+from lyapopt.bench.tables.cases import Case, build_cell
 from lyapopt.dynamics import Training, stack
 from lyapopt.dynamics.data import Examples, read_examples
 from lyapopt.dynamics.hyperparameters import HyperparameterTable

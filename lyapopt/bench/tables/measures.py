@@ -7,11 +7,14 @@ from functools import lru_cache
 from typing import Literal
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from lyapopt.bench import Numbers
 from lyapopt.bench.tables.table import FORWARD_COST, HORIZONS, Table
+from lyapopt.exponents.intervals import mean_interval_over_replicas, mean_interval_over_time
 from lyapopt.probe import Measurement, Verdict, VerdictRule
+from lyapopt.search.steering.growth import settled_exponent
 
 Distance = Literal["weights", "outputs", "tangent"]
 
@@ -64,8 +67,6 @@ def exponents(table: Table, distance: Distance, neighbours: int, horizon: int) -
 
 def settled_exponents(table: Table, neighbours: int, horizon: int) -> Numbers:
     """As steering sees them: growth over the second half of the horizon, `(N,)`."""
-    from lyapopt.search.steering.growth import settled_exponent
-
     found = measurements(table, neighbours, horizon)
     return np.array([settled_exponent(one) for one in found])
 
@@ -128,10 +129,6 @@ def _intervals(
     table: Table, values: Numbers, neighbours: int, horizon: int
 ) -> tuple[Numbers, Numbers]:
     """As the probe has them: over neighbours if there are a few, else over time."""
-    import torch
-
-    from lyapopt.exponents.intervals import mean_interval_over_replicas, mean_interval_over_time
-
     growth = increments(table, "weights", neighbours, horizon)
     if neighbours >= 4 or (neighbours > 1 and horizon < 20):
         with np.errstate(all="ignore"):

@@ -15,8 +15,7 @@ from torch import Tensor
 from lyapopt.bench import Numbers, Progress, silent
 from lyapopt.bench.range_test import STEPS as RANGE_STEPS
 from lyapopt.bench.range_test import rising_losses
-from lyapopt.bench.tables.building import build_cell
-from lyapopt.bench.tables.cases import Case, spaced
+from lyapopt.bench.tables.cases import Case, build_cell, spaced
 from lyapopt.bench.tables.curvature import Gradients
 from lyapopt.bench.tables.fingerprint import RADIUS, fingerprint
 from lyapopt.bench.tables.table import HORIZONS, Facts, Table
