@@ -58,6 +58,7 @@ class Probe(ProbeSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        # Not in the settings: a study file says it with the place of its key (`check_study`).
         if self.estimator == "tangent" and self.distance != "weights":
             raise UserError("Probe: estimator 'tangent' measures in the weights only")
 

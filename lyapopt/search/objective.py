@@ -107,7 +107,7 @@ class Objective:
         self._build = build
         self._stop_at = stop_at
         self._space = as_space(search_space)
-        self._suggest = as_suggestion(search_space)
+        self._suggest = as_suggestion(search_space if self._space is None else self._space)
         self._store = store
         self._reporter = Reporter(constrain_hot)
         self._networks = networks

@@ -127,11 +127,9 @@ def as_suggestion(
     space: SearchSpace | Mapping[str, Entry] | Callable[[optuna.Trial], Mapping[str, Any]],
 ) -> Callable[[optuna.Trial], dict[str, Any]]:
     """`trial -> params` from a declared space, a plain mapping or a define-by-run function."""
-    if isinstance(space, SearchSpace):
-        return space.suggest
-    if isinstance(space, Mapping):
-        return SearchSpace(space).suggest
-    return lambda trial: dict(space(trial))
+    if callable(space):
+        return lambda trial: dict(space(trial))
+    return (space if isinstance(space, SearchSpace) else SearchSpace(space)).suggest
 
 
 def _distribution(parameter: AnyParameter) -> BaseDistribution | None:
