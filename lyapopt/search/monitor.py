@@ -22,6 +22,8 @@ from lyapopt.search.pruners.decision import reads_initial_loss
 
 LossFunction = Callable[[Any, Any], Tensor]
 
+_ROUNDING = 1e-8  # nats: a separation of 1e-6 beside weights of norm 1 is known to about this
+
 
 def watch(
     trial: optuna.Trial | None,
@@ -190,27 +192,25 @@ class Monitor:
             weight = 1 / (self._accumulate or 1)
         # All copies, and then the user's own step, see the same dropout masks.
         state = _generator_states()
-        for copy_ in self._copies:
+        losses = []
+        for one in self._copies:
             _restore_generators(state)
-            copy_.imitate(self._model)
-            loss = copy_.accumulate(loss_of, weight)
+            one.imitate(self._model)
+            losses.append(one.accumulate(loss_of, weight))
             self.gradient_evaluations += 1
-            if copy_ is self._copies[0]:
-                self._batch_losses.append(loss)
         _restore_generators(state)
+        self._batch_losses.append(losses[0])
         if len(self._batch_losses) == self._accumulate:
             self.step()
 
     def step(self) -> None:
         """Take the step that all batches since the last one make; nothing if there were none."""
-        if self._batch_losses:
-            self._step()
-
-    def _step(self) -> None:
+        if not self._batch_losses:
+            return
         self._losses.append(float(np.mean(self._batch_losses)))
         self._batch_losses = []
-        for copy_ in self._copies:
-            copy_.step(self._optimizer, self._clip)
+        for one in self._copies:
+            one.step(self._optimizer, self._clip)
         self._steps += 1
         reference, *neighbours = self._copies
         separations = [neighbour.separation(reference) for neighbour in neighbours]
@@ -223,6 +223,7 @@ class Monitor:
             self._finish()
 
     def _finish(self) -> None:
+        """Judge what was measured, and drop the copies."""
         finite = [g for g in self._growth if math.isfinite(g)]
         self.exponent = float(np.mean(finite)) if finite else math.nan
         end = self._copies[0].weights()
@@ -239,17 +240,17 @@ class Monitor:
         )
         self._copies = []
         if self._trial is not None:
-            if math.isfinite(self.exponent):
-                exponent = attributes.rounded(self.exponent)
-                self._trial.set_user_attr(attributes.EXPONENT, exponent)
-            self._trial.set_user_attr(attributes.VERDICT, str(self.verdict))
-            self._trial.set_user_attr(attributes.COST, float(self.gradient_evaluations))
-            if reads_initial_loss(self._trial.study.pruner) and math.isfinite(losses[0]):
-                loss = attributes.rounded(float(losses[0]))
-                self._trial.set_user_attr(attributes.INITIAL_LOSS, loss)
+            self._show(self._trial)
 
-
-_ROUNDING = 1e-8  # nats: a separation of 1e-6 beside weights of norm 1 is known to about this
+    def _show(self, trial: optuna.Trial) -> None:
+        """Write exponent, verdict and cost to the trial."""
+        assert self.exponent is not None
+        if math.isfinite(self.exponent):
+            trial.set_user_attr(attributes.EXPONENT, attributes.rounded(self.exponent))
+        trial.set_user_attr(attributes.VERDICT, str(self.verdict))
+        trial.set_user_attr(attributes.COST, float(self.gradient_evaluations))
+        if reads_initial_loss(trial.study.pruner) and math.isfinite(self._losses[0]):
+            trial.set_user_attr(attributes.INITIAL_LOSS, attributes.rounded(self._losses[0]))
 
 
 def _call(model: nn.Module, x: Any) -> Any:

@@ -40,8 +40,8 @@ def tanh_network(params: Mapping[str, Any]) -> Training:
     x = torch.linspace(-1, 1, 16, dtype=torch.float64).unsqueeze(1)
     width = int(params.get("width", 8))
     model = nn.Sequential(nn.Linear(1, width), nn.Tanh(), nn.Linear(width, 1)).double()
-    kind = params.get("optimizer", "sgd")
-    if kind == "sgd":
+    name = params.get("optimizer", "sgd")
+    if name == "sgd":
         optimizer: torch.optim.Optimizer = torch.optim.SGD(model.parameters(), lr=params["lr"])
     else:
         optimizer = torch.optim.Adam(model.parameters(), lr=params["lr"])

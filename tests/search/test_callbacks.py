@@ -283,9 +283,9 @@ def test_transformers_refuses_what_it_cannot_follow(tmp_path: Path) -> None:
 # skorch
 
 
-def net(callback: Any, kind: Any = skorch.NeuralNetRegressor, **options: Any) -> Any:
+def net(callback: Any, net_class: Any = skorch.NeuralNetRegressor, **options: Any) -> Any:
     callbacks = [("watch", callback), *options.pop("callbacks", [])]
-    made = kind(
+    made = net_class(
         network(),
         **{
             "criterion": nn.MSELoss,
@@ -330,7 +330,7 @@ class Accumulated(skorch.NeuralNetRegressor):  # type: ignore[misc]
         ({}, {}),
         ({"train_split": skorch.dataset.ValidSplit(cv=5)}, None),
         ({"callbacks": [("clip", GradientNormClipping(CLIP))]}, {"clip": CLIP}),
-        ({"kind": Accumulated}, {"accumulate": 2}),
+        ({"net_class": Accumulated}, {"accumulate": 2}),
     ],
     ids=["plain", "validated", "clipped", "accumulated"],
 )

@@ -312,8 +312,8 @@ def test_a_conditional_steered_parameter_is_steered_where_it_applies() -> None:
     sampler = EdgeOfChaosSampler(RandomSampler(0), build=build, search_space=space, seed=0)
     study = optuna.create_study(sampler=sampler)
     study.optimize(Objective(build, space, seed=0), n_trials=6)
-    kinds = {trial.params["optimizer"]: STEERING in trial.user_attrs for trial in study.trials}
-    assert kinds == {"sgd": True, "none": False}
+    is_steered = {trial.params["optimizer"]: STEERING in trial.user_attrs for trial in study.trials}
+    assert is_steered == {"sgd": True, "none": False}
 
 
 def run(seed: int, sampler: EdgeOfChaosSampler | None = None) -> list[Any]:
@@ -348,16 +348,16 @@ def test_threads_steer_their_own_trials() -> None:
 def test_the_adaptive_target_moves_to_the_exponents_of_the_best_trials() -> None:
     from lyapopt.search.steering.target import PRIORS, target_centre
 
-    def steered(target: float, kind: str = "Adam") -> SteeringRecord:
-        return SteeringRecord("lr", 0.1, target, target, "crossed", 0.1, kind, 240, 240, ())
+    def steered(target: float, optimizer: str = "Adam") -> SteeringRecord:
+        return SteeringRecord("lr", 0.1, target, target, "crossed", 0.1, optimizer, 240, 240, ())
 
     history = [steered(0.1)] * 10 + [steered(1e-3)] * 30
     assert target_centre([], "Adam") == pytest.approx(PRIORS["Adam"])
     way = math.log(target_centre(history, "Adam") / PRIORS["Adam"])
     assert way > 0.5 * math.log(0.1 / PRIORS["Adam"])  # the best trials outweigh the prior
     assert target_centre(history, "SGD") == pytest.approx(PRIORS["SGD"])
-    for kind in PRIORS:
-        assert target_centre([steered(0.3, kind)] * 40, kind) > 0.1
+    for optimizer in PRIORS:
+        assert target_centre([steered(0.3, optimizer)] * 40, optimizer) > 0.1
 
 
 def test_pruned_and_failed_trials_leave_the_study_running() -> None:

@@ -22,15 +22,15 @@ SPACE = {"lr": FloatDistribution(1e-3, 1.0, log=True), "width": IntDistribution(
 PROBE = Probe(horizon=6)
 
 
-def sampler(kind: str) -> BaseSampler:
-    make: Any = {"edge": EdgeOfChaosSampler, "screening": ScreeningSampler}[kind]
+def sampler(which: str) -> BaseSampler:
+    make: Any = {"edge": EdgeOfChaosSampler, "screening": ScreeningSampler}[which]
     return make(  # type: ignore[no-any-return]
         TPESampler(n_startup_trials=2, seed=4),
         build=tanh_network,
         probe=PROBE,
         search_space=SPACE,
         seed=4,
-        **({"candidates": 4} if kind == "screening" else {}),
+        **({"candidates": 4} if which == "screening" else {}),
     )
 
 
@@ -48,29 +48,29 @@ def _find_modules(folder: str) -> None:
     sys.path.insert(0, folder)
 
 
-@pytest.mark.parametrize("kind", ["edge", "screening"])
-def test_a_spawned_process_gets_the_same_study_from_the_same_seed(kind: str) -> None:
+@pytest.mark.parametrize("which", ["edge", "screening"])
+def test_a_spawned_process_gets_the_same_study_from_the_same_seed(which: str) -> None:
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(
         1, context, initializer=_find_modules, initargs=(str(Path(__file__).parent),)
     ) as pool:
-        there = pool.submit(trials, sampler(kind)).result()  # the sampler travels by pickle
-    assert there == trials(sampler(kind))
+        there = pool.submit(trials, sampler(which)).result()  # the sampler travels by pickle
+    assert there == trials(sampler(which))
 
 
-@pytest.mark.parametrize("kind", ["edge", "screening"])
-def test_threads_share_a_sampler(kind: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("which", ["edge", "screening"])
+def test_threads_share_a_sampler(which: str, tmp_path: Path) -> None:
     study = optuna.create_study(
         storage=f"sqlite:///{tmp_path}/a.db",
-        sampler=sampler(kind),
+        sampler=sampler(which),
         pruner=optuna.pruners.NopPruner(),
     )
     objective = Objective(tanh_network, SPACE, probe=PROBE, seed=4)
     study.optimize(objective, n_trials=8, n_jobs=4)
     assert [trial.state for trial in study.trials] == [TrialState.COMPLETE] * 8
     for trial in study.trials:
-        record = trial.user_attrs[f"lyapopt:{'steering' if kind == 'edge' else 'screening'}"]
-        if kind == "edge":
+        record = trial.user_attrs[f"lyapopt:{'steering' if which == 'edge' else 'screening'}"]
+        if which == "edge":
             assert record["value"] == trial.params["lr"]
         else:
             assert record["candidates"][record["chosen"]][0] == trial.params

@@ -124,14 +124,14 @@ class TestWilcoxon(PrunerTestCase):
         return functools.partial(p.WilcoxonPruner, n_startup_steps=2)
 
 
-@pytest.mark.parametrize("kind", [LyapunovPruner, ForecastPruner, GatedPercentilePruner])
-def test_a_hyperband_pruner_inside_ours_is_refused(kind: Any) -> None:
+@pytest.mark.parametrize("pruner_class", [LyapunovPruner, ForecastPruner, GatedPercentilePruner])
+def test_a_hyperband_pruner_inside_ours_is_refused(pruner_class: Any) -> None:
     hyperband = p.HyperbandPruner()
     for wrapped in (hyperband, LyapunovPruner(wrapped=p.PatientPruner(p.NopPruner(), 1))):
         if wrapped is hyperband:
             with pytest.raises(UserError, match="Hyperband"):
-                kind(wrapped=wrapped)
+                pruner_class(wrapped=wrapped)
         else:
-            assert kind(wrapped=wrapped).wrapped is wrapped
+            assert pruner_class(wrapped=wrapped).wrapped is wrapped
     with pytest.raises(UserError, match="SuccessiveHalvingPruner instead"):
-        kind(wrapped=p.PatientPruner(hyperband, patience=1))
+        pruner_class(wrapped=p.PatientPruner(hyperband, patience=1))

@@ -170,10 +170,10 @@ def test_steer_says_when_the_rate_is_not_read() -> None:
         lyapopt.steer(lambda params: tanh_network({"lr": params["eta"]}))
 
 
-@pytest.mark.parametrize("kind", [EdgeOfChaosSampler, ScreeningSampler])
-def test_samplers_work_with_the_study_that_a_hyperband_bracket_shows(kind: Any) -> None:
+@pytest.mark.parametrize("sampler_class", [EdgeOfChaosSampler, ScreeningSampler])
+def test_samplers_work_with_the_study_that_a_hyperband_bracket_shows(sampler_class: Any) -> None:
     space = {"lr": FloatDistribution(1e-3, 1.0, log=True), "width": IntDistribution(4, 8)}
-    sampler = kind(build=tanh_network, probe=PROBE, search_space=space, seed=0)
+    sampler = sampler_class(build=tanh_network, probe=PROBE, search_space=space, seed=0)
     pruner = optuna.pruners.HyperbandPruner(min_resource=5, max_resource=60)
     study = optuna.create_study(sampler=sampler, pruner=pruner)
     study.optimize(Objective(tanh_network, space, probe=PROBE, seed=0, reports=4), n_trials=12)

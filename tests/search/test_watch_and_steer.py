@@ -55,10 +55,10 @@ def test_the_exponent_of_a_quadratic_is_exact_also_for_float32_weights(
     assert monitor.should_stop() == (verdict == "hot")
 
 
-@pytest.mark.parametrize("kind", [torch.optim.SGD, torch.optim.Adam, torch.optim.RMSprop])
-def test_the_loop_is_the_same_with_and_without_a_monitor(kind: Any) -> None:
+@pytest.mark.parametrize("optimizer", [torch.optim.SGD, torch.optim.Adam, torch.optim.RMSprop])
+def test_the_loop_is_the_same_with_and_without_a_monitor(optimizer: Any) -> None:
     plain, watched = network(dropout=0.5), network(dropout=0.5)
-    optimizers = [kind(model.parameters(), lr=0.01) for model in (plain, watched)]
+    optimizers = [optimizer(model.parameters(), lr=0.01) for model in (plain, watched)]
     torch.manual_seed(1)
     loop(plain, optimizers[0], None)
     torch.manual_seed(1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -13,7 +13,7 @@ from lyapopt.dynamics import AnyTrainingMap, Training, stack
 from lyapopt.probe import Measurement, Probe
 from lyapopt.search.probing.building import Build, Params, build_training
 
-_KEPT_BYTES = 256 * 2**20
+_KEPT_BYTES = 256 * 2**20  # of weights, of all first steps of a stack
 
 
 class SteeringFailedError(RuntimeError):
@@ -94,21 +94,29 @@ def probe_all(
             trainings[position] = build_training(build, params, seed, number)
         except (Exception, SystemExit) as error:
             found[position] = Probed(error=error, where="build")
-    try:
-        stacks = stack(trainings.values())
-    except Exception:
-        for position, training in list(trainings.items()):
-            try:
-                stack([training])
-            except Exception as error:
-                found[position] = Probed(error=error, where="build")
-                del trainings[position]
-        stacks = stack(trainings.values())
-    positions = list(trainings)
+    refused, stacks = _stack_all(trainings)
+    found.update(refused)
+    positions = [position for position in trainings if position not in refused]
     for rows, step in stacks:
         measured = _measure(probe, step)
         found.update((positions[row], probed) for row, probed in zip(rows, measured, strict=True))
     return [found[position] for position in range(len(jobs))]
+
+
+def _stack_all(
+    trainings: Mapping[int, Training],
+) -> tuple[dict[int, Probed], list[tuple[list[int], AnyTrainingMap]]]:
+    """Trainings by position that cannot be read at all, and the stacks of the others."""
+    try:
+        return {}, stack(trainings.values())
+    except Exception:
+        refused: dict[int, Probed] = {}
+        for position, training in trainings.items():
+            try:
+                stack([training])
+            except Exception as error:
+                refused[position] = Probed(error=error, where="build")
+        return refused, stack(t for position, t in trainings.items() if position not in refused)
 
 
 def _measure(probe: Probe, step: AnyTrainingMap) -> list[Probed]:
@@ -123,10 +131,10 @@ def _measure(probe: Probe, step: AnyTrainingMap) -> list[Probed]:
 
 
 def _measure_stack(probe: Probe, step: AnyTrainingMap) -> list[Probed]:
+    """Measure a stack, and keep its first steps where they are small enough."""
     z0 = step.initial_state()
     seen: list[tuple[Tensor, Tensor]] = []
-    steps = probe.horizon
-    is_kept = steps * step.weights(z0).numel() * z0.element_size() <= _KEPT_BYTES
+    is_kept = probe.horizon * step.weights(z0).numel() * z0.element_size() <= _KEPT_BYTES
 
     def observe(t: int, z: Tensor, losses: Tensor | None) -> None:
         assert losses is not None
@@ -134,23 +142,17 @@ def _measure_stack(probe: Probe, step: AnyTrainingMap) -> list[Probed]:
 
     run = probe.run(step, z0, observe if is_kept else None)
     measurements = probe.read(step, run)
+    names = [optimizer_name(training.optimizer) for training in step.trainings]
     if not is_kept:
-        return [
-            Probed(m, None, optimizer_name(training.optimizer))
-            for m, training in zip(measurements, step.trainings, strict=True)
-        ]
+        return [Probed(m, None, name) for m, name in zip(measurements, names, strict=True)]
     weights = torch.stack([w for w, _ in seen], 1)
     losses = torch.stack([loss for _, loss in seen], 1)
-    return [
-        Probed(
-            m,
-            ProbedStart(
-                probe, z0[row, 0], run.exponent.final_state[row, 0], weights[row], losses[row], m
-            ),
-            optimizer_name(step.trainings[row].optimizer),
-        )
+    final = run.exponent.final_state
+    starts = [
+        ProbedStart(probe, z0[row, 0], final[row, 0], weights[row], losses[row], m)
         for row, m in enumerate(measurements)
     ]
+    return [Probed(s.measurement, s, name) for s, name in zip(starts, names, strict=True)]
 
 
 def optimizer_name(optimizer: torch.optim.Optimizer) -> str:

@@ -122,12 +122,7 @@ class ScreeningSampler(ProbingSampler):
         """
         if not search_space:
             return self._base.sample_relative(study, trial, search_space)
-        known = self._base.infer_relative_search_space(study, trial)
-        known = {name: d for name, d in known.items() if name in search_space} or search_space
-        relative = draw_relative(self._base, study, trial, known, self._candidates)
-        drawn = [
-            self._draw(study, trial, k, search_space, relative[k]) for k in range(len(relative))
-        ]
+        drawn = self._draw_all(study, trial, search_space)
         number = logical_number(trial)
         jobs = [({**self._constants(), **trial.params, **params}, number) for params in drawn]
         probed = probe_all(self._build, self._probe, jobs, self._seed)
@@ -138,7 +133,7 @@ class ScreeningSampler(ProbingSampler):
         if all(one.measurement is None for one in probed):
             raise SteeringFailedError(_reason(probed[0])) from probed[0].error
         try:
-            chosen = self._choose(study, measured, search_space, number)
+            chosen = self._choose(study, measured, search_space)
         except Exception:
             self._keep(study, trial, measured, probed, None)  # the probes have been made
             raise
@@ -163,6 +158,15 @@ class ScreeningSampler(ProbingSampler):
     def start_of(self, trial: optuna.Trial) -> ProbedStart | None:
         """The kept candidate's first steps, of a running trial of this process."""
         return self._starts.get(identifier(trial.study, trial))
+
+    def _draw_all(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> list[dict[str, Any]]:
+        """The parameters of all candidates."""
+        known = self._base.infer_relative_search_space(study, trial)
+        known = {name: d for name, d in known.items() if name in search_space} or search_space
+        relative = draw_relative(self._base, study, trial, known, self._candidates)
+        return [self._draw(study, trial, k, search_space, one) for k, one in enumerate(relative)]
 
     def _draw(
         self,
@@ -195,8 +199,8 @@ class ScreeningSampler(ProbingSampler):
         study: optuna.Study,
         measured: list[ScreenedCandidate],
         search_space: Mapping[str, BaseDistribution],
-        number: int,
     ) -> int:
+        """The index of the candidate that the rule keeps."""
         if self._rule == "paper":
             return paper_rule(measured)
         if self._rule == "forecast":
@@ -221,13 +225,14 @@ class ScreeningSampler(ProbingSampler):
         probed: list[Probed],
         chosen: int | None,
     ) -> None:
-        spent = [one.measurement for one in probed if one.measurement is not None]
+        """Record the candidates in the trial, and keep the first steps of the chosen one."""
+        measurements = [one.measurement for one in probed if one.measurement is not None]
         record = ScreeningRecord(
             self._rule if isinstance(self._rule, str) else getattr(self._rule, "__name__", "own"),
             chosen,
             tuple(measured),
-            sum(measurement.gradient_evaluations for measurement in spent),
-            sum(measurement.examples for measurement in spent),
+            sum(measurement.gradient_evaluations for measurement in measurements),
+            sum(measurement.examples for measurement in measurements),
         )
         set_attribute(study, trial, SCREENING, record.as_attribute())
         start = None if chosen is None else probed[chosen].start
