@@ -1,4 +1,13 @@
-"""The Optuna side: samplers, pruners, objectives, rules."""
+"""The Optuna side: samplers, pruners and objectives.
+
+- `objective`, `function_objective`: what a trial does; `training_group` and `training_stack` train
+  many trials together, `reporting` shows them to Optuna, `run_record` to the store;
+- `steering/` finds a learning rate, `screening/` chooses among candidates: samplers that probe, on
+  what `probing/` has for both; `samplers/`: the base of samplers that wrap another;
+- `pruners/`: rules on what a probe has found, with `forecasting/` of final values;
+- `monitor`, `callbacks/`: the exponent of a user's own training loop;
+- `_optuna/`: the one place that touches what Optuna keeps private.
+"""
 
 from lyapopt.search.candidate import Candidate, Outcome
 from lyapopt.search.monitor import Monitor, watch
