@@ -26,36 +26,36 @@ SERVERS = {
 _unreachable: dict[str, str] = {}
 
 
-def _server(kind: str) -> sqlalchemy.URL:
-    variable, default = SERVERS[kind]
+def _server(backend: str) -> sqlalchemy.URL:
+    variable, default = SERVERS[backend]
     url = sqlalchemy.make_url(os.environ.get(variable, default))
-    if kind not in _unreachable:
+    if backend not in _unreachable:
         engine = sqlalchemy.create_engine(url)
         try:
             engine.connect().close()
-            _unreachable[kind] = ""
+            _unreachable[backend] = ""
         except (exc.DBAPIError, ImportError) as error:
-            _unreachable[kind] = str(error).splitlines()[0]
+            _unreachable[backend] = str(error).splitlines()[0]
         engine.dispose()
-    if _unreachable[kind]:
+    if _unreachable[backend]:
         how = (
-            f"no {kind} server answers ({_unreachable[kind]}). Start one, set {variable} to the "
-            "URL of a database whose user may create others, and install the drivers with "
+            f"no {backend} server answers ({_unreachable[backend]}). Start one, set {variable} to "
+            "the URL of a database whose user may create others, and install the drivers with "
             "pip install 'lyapopt[postgresql,mysql]'"
         )
-        if kind in os.environ.get("LYAPOPT_REQUIRED_SERVERS", ""):
+        if backend in os.environ.get("LYAPOPT_REQUIRED_SERVERS", ""):
             pytest.fail(how)
         pytest.skip(how)
     return url
 
 
 @contextmanager
-def _place_on(kind: str) -> Iterator[str]:
+def _place_on(backend: str) -> Iterator[str]:
     """URL of an empty place for tables on a server; it is gone afterwards."""
-    server = _server(kind)
+    server = _server(backend)
     name = f"lyapopt_{uuid.uuid4().hex[:12]}"
     # PostgreSQL takes its time to create a database; a schema is as good a place for tables.
-    is_schema = kind == "postgresql"
+    is_schema = backend == "postgresql"
     place = "SCHEMA" if is_schema else "DATABASE"
     engine = sqlalchemy.create_engine(server, isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:

@@ -40,9 +40,9 @@ def page(title: str, command: str, sections: Sequence[Section]) -> str:
     """The HTML of a page; plotly.js is in it once.
 
     Args:
-        title: Of the page.
-        command: What made it.
-        sections: From top to bottom.
+        title: Its title.
+        command: The command that made it.
+        sections: Its sections, from top to bottom.
     """
     parts = [
         "<!doctype html><html lang='en'><head><meta charset='utf-8'>",

@@ -58,7 +58,7 @@ def step_of_lowest_loss(losses: Numbers) -> int:
     """The step at which the smoothed loss is lowest.
 
     Args:
-        losses: Of one training, `(steps,)`.
+        losses: Losses of one training, `(steps,)`.
     """
     smooth = _smoothed(losses, keep=0.8)
     return int(np.where(np.isfinite(smooth), smooth, np.inf).argmin())
@@ -69,7 +69,7 @@ def step_of_steepest_descent(losses: Numbers) -> int:
     minimum.
 
     Args:
-        losses: Of one training, `(steps,)`.
+        losses: Losses of one training, `(steps,)`.
     """
     smooth = _smoothed(losses, keep=0.9)
     has_diverged = ~np.isfinite(smooth) | (smooth > _DIVERGED * np.minimum.accumulate(smooth))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import typer
 
 from lyapopt.cli import exit_codes, logs
@@ -52,7 +50,7 @@ def class_in_words(spec: ClassSpec) -> str:
         >>> class_in_words(ClassSpec("optuna.samplers:TPESampler", {"n_startup_trials": 5}))
         'optuna.samplers.TPESampler(n_startup_trials=5)'
     """
-    arguments: dict[str, Any] = {name: repr(value) for name, value in spec.kwargs.items()}
+    arguments: dict[str, str] = {name: repr(value) for name, value in spec.kwargs.items()}
     arguments |= dict(spec.functions)
     arguments |= {name: class_in_words(nested) for name, nested in spec.nested.items()}
     called = ", ".join(f"{name}={text}" for name, text in arguments.items())

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter, deque
-from types import TracebackType
-from typing import Final, Self, get_args
+from typing import Final, get_args
 
 from optuna.trial import FrozenTrial
 from rich.console import Console, Group, RenderableType
@@ -58,15 +57,7 @@ class LiveListener(ProgressListener):
             transient=True,
         )
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        error_type: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def stop(self) -> None:
         """Clear the table away."""
         self._live.stop()
 

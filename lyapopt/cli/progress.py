@@ -28,6 +28,9 @@ class ProgressListener(StudyListener):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self.stop()
+
+    def stop(self) -> None:
         """Stop showing."""
 
 

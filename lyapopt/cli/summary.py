@@ -25,7 +25,7 @@ def print_summary(
 
     Args:
         study: The study.
-        overview: Of the study.
+        overview: Its counts, costs and best trials.
         reason: Why the run stopped.
         seconds: How long it took; `None` if it ran nothing.
         commands: What the user may want to run next.

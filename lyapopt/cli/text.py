@@ -7,7 +7,6 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 import typer
 
@@ -15,7 +14,7 @@ _LABEL_WIDTH = 10
 _SECONDS = ((86400, "d"), (3600, "h"), (60, "min"))
 
 
-def short(value: Any) -> str:
+def short(value: object) -> str:
     """A value in a table: numbers with fractions to four significant digits.
 
     Example:
@@ -68,7 +67,7 @@ def duration(seconds: float) -> str:
     return " ".join(parts[:2])
 
 
-def assignments(params: Mapping[str, Any]) -> str:
+def assignments(params: Mapping[str, object]) -> str:
     """Parameters in one line.
 
     Example:

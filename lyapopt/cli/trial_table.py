@@ -54,7 +54,7 @@ def trial_table(
 
     Args:
         trials: At least one.
-        width: Of the terminal, in characters.
+        width: Width of the terminal, in characters.
         seeds: Parameters that are left out.
         with_reason: Whether to show cost and reason too.
     """
@@ -77,7 +77,7 @@ def trial_lines(trials: Sequence[StoredTrial], width: int | None) -> Iterator[st
 
     Args:
         trials: At least one.
-        width: Of the terminal, in characters; `None` shows all columns.
+        width: Width of the terminal, in characters; `None` shows all columns.
     """
     columns = _columns(trials, (), with_reason=True)
     if width is not None:

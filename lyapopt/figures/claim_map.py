@@ -93,7 +93,7 @@ def claim_map(
         claims: See `collect`.
         rows: Columns of the setting that run down.
         columns: Those that run across.
-        title: Of the figure.
+        title: Title of the figure.
 
     Example:
         >>> found = {"verdict": ["holds"], "estimate": 0.5, "low": 0.2, "high": 0.8, "seeds": 32}

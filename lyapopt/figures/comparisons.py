@@ -23,7 +23,7 @@ class RegretSeries:
     """The numbers of one line.
 
     Attributes:
-        method: Its name.
+        method: Name of the method.
         family: `ours`, `rival`, `placebo` or `control`.
         budgets: In full trainings, ascending.
         mean: Regret, averaged over cases and seeds.
@@ -172,7 +172,7 @@ def mean_rank(
     Args:
         summary: See `collect_ranks`.
         column: What is shown.
-        title: Of the axis.
+        title: Title of the axis.
 
     Example:
         >>> one = {"method": ["a"], "family": "ours", "rank": 1.5, "rank_low": 1, "rank_high": 2}

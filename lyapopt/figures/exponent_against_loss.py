@@ -23,7 +23,7 @@ class Gated:
         inside: Networks whose initial loss lies within the inter-quartile range.
         outside: The others.
         gate: That range.
-        slope, intercept: Of the regression of the final loss on the exponent, inside the gate.
+        slope, intercept: Regression of the final loss on the exponent, inside the gate.
         r, p: Pearson's correlation and its two-sided p value; NaN with fewer than three networks.
     """
 
@@ -100,7 +100,7 @@ def exponent_against_loss(trials: pd.DataFrame, title: str = "") -> go.Figure:
 
     Args:
         trials: See `collect`.
-        title: Of the figure.
+        title: Title of the figure.
 
     Example:
         >>> start = [1.0, 2.0, 2.0, 2.0, 3.0]

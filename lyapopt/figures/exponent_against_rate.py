@@ -128,9 +128,9 @@ class ExponentCurve:
     """The numbers of one line.
 
     Attributes:
-        name: Of the activation.
-        rates: Ascending.
-        mean: Of the exponents over networks, nats per step.
+        name: Name of the activation.
+        rates: Learning rates, ascending.
+        mean: Mean exponent over networks, nats per step.
         low, high: Its 95 % interval.
     """
 

@@ -77,7 +77,7 @@ def signal_against_cost(signals: pd.DataFrame, score: str, title: str) -> go.Fig
     Args:
         signals: See `collect`; `order` tells the points of one signal apart.
         score: Column.
-        title: Of the axis.
+        title: Title of the axis.
 
     Example:
         >>> measured = {"signal": "exponent", "order": [5, 10], "cost": [10, 20]}

@@ -6,7 +6,7 @@ import errno
 import ipaddress
 import socket
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lyapopt.errors import UserError
 
@@ -45,7 +45,7 @@ class Server:
         from werkzeug.serving import WSGIRequestHandler, make_server
 
         class Silent(WSGIRequestHandler):
-            def log_request(self, *args: Any, **kwargs: Any) -> None:
+            def log_request(self, *args: object, **kwargs: object) -> None:
                 """A poll every ten seconds is nothing to tell."""
 
         with self.socket:

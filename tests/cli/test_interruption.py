@@ -21,7 +21,7 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 
 
 def stopped_after_first_group(folder: Path, number: int) -> tuple[int, str]:
-    """Sends a signal once the first trials are told, and gives exit code and stderr."""
+    """Sends a signal once the first trials have ended, and gives exit code and stderr."""
     process: subprocess.Popen[str] = start(folder, "run", "study.yaml")
     assert process.stderr is not None
     seen = ""
@@ -38,10 +38,10 @@ def test_after_ctrl_c_the_same_command_goes_on_to_the_same_result(
     tmp_path: Path, uninterrupted: list[str]
 ) -> None:
     write(tmp_path, LONGER)
-    code, told = stopped_after_first_group(tmp_path, signal.SIGINT)
+    code, shown = stopped_after_first_group(tmp_path, signal.SIGINT)
     assert code == 130
-    assert "Traceback" not in told
-    assert "interrupted" in told
+    assert "Traceback" not in shown
+    assert "interrupted" in shown
     kept = trials(tmp_path)
     assert 4 <= sum(trial["state"] in ("complete", "pruned") for trial in kept) < 12
     assert {trial["state"] for trial in kept} <= {"complete", "pruned", "interrupted"}

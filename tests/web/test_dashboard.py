@@ -135,9 +135,9 @@ def test_read_only_refuses_writes_and_ctrl_c_ends_it_well(database: Path) -> Non
         assert b"read-only" in body
         assert ask(port, "GET", "/api/studies/1")[0] == 200
         process.send_signal(signal.SIGINT)
-        _, told = process.communicate(timeout=120)
-        assert process.returncode == 0, told
-        assert "Traceback" not in told
+        _, shown = process.communicate(timeout=120)
+        assert process.returncode == 0, shown
+        assert "Traceback" not in shown
     storage = f"sqlite:///{database}"
     assert optuna.get_all_study_names(storage) == ["shown"]
 

@@ -111,9 +111,9 @@ def add_table(storage: str, name: str, rows: pd.DataFrame, value: str) -> None:
 
     Args:
         storage: URL of the database.
-        name: Of the study; one that is there is replaced.
+        name: Name of the study; one that is there is replaced.
         rows: Columns of numbers and texts; missing ones are left out.
-        value: Column that is the value of a trial.
+        value: The column that is the value of a trial.
     """
     make_folder(storage)
     optuna.logging.set_verbosity(optuna.logging.WARNING)

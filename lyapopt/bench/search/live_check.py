@@ -23,9 +23,9 @@ def live_check(table: Table, cells: int = 4, seed: int = 0) -> pd.DataFrame:
     above the recorded one.
 
     Args:
-        table: Of a case whose networks can be built.
-        cells: How many.
-        seed: Of the choice.
+        table: The table of a case whose networks can be built.
+        cells: How many configurations are trained.
+        seed: What their choice follows from.
     """
     rng = np.random.default_rng(derive_seed(seed, "live check", table.case.name))
     chosen = rng.choice(_trainable(table), size=cells, replace=False)

@@ -51,11 +51,11 @@ def compare_tasks(
 
     Args:
         tasks: Names of built-in tasks.
-        widths: Of two hidden layers.
-        activations: Between them.
-        optimizers: Of `lyapopt.bench.tables.cases.OPTIMIZERS`.
-        steps: Of a full training.
-        seeds: How many initialisations.
+        widths: Units of each of two hidden layers.
+        activations: Names of the activations between them.
+        optimizers: Some of `lyapopt.bench.tables.cases.OPTIMIZERS`.
+        steps: Steps of a full training.
+        seeds: How many initialisations of every network.
         progress: Called with every case that is done.
     """
     torch.set_num_threads(1)
@@ -75,8 +75,8 @@ def compare_rates(
 
     Args:
         task: Name of a built-in task.
-        widths: Of two hidden layers.
-        options: Of the task.
+        widths: Units of each of two hidden layers.
+        options: Options of the task.
         seeds: How many initialisations.
     """
     rows = []

@@ -54,10 +54,10 @@ def add_trials(engine: sqlalchemy.Engine, study: optuna.Study, runs: list[str], 
     """Add finished trials that name these runs, as Optuna writes them, in a few statements.
 
     Args:
-        engine: Of the database.
+        engine: Engine of the database.
         study: An empty study in it.
-        runs: One for each trial.
-        seed: Of the made-up values.
+        runs: Ids of runs, one for each trial.
+        seed: What the made-up values follow from.
     """
     with engine.begin() as connection:
         metadata = MetaData()

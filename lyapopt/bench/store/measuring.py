@@ -69,8 +69,8 @@ def measure(url: str | None = None, size: Size = FULL, progress: Progress = sile
     """Measure one database.
 
     Args:
-        url: Of the database; a study named `lyapopt-bench-store` is made in it, and deleted at the
-            end. By default an SQLite file in a temporary folder.
+        url: URL of the database; a study named `lyapopt-bench-store` is made in it, and deleted at
+            the end. By default an SQLite file in a temporary folder.
         size: How much; the targets are meant for `FULL`.
         progress: Called with what is measured.
 

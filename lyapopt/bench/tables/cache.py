@@ -16,7 +16,7 @@ from lyapopt.bench.tables.recording import record
 from lyapopt.bench.tables.table import Table
 
 VERSION = 1
-"""Of the contents of a table: one higher whenever something else is recorded."""
+"""Version of what a table holds: one higher whenever something else is recorded."""
 
 
 def cache_folder() -> Path:

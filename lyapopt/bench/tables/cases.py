@@ -97,12 +97,12 @@ class Case:
 def build_cell(case: Case, params: Mapping[str, Any]) -> Training:
     """The training of one configuration; global generators are seeded by its `init_seed`.
 
-    A build function that draws weights without a seed of its own so gets others for every seed of
+    So a build function that draws weights without a seed of its own gets others for every seed of
     the grid, and the same ones whenever it is asked again.
 
     Args:
         case: Whose build function is called.
-        params: Of the configuration, the rate not necessarily one of the grid.
+        params: Its parameters, the rate not necessarily one of the grid.
 
     Raises:
         UserError: If the build function raises, exits or returns something else than a `Training`.

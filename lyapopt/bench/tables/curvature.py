@@ -26,7 +26,7 @@ class Gradients:
     """Gradients of trainings that share a stack, whatever their optimisers.
 
     Args:
-        trainings: Of equal structure.
+        trainings: Trainings of equal structure.
     """
 
     def __init__(self, trainings: Sequence[Training]) -> None:

@@ -22,7 +22,7 @@ _LEVEL = 0.95
 
 
 def log_separations(table: Table, neighbours: int, horizon: int) -> Numbers:
-    """Of the first neighbours, `(N, horizon + 1, neighbours)`.
+    """Log separations of the first neighbours, `(N, horizon + 1, neighbours)`.
 
     Raises:
         ValueError: If the table has no such neighbours over such a horizon.
