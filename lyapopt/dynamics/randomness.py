@@ -50,7 +50,7 @@ def hashed_uniform(key: Tensor, size: torch.Size) -> Tensor:
     that dropping a row changes no other row, and the same code runs under `vmap` and on a GPU.
 
     Args:
-        key: Integer scalar (int64), batched by `vmap` if wanted.
+        key: Integer scalar (int64), batched under `vmap`.
         size: Shape of the result.
 
     Returns:

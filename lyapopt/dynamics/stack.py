@@ -103,7 +103,7 @@ def group_by_structure(trainings: Iterable[Training]) -> list[list[int]]:
 
 def _unstacked(training: Training, refusal: NotStackableError) -> UnstackedSystem:
     system = UnstackedSystem(training, str(refusal))
-    _LOG.warning("trained one by one, which is slower: %s", refusal)
+    _LOG.warning("trained unstacked, which is slower: %s", refusal)
     return system
 
 

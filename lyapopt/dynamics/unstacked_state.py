@@ -100,8 +100,8 @@ class _Item(NamedTuple):
         parameter: Position of the parameter that it belongs to.
         name: Its key in the optimiser's state.
         type: `Tensor`, or that of a number.
-        shape: Of the tensor; empty for a number.
-        dtype: Of the tensor; `None` for a number.
+        shape: That of a tensor; empty for a number.
+        dtype: That of a tensor; `None` for a number.
     """
 
     parameter: int

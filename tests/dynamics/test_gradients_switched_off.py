@@ -45,7 +45,7 @@ MODELS: dict[str, Callable[[], nn.Module]] = {
         nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Dropout(0.1), nn.Linear(4, 1)
     ),
     "vmap": Recurrent,
-    "one by one": lambda: Branching(3, 1),
+    "unstacked": lambda: Branching(3, 1),
 }
 
 

@@ -47,7 +47,7 @@ def sgd_settings(draw: st.DrawFn) -> dict[str, Any]:
 @st.composite
 def adam_settings(draw: st.DrawFn) -> dict[str, Any]:
     return {
-        "kind": draw(st.sampled_from([Adam, AdamW])),
+        "optimizer_type": draw(st.sampled_from([Adam, AdamW])),
         "lr": draw(rates),
         "betas": (draw(betas), draw(betas)),
         "eps": draw(st.sampled_from([1e-8, 1e-3])),
@@ -70,7 +70,7 @@ def rmsprop_settings(draw: st.DrawFn) -> dict[str, Any]:
     }
 
 
-def stacked(kind: type[Optimizer], rows: list[dict[str, Any]]) -> list[Training]:
+def stacked(optimizer_type: type[Optimizer], rows: list[dict[str, Any]]) -> list[Training]:
     """One training for each row of settings; the loss is bounded, so that maximising is stable."""
 
     def bounded(outputs: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
@@ -78,7 +78,7 @@ def stacked(kind: type[Optimizer], rows: list[dict[str, Any]]) -> list[Training]
 
     def make(row: dict[str, Any], seed: int) -> Training:
         own = dict(row)
-        optimizer = own.pop("kind", kind)
+        optimizer = own.pop("optimizer_type", optimizer_type)
         return training_with(
             lambda model: optimizer(model.parameters(), **own), seed=seed, loss_fn=bounded
         )
@@ -143,17 +143,17 @@ def test_momentum_zero_beside_momentum_and_decay_beside_none() -> None:
 
 def test_adam_beside_adamw_and_amsgrad_beside_none() -> None:
     rows = [
-        {"kind": Adam, "lr": 1e-2, "weight_decay": 0.1},
-        {"kind": AdamW, "lr": 1e-2, "weight_decay": 0.1},
-        {"kind": Adam, "lr": 1e-2, "amsgrad": True},
-        {"kind": AdamW, "lr": 1e-2, "amsgrad": True, "betas": (0.5, 0.9)},
-        {"kind": Adam, "lr": 1e-2, "decoupled_weight_decay": True, "weight_decay": 0.3},
+        {"optimizer_type": Adam, "lr": 1e-2, "weight_decay": 0.1},
+        {"optimizer_type": AdamW, "lr": 1e-2, "weight_decay": 0.1},
+        {"optimizer_type": Adam, "lr": 1e-2, "amsgrad": True},
+        {"optimizer_type": AdamW, "lr": 1e-2, "amsgrad": True, "betas": (0.5, 0.9)},
+        {"optimizer_type": Adam, "lr": 1e-2, "decoupled_weight_decay": True, "weight_decay": 0.3},
     ]
     assert_every_step_agrees(stacked(Adam, rows))
 
 
 @pytest.mark.parametrize(
-    ("kind", "own"),
+    ("optimizer_type", "own"),
     [
         (SGD, {"lr": 0.05, "momentum": 0.9}),
         (Adam, {"lr": 1e-3}),
@@ -161,17 +161,21 @@ def test_adam_beside_adamw_and_amsgrad_beside_none() -> None:
         (RMSprop, {"lr": 1e-3, "centered": True, "momentum": 0.5}),
     ],
 )
-def test_whole_runs_agree_in_stable_regimes(kind: type[Optimizer], own: dict[str, Any]) -> None:
-    assert_whole_run_agrees(stacked(kind, [own, {**own, "lr": own["lr"] / 3}]), steps=150)
+def test_whole_runs_agree_in_stable_regimes(
+    optimizer_type: type[Optimizer], own: dict[str, Any]
+) -> None:
+    assert_whole_run_agrees(stacked(optimizer_type, [own, {**own, "lr": own["lr"] / 3}]), steps=150)
 
 
 @pytest.mark.parametrize("flag", ["foreach", "fused", "differentiable"])
-@pytest.mark.parametrize("kind", [SGD, Adam, RMSprop])
-def test_flags_of_the_implementation_change_nothing(kind: type[Optimizer], flag: str) -> None:
-    if kind is RMSprop and flag == "fused":
+@pytest.mark.parametrize("optimizer_type", [SGD, Adam, RMSprop])
+def test_flags_of_the_implementation_change_nothing(
+    optimizer_type: type[Optimizer], flag: str
+) -> None:
+    if optimizer_type is RMSprop and flag == "fused":
         pytest.skip("torch has no fused RMSprop")
-    training = training_with(lambda m: kind(m.parameters(), lr=0.01, **{flag: True}))
-    plain = training_with(lambda m: kind(m.parameters(), lr=0.01))
+    training = training_with(lambda m: optimizer_type(m.parameters(), lr=0.01, **{flag: True}))
+    plain = training_with(lambda m: optimizer_type(m.parameters(), lr=0.01))
     step = TrainingMap([training, plain])
     z = step.initial_state()
     for t in range(5):
@@ -187,17 +191,17 @@ def test_a_learning_rate_may_be_a_tensor() -> None:
     assert_every_step_agrees(trainings, steps=30)
 
 
-@pytest.mark.parametrize("kind", [SGD, Adam, RMSprop])
-def test_parameter_groups_have_their_own_numbers_and_flags(kind: type[Optimizer]) -> None:
+@pytest.mark.parametrize("optimizer_type", [SGD, Adam, RMSprop])
+def test_parameter_groups_have_their_own_numbers_and_flags(optimizer_type: type[Optimizer]) -> None:
     extra = {
         SGD: ({"momentum": 0.9, "nesterov": True}, {"weight_decay": 0.1, "maximize": True}),
         Adam: ({"amsgrad": True, "betas": (0.5, 0.9)}, {"weight_decay": 0.1, "maximize": True}),
         RMSprop: ({"centered": True, "momentum": 0.3}, {"alpha": 0.5, "weight_decay": 0.1}),
-    }[kind]
+    }[optimizer_type]
 
     def optimizer(model: nn.Module, lr: float) -> Optimizer:
         first, second, *rest = model.parameters()
-        return kind(
+        return optimizer_type(
             [
                 {"params": [first], **extra[0]},
                 {"params": [second, rest[0]], "lr": 0.003, **extra[1]},
@@ -211,7 +215,7 @@ def test_parameter_groups_have_their_own_numbers_and_flags(kind: type[Optimizer]
 
 
 @pytest.mark.parametrize(
-    ("kind", "own"),
+    ("optimizer_type", "own"),
     [
         (SGD, {"momentum": 0.9, "dampening": 0.5}),
         (Adam, {"amsgrad": True}),
@@ -220,31 +224,38 @@ def test_parameter_groups_have_their_own_numbers_and_flags(kind: type[Optimizer]
     ],
 )
 def test_an_optimizer_that_has_made_steps_already_goes_on(
-    kind: type[Optimizer], own: dict[str, Any]
+    optimizer_type: type[Optimizer], own: dict[str, Any]
 ) -> None:
-    used = RealTraining(training_with(lambda m: kind(m.parameters(), lr=0.01, **own), seed=1))
+    used = RealTraining(
+        training_with(lambda m: optimizer_type(m.parameters(), lr=0.01, **own), seed=1)
+    )
     for t in range(7):
         used.step(t)
-    fresh = training_with(lambda m: kind(m.parameters(), lr=0.01, **own), seed=2)
+    fresh = training_with(lambda m: optimizer_type(m.parameters(), lr=0.01, **own), seed=2)
     step = assert_every_step_agrees([used.training, fresh], steps=50)
     assert step.initial_state()[0, 0, len(step.weights(step.initial_state()[0, 0])) :].any()
 
 
-@pytest.mark.parametrize("kind", [SGD, Adam, RMSprop])
+@pytest.mark.parametrize("optimizer_type", [SGD, Adam, RMSprop])
 @pytest.mark.parametrize("clip", [1e-3, 0.5, 1e3])
-def test_clipping_agrees_with_torch(kind: type[Optimizer], clip: float) -> None:
+def test_clipping_agrees_with_torch(optimizer_type: type[Optimizer], clip: float) -> None:
     trainings = [
-        training_with(lambda m: kind(m.parameters(), lr=0.01), clip_grad_norm=clip, seed=3),
-        training_with(lambda m: kind(m.parameters(), lr=0.01), seed=4),
+        training_with(
+            lambda m: optimizer_type(m.parameters(), lr=0.01), clip_grad_norm=clip, seed=3
+        ),
+        training_with(lambda m: optimizer_type(m.parameters(), lr=0.01), seed=4),
     ]
     assert_every_step_agrees(trainings, steps=40)
 
 
-@pytest.mark.parametrize("kind", [SGD, Adam, AdamW, RMSprop])
-def test_float32_agrees_to_its_own_rounding(kind: type[Optimizer]) -> None:
+@pytest.mark.parametrize("optimizer_type", [SGD, Adam, AdamW, RMSprop])
+def test_float32_agrees_to_its_own_rounding(optimizer_type: type[Optimizer]) -> None:
     model = network(1, torch.float32)
     training = Training(
-        model, nn.MSELoss(), kind(model.parameters(), lr=0.01), regression(dtype=torch.float32)
+        model,
+        nn.MSELoss(),
+        optimizer_type(model.parameters(), lr=0.01),
+        regression(dtype=torch.float32),
     )
     assert_every_step_agrees([training], rtol=1e-5)
 
@@ -252,10 +263,12 @@ def test_float32_agrees_to_its_own_rounding(kind: type[Optimizer]) -> None:
 @few
 @given(st.integers(0, 2**40), st.integers(2, 11), st.sampled_from([SGD, Adam]))
 def test_minibatches_follow_the_order_of_the_seed(
-    seed: int, batch_size: int, kind: type[Optimizer]
+    seed: int, batch_size: int, optimizer_type: type[Optimizer]
 ) -> None:
     def make(own: int) -> Training:
-        training = training_with(lambda m: kind(m.parameters(), lr=0.01), batch_size=batch_size)
+        training = training_with(
+            lambda m: optimizer_type(m.parameters(), lr=0.01), batch_size=batch_size
+        )
         training.seed = own
         return training
 

@@ -15,7 +15,7 @@ from lyapopt.dynamics import Training, TrainingMap, stack
 D = torch.float64
 
 
-def make(seed: int, kind: Any = SGD, **own: Any) -> Training:
+def make(seed: int, optimizer_type: Any = SGD, **own: Any) -> Training:
     torch.manual_seed(seed)
     # No bias before BatchNorm: its gradient is zero but for rounding, and Adam divides by that.
     model = nn.Sequential(
@@ -28,7 +28,7 @@ def make(seed: int, kind: Any = SGD, **own: Any) -> Training:
     return Training(
         model,
         nn.MSELoss(),
-        kind(model.parameters(), lr=0.01 * (1 + seed), **own),
+        optimizer_type(model.parameters(), lr=0.01 * (1 + seed), **own),
         regression(),
         batch_size=4,
         seed=seed,
@@ -55,17 +55,17 @@ def assert_close(a: Tensor, b: Tensor) -> None:
     torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-12)
 
 
-KINDS = [(SGD, {"momentum": 0.9}), (Adam, {"amsgrad": True}), (RMSprop, {"centered": True})]
+OPTIMIZERS = [(SGD, {"momentum": 0.9}), (Adam, {"amsgrad": True}), (RMSprop, {"centered": True})]
 
 
-@pytest.mark.parametrize(("kind", "own"), KINDS)
-def test_one_system_alone_is_the_same_system_in_a_stack(kind: Any, own: Any) -> None:
-    together = TrainingMap([make(seed, kind, **own) for seed in range(4)])
+@pytest.mark.parametrize(("optimizer_type", "own"), OPTIMIZERS)
+def test_one_system_alone_is_the_same_system_in_a_stack(optimizer_type: Any, own: Any) -> None:
+    together = TrainingMap([make(seed, optimizer_type, **own) for seed in range(4)])
     z = together.initial_state()
     for t in range(6):
         z_next, losses = together.step_with_losses(z, t)
         for row in range(4):
-            alone, loss = TrainingMap([make(row, kind, **own)]).step_with_losses(
+            alone, loss = TrainingMap([make(row, optimizer_type, **own)]).step_with_losses(
                 z[row : row + 1], t
             )
             assert_close(alone[0], z_next[row])
@@ -73,9 +73,9 @@ def test_one_system_alone_is_the_same_system_in_a_stack(kind: Any, own: Any) -> 
         z = z_next
 
 
-@pytest.mark.parametrize(("kind", "own"), KINDS)
-def test_dropping_rows_changes_no_other_row(kind: Any, own: Any) -> None:
-    step = TrainingMap([make(seed, kind, **own) for seed in range(5)])
+@pytest.mark.parametrize(("optimizer_type", "own"), OPTIMIZERS)
+def test_dropping_rows_changes_no_other_row(optimizer_type: Any, own: Any) -> None:
+    step = TrainingMap([make(seed, optimizer_type, **own) for seed in range(5)])
     z = perturbed(step.initial_state(), 3)
     rows = [4, 1]
     assert_close(run(step.select(rows), z[rows]), run(step, z)[rows])

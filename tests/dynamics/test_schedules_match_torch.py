@@ -39,21 +39,26 @@ SCHEDULES: dict[str, Callable[[Optimizer], Any]] = {
 }
 
 
-def scheduled(kind: type[Optimizer], schedule: Callable[[Optimizer], Any], seed: int) -> Training:
-    own = {"lr": 0.01 * (1 + seed), **({"momentum": 0.9} if kind is SGD else {})}
-    training = training_with(lambda m: kind(m.parameters(), **own), seed=seed)
+def scheduled(
+    optimizer_type: type[Optimizer], schedule: Callable[[Optimizer], Any], seed: int
+) -> Training:
+    own = {"lr": 0.01 * (1 + seed), **({"momentum": 0.9} if optimizer_type is SGD else {})}
+    training = training_with(lambda m: optimizer_type(m.parameters(), **own), seed=seed)
     training.scheduler = schedule(training.optimizer)
     return training
 
 
 @pytest.mark.filterwarnings("ignore:Detected call of")
 @pytest.mark.parametrize(
-    ("name", "kind"), [(n, SGD) for n in SCHEDULES] + [("one-cycle", Adam), ("cosine", Adam)]
+    ("name", "optimizer_type"),
+    [(n, SGD) for n in SCHEDULES] + [("one-cycle", Adam), ("cosine", Adam)],
 )
-def test_every_step_of_the_schedule_agrees_with_torch(name: str, kind: type[Optimizer]) -> None:
+def test_every_step_of_the_schedule_agrees_with_torch(
+    name: str, optimizer_type: type[Optimizer]
+) -> None:
     steps = 160 if name == "one-cycle" else 40  # beyond one window of coefficients
-    trainings = [scheduled(kind, SCHEDULES[name], seed) for seed in range(2)]
-    assert_every_step_agrees([*trainings, scheduled(kind, lambda o: None, 2)], steps)
+    trainings = [scheduled(optimizer_type, SCHEDULES[name], seed) for seed in range(2)]
+    assert_every_step_agrees([*trainings, scheduled(optimizer_type, lambda o: None, 2)], steps)
 
 
 def test_reading_a_schedule_moves_neither_optimizer_nor_scheduler() -> None:

@@ -11,7 +11,7 @@ from lyapopt.dynamics import Training, TrainingMap, group_by_structure
 from lyapopt.exponents import spectrum
 
 D = torch.float64
-KINDS = [nn.Tanh, nn.ReLU, nn.Identity, nn.GELU, nn.Sigmoid, nn.Softplus]
+ACTIVATIONS = [nn.Tanh, nn.ReLU, nn.Identity, nn.GELU, nn.Sigmoid, nn.Softplus]
 
 
 def training(kinds: list[type[nn.Module]], seed: int, hidden: int = 5) -> Training:
@@ -29,7 +29,10 @@ def training(kinds: list[type[nn.Module]], seed: int, hidden: int = 5) -> Traini
 
 def mixed(hidden: int = 5) -> list[Training]:
     order = [0, 1, 2, 1, 0, 3, 4, 5]
-    return [training([KINDS[k], KINDS[-k - 1]], seed, hidden) for seed, k in enumerate(order)]
+    return [
+        training([ACTIVATIONS[k], ACTIVATIONS[-k - 1]], seed, hidden)
+        for seed, k in enumerate(order)
+    ]
 
 
 @pytest.mark.parametrize("hidden", [5, 40])
@@ -97,7 +100,7 @@ def test_other_layers_and_other_numbers_do_not_mix() -> None:
     assert group_by_structure([make(layer) for layer in layers]) == [[0, 3], [1], [2]]
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_one_activation_for_all_needs_no_choice(kind: type[nn.Module]) -> None:
-    step = TrainingMap([training([kind, kind], seed) for seed in range(3)])
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_one_activation_for_all_needs_no_choice(activation: type[nn.Module]) -> None:
+    step = TrainingMap([training([activation, activation], seed) for seed in range(3)])
     assert step._gradients.arrangement == ()

@@ -60,7 +60,7 @@ class Slotted:
         self.value = value
 
 
-class Kind(enum.Enum):
+class Choice(enum.Enum):
     ONE = 1
     TWO = 2
 
@@ -151,7 +151,7 @@ PAIRS: dict[str, Callable[[int], nn.Module]] = {
     "object": lambda k: Holder(Plain(k)),
     "object with slots": lambda k: Holder(Slotted(k)),
     "configuration": lambda k: Holder(Config(scale=k)),
-    "enumeration": lambda k: Holder(list(Kind)[k]),
+    "enumeration": lambda k: Holder(list(Choice)[k]),
     "generator": lambda k: Holder(torch.Generator().manual_seed(k)),
     "cycle": lambda k: Holder(cyclic(k)),
     "eps": lambda k: nn.Sequential(nn.Linear(3, 2), nn.LayerNorm(2, eps=1e-5 * (1 + k))),

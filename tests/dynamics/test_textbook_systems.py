@@ -140,12 +140,12 @@ def test_the_divergence_of_lorenz_is_constant() -> None:
         assert float(jacobian.trace()) == pytest.approx(-(10 + 1 + 8 / 3), abs=1e-12)
 
 
-@pytest.mark.parametrize("kind", [Lorenz, Rossler])
-def test_the_runge_kutta_step_has_fourth_order(kind: type[Flow]) -> None:
-    z = kind().initial_state()
+@pytest.mark.parametrize("flow", [Lorenz, Rossler])
+def test_the_runge_kutta_step_has_fourth_order(flow: type[Flow]) -> None:
+    z = flow().initial_state()
 
     def after(dt: float, time: float = 0.32) -> Tensor:
-        step, state = kind(dt=dt), z
+        step, state = flow(dt=dt), z
         for t in range(round(time / dt)):
             state = step(state, t)
         return state

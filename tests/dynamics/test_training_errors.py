@@ -1,4 +1,4 @@
-"""What a user can get wrong is told kindly: which part, and what to do."""
+"""What a user can get wrong is explained: which part, and what to do."""
 
 from __future__ import annotations
 

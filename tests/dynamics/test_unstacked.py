@@ -144,7 +144,7 @@ def test_why_a_training_is_not_stacked_is_logged(caplog: pytest.LogCaptureFixtur
         maps = stack([training(Branch(), lambda p: SGD(p, lr=0.1)) for _ in range(2)])
     assert [positions for positions, _ in maps] == [[0], [1]]
     assert len(caplog.records) == 2
-    assert "one by one" in caplog.text
+    assert "unstacked" in caplog.text
     assert "control flow" in caplog.text
 
 

@@ -1,4 +1,4 @@
-"""Activations that each row of a stack has its own of."""
+"""Stacks whose rows differ in their activations."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class RowwiseActivation(nn.Module):
         self._arrangements: dict[int, tuple[Tensor, _Arrangement]] = {}
 
     def forward(self, x: Tensor | Rows) -> Tensor | Rows:
-        """Of one row by itself, of one row under `vmap`, or of `Rows`."""
+        """The activations of one row (under `vmap` or not), or of all rows of a stack."""
         if type(x) is Rows:
             return Rows(self._arrangement(self.choice.data).apply(self.choices, x.data))
         if not torch._C._are_functorch_transforms_active():

@@ -53,7 +53,7 @@ class BatchedGradients:
     Weights with rows innermost in memory give gradients that have them so too.
 
     Args:
-        template: Of the stack.
+        template: The model of the stack and its fixed tensors.
         batch_size: Examples in a batch.
     """
 
@@ -73,7 +73,7 @@ class BatchedGradients:
         return self._is_tiny and rows >= _MANY_ROWS
 
     def __call__(self, w: RowWeights, b: RowBuffers, batch: Batch, t: int) -> RowGradients:
-        """See `Gradients`. Rows that have diverged are NaN, and are not computed.
+        """Gradients of all rows; those that have diverged are NaN, and are not computed.
 
         Raises:
             NoRule: If the model calls what has no stacked form here.

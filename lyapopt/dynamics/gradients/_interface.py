@@ -20,8 +20,8 @@ class RowGradients(NamedTuple):
     """What a batch gives every row.
 
     Attributes:
-        gradients: Of the loss in the weights.
-        losses: On the batch.
+        gradients: Derivatives of the loss in the weights.
+        losses: The losses on the batch.
         buffers: Moving buffers after the forward pass.
     """
 

@@ -17,7 +17,7 @@ class SingleGradients:
     """Loss and gradient of the only row, whose weights are copied into parameters made once.
 
     Args:
-        template: Of one system.
+        template: The model of one system and its fixed tensors.
     """
 
     def __init__(self, template: Template) -> None:

@@ -68,7 +68,7 @@ def _compare(traces: Sequence[Trace], found: RowGradients, copies: int) -> None:
 
     Args:
         traces: One a system.
-        found: Of the stack, with every system in several rows.
+        found: What the stack gives, with every system in several rows.
         copies: Rows of a system.
     """
     g, losses, buffers = found

@@ -27,7 +27,7 @@ class VmapGradients:
     """Gradients, losses and outputs of all rows; both ways to gradients are `Gradients`.
 
     Args:
-        template: Of the stack.
+        template: The model of the stack and its fixed tensors.
     """
 
     def __init__(self, template: Template) -> None:

@@ -49,7 +49,8 @@ def multi_head_attention(layers: _Layers, *args: Any, **kwargs: Any) -> Any:
     """`F.multi_head_attention_forward` with its inner calls caught too.
 
     A mode is switched off inside a function that it has caught, so that torch's own function would
-    draw its dropout unseen. It is run with the mode on, and told not to look for modes itself.
+    draw its dropout unseen. It is run with the mode on, and with a `has_torch_function` that finds
+    none, so that it does not hand its call over again.
     """
     with layers:
         return _opened(*args, **kwargs)

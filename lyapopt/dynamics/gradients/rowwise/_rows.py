@@ -54,22 +54,22 @@ class Rows:
 
     @property
     def shape(self) -> torch.Size:
-        """Of one row."""
+        """The shape of one row."""
         return self.data.shape[1:]
 
     @property
     def ndim(self) -> int:
-        """Of one row."""
+        """How many axes a row has."""
         return self.data.dim() - 1
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of all rows."""
+        """The dtype of all rows."""
         return self.data.dtype
 
     @property
     def device(self) -> torch.device:
-        """Of all rows."""
+        """The device of all rows."""
         return self.data.device
 
     @property
@@ -78,15 +78,15 @@ class Rows:
         return self.data.requires_grad
 
     def dim(self) -> int:
-        """Of one row."""
+        """How many axes a row has."""
         return self.ndim
 
     def numel(self) -> int:
-        """Of one row."""
+        """How many numbers a row has."""
         return self.shape.numel()
 
     def size(self, dim: int | None = None) -> Any:
-        """Of one row."""
+        """The shape of one row, or the length of one of its axes."""
         return self.shape if dim is None else self.shape[dim]
 
     def is_floating_point(self) -> bool:

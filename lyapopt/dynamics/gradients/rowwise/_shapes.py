@@ -1,4 +1,4 @@
-"""Views, reductions, and what else is told where an axis is."""
+"""Views, reductions, and other functions that are given an axis."""
 
 from __future__ import annotations
 
