@@ -136,24 +136,39 @@ class Objective:
 
         Raises:
             optuna.TrialPruned: If a pruner ends it, or it diverges under `nan: prune`.
-            TrialFailedError: If the build function or the training raises.
+            TrialFailedError: If the build function or the training raises; what it raised is the
+                cause.
+            Exception: What a sampler, a pruner or a storage raises, as it is.
         """
         candidate = self.prepare(trial)
         try:
             self.train([candidate])
-        except KeyboardInterrupt:
-            candidate.outcome = Outcome("interrupted", reason="interrupted")
+        except BaseException as error:
+            self._finish_after(candidate, error)
             raise
-        finally:
-            self.finish(candidate)
+        self.finish(candidate)
         assert candidate.outcome is not None
         outcome = candidate.outcome
         if outcome.state == "pruned":
             raise optuna.TrialPruned(outcome.reason)
         if outcome.state == "failed":
-            raise TrialFailedError(outcome.reason)
+            raise TrialFailedError(outcome.reason) from candidate.error
         assert outcome.value is not None
         return outcome.value
+
+    def _finish_after(self, candidate: Candidate, error: BaseException) -> None:
+        """Finish a candidate whose training an error has ended, and let that error be seen.
+
+        It may come from the database that is written here, which then fails again.
+        """
+        if not isinstance(error, Exception):
+            candidate.outcome = Outcome("interrupted", reason="interrupted")
+        elif candidate.is_running:
+            candidate.fail("sampler or pruner", error)
+        try:
+            self.finish(candidate)
+        except Exception:
+            _log.warning("trial %d could not be recorded", candidate.trial.number, exc_info=True)
 
     def prepare(self, trial: optuna.Trial) -> Candidate:
         """Suggest the parameters of a trial and build its training.

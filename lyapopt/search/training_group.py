@@ -92,7 +92,7 @@ class TrainingGroup:
     def train(self) -> None:
         """Train until every candidate has an outcome."""
         for candidate in self._candidates:
-            _check_steps(candidate, self._settings.probe.horizon)
+            self._check_steps(candidate)
         stacks = self._probed_stacks([c for c in self._candidates if c.is_running])
         for candidate in self._candidates:
             if candidate.measurement is not None and candidate.is_running:
@@ -101,13 +101,24 @@ class TrainingGroup:
             for candidate in self._candidates:
                 self._end_with_exponent(candidate)
             return
-        due = {c.number: self._schedule(c) for c in self._candidates if c.training is not None}
+        due = {c.number: self._schedule(c) for c in self._candidates if c.is_running}
         self._check(stacks, due)
         while stacks := [running for stack in stacks if (running := stack.of_running())]:
             step = min(due[c.number][0] for stack in stacks for c in stack.candidates)
             for stack in stacks:
                 stack.advance(step)
             self._check(stacks, due)
+
+    def _check_steps(self, candidate: Candidate) -> None:
+        """Fail a candidate whose training has no end, or one within the probe."""
+        assert candidate.training is not None
+        steps, horizon = candidate.training.steps, self._settings.probe.horizon
+        if steps is None and self._settings.value != "exponent":
+            advice = "a study needs to know where a training ends: Training(..., steps=1000)"
+            candidate.outcome = Outcome("failed", reason=f"training: steps is missing; {advice}")
+        elif steps is not None and steps < horizon:
+            reason = f"training: {steps} steps are fewer than the probe's horizon of {horizon}"
+            candidate.outcome = Outcome("failed", reason=reason)
 
     def _end_with_exponent(self, candidate: Candidate) -> None:
         """The exponent is the value, and the probe was the whole training."""
@@ -264,14 +275,3 @@ def checkpoint_steps(horizon: int, steps: int, reports: int) -> list[int]:
         return [steps]
     later = (horizon + (steps - horizon) * k / (reports - 1) for k in range(reports))
     return sorted({round(step) for step in later})
-
-
-def _check_steps(candidate: Candidate, horizon: int) -> None:
-    assert candidate.training is not None
-    steps = candidate.training.steps
-    if steps is None:
-        reason = "training: Training.steps is missing; a study needs to know where a training ends"
-        candidate.outcome = Outcome("failed", reason=reason)
-    elif steps < horizon:
-        reason = f"training: {steps} steps are fewer than the probe's horizon of {horizon}"
-        candidate.outcome = Outcome("failed", reason=reason)
