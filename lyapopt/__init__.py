@@ -8,7 +8,7 @@ Where to add what, in the order of the layers (imports go downwards only; the co
     a figure                figures/, exported by figures/__init__.py: `StudyData.figures` has it
     a sampler, a pruner     search/samplers/, search/pruners/; its name in files, registry.py
     a column of `trials`    store/trials.py; shown by cli/output.py and cli/trial_table.py
-    a database              store/engine.py, store/tables.py; served to tests by tests/conftest.py
+    a database              store/engine.py, store/mutex.py; its URL, study/file/values.py
     a verdict               probe/verdicts.py
     a task, a model         tasks/catalogue.py, tasks/models.py
     a type of parameter     space.py
