@@ -20,21 +20,19 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def no_type_check(function: Function) -> Function:
-    """Mark a function that explains wrong arguments itself, with a `UserError`.
+    """Mark a function that explains wrong shapes itself, with a `UserError`.
 
-    Tests check the types of all others by jaxtyping's import hook, which goes by this name.
-    `typing.no_type_check` would hide the types from mypy too.
+    Tests check the shapes in all other signatures, and go by this name. `typing.no_type_check`
+    would hide the types from mypy too.
     """
     return function
 
 
-@no_type_check
 def check_counts(**counts: int) -> tuple[int, ...]:
     """The numbers as plain integers (NumPy has its own), or a `UserError` unless positive."""
     return tuple(_integer(name, value, 1, "a positive integer") for name, value in counts.items())
 
 
-@no_type_check
 def check_burn_in(burn_in: int) -> int:
     """The number as a plain integer, or a `UserError` unless it is not negative."""
     return _integer("burn_in", burn_in, 0, "a non-negative integer")
@@ -46,14 +44,12 @@ def _integer(name: str, value: object, least: int, what: str) -> int:
     return int(value)
 
 
-@no_type_check
 def check_level(level: float) -> None:
     """Raise a `UserError` unless it lies between 0 and 1."""
     if not (isinstance(level, Real) and 0 < level < 1):
         raise UserError(f"level must lie between 0 and 1, not {level!r}")
 
 
-@no_type_check
 def check_state(z0: Tensor) -> None:
     """Raise a `UserError` unless `z0` is `(systems, 1, dim)`, float32 or float64."""
     if not isinstance(z0, Tensor):

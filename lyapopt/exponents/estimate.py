@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from lyapopt.exponents.checks import check_level, no_type_check
+from lyapopt.exponents.checks import check_level
 from lyapopt.exponents.flags import Flag, counted, has_flag
 from lyapopt.exponents.intervals import (
     Interval,
@@ -28,19 +28,7 @@ from lyapopt.exponents.quantities import Per, Quantity, conversion, unit_name
 class Estimate:
     """Growth rates of `M` systems: what `Exponent` and `Spectrum` share.
 
-    Attributes:
-        increments: Log growth in every segment, `(segments, M, ...)`; NaN from a divergence on.
-        segment_steps: Steps of every segment, `(segments,)`.
-        alignment: How far directions have turned into that of fastest growth, `(..., M)`.
-        final_state: State of the references after the last step, `(M, 1, D)` (`D = 0` where systems
-            of different structures were joined).
-        flags: What to know of every system's estimate before trusting it.
-        gradient_evaluations: Gradients spent on each system, burn-in included (steps of the map,
-            where the map is no training).
-        horizon, burn_in: Steps measured over, and steps before.
-        steps_per_epoch: Of the map, `None` if it has no epochs.
-        unit, per: Unit of the growth rates: nats per step unless converted.
-        scale: What nats per step were multiplied by, `()` or `(M,)`.
+    Their own docstrings say what each of the attributes holds.
     """
 
     increments: Float[Tensor, "segments systems *exponents"]
@@ -85,7 +73,6 @@ class Estimate:
         steps = self.segment_steps.cumsum(0)
         return self.increments.cumsum(0) / _align(steps, 0, self.increments)
 
-    @no_type_check
     def interval(
         self, level: float = 0.95, over: Over = "time", *, replicas: int | None = None
     ) -> Interval:
@@ -138,7 +125,6 @@ class Estimate:
         """Which systems have the flag `name`."""
         return has_flag(self.flags, name)
 
-    @no_type_check
     def in_units(
         self,
         base: float = math.e,
@@ -180,7 +166,6 @@ class Estimate:
                 converted[name] = value * _align(change, self._systems_axis[name], value)
         return dataclasses.replace(self, **converted, scale=factor, unit=unit_name(base), per=per)
 
-    @no_type_check  # beartype does not know `Self`
     def select(self, rows: Sequence[int]) -> Self:
         """The growth rates of some of the systems.
 

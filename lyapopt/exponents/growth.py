@@ -18,6 +18,9 @@ from torch import Tensor
 
 from lyapopt.exponents.ensemble import Ensemble
 
+Series = Float[Tensor, "segments systems"]
+SeriesOfEach = Float[Tensor, "segments systems neighbours"]
+
 
 class Growth(NamedTuple):
     """Growth of the separations of `K` neighbours of every system.
@@ -32,8 +35,8 @@ class Growth(NamedTuple):
             rounding, at the start of each segment.
     """
 
-    increments: Float[Tensor, "segments systems"]
-    relative: Float[Tensor, "segments systems neighbours"]
+    increments: Series
+    relative: SeriesOfEach
     log_separations: Float[Tensor, "times systems neighbours"]
     is_finite: Bool[Tensor, "times systems"]
     is_swallowed: Bool[Tensor, "segments systems"]
@@ -93,9 +96,7 @@ def growth_of(log: SeparationLog, neighbours: slice, redraw: bool) -> Growth:
     )
 
 
-def _bridged(
-    log_start: Float[Tensor, "segments systems"], log_end: Float[Tensor, "segments systems"]
-) -> Float[Tensor, "segments systems"]:
+def _bridged(log_start: Series, log_end: Series) -> Series:
     """Increments where a separation may be zero for a while and come back.
 
     The growth over such a gap belongs to the segment at its end. A separation that never comes back
@@ -113,19 +114,13 @@ def _bridged(
     return increments
 
 
-def _swallowed(
-    starts: Float[Tensor, "segments systems neighbours"],
-    ends: Float[Tensor, "segments systems neighbours"],
-) -> Bool[Tensor, "segments systems"]:
+def _swallowed(starts: SeriesOfEach, ends: SeriesOfEach) -> Bool[Tensor, "segments systems"]:
     """Whether a neighbour that was apart at the end of a segment is not at the next one's start."""
     before = torch.cat([torch.ones_like(ends[:1]), ends[:-1]])
     return ((starts == 0) & (before > 0)).any(-1)
 
 
-def _relative(
-    starts: Float[Tensor, "segments systems neighbours"],
-    ends: Float[Tensor, "segments systems neighbours"],
-) -> Float[Tensor, "segments systems neighbours"]:
+def _relative(starts: SeriesOfEach, ends: SeriesOfEach) -> SeriesOfEach:
     """Growth factor of every neighbour over their mean."""
     factors = torch.where(starts > 0, ends / starts, 0.0)
     mean_factor = factors.mean(-1, keepdim=True)

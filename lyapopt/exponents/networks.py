@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -199,15 +199,15 @@ def _optimizers(
     if isinstance(optimizer, Sequence) and not isinstance(optimizer, str):
         if len(optimizer) != len(models):
             raise UserError(f"{len(optimizer)} optimizers were given for {len(models)} models")
-        kinds = list(optimizer)
+        makers = list(optimizer)
     elif isinstance(optimizer, torch.optim.Optimizer) and len(models) > 1:
         raise UserError(
             f"one optimizer was given for {len(models)} models; give a list of them, or a function "
             "such as functools.partial(torch.optim.SGD, lr=0.1)"
         )
     else:
-        kinds = [optimizer] * len(models)
-    made = [_optimizer(kind, each) for kind, each in zip(kinds, models, strict=True)]
+        makers = [optimizer] * len(models)
+    made = [_optimizer(maker, each) for maker, each in zip(makers, models, strict=True)]
     for one, each in zip(made, models, strict=True):
         own = {id(parameter) for parameter in each.parameters()}
         if not all(id(p) in own for group in one.param_groups for p in group["params"]):
@@ -215,15 +215,15 @@ def _optimizers(
     return made
 
 
-def _optimizer(kind: OptimizerLike, model: nn.Module) -> torch.optim.Optimizer:
-    if isinstance(kind, torch.optim.Optimizer):
-        return kind
-    if not callable(kind):
+def _optimizer(maker: OptimizerLike, model: nn.Module) -> torch.optim.Optimizer:
+    if isinstance(maker, torch.optim.Optimizer):
+        return maker
+    if not callable(maker):
         raise UserError(
             "optimizer must be a torch.optim object or a function of the parameters, "
-            f"not {type(kind).__name__}"
+            f"not {type(maker).__name__}"
         )
-    made = cast(Any, kind)(model.parameters())
+    made: object = maker(model.parameters())
     if not isinstance(made, torch.optim.Optimizer):
         raise UserError(f"the optimizer function returned {type(made).__name__}")
     return made
@@ -241,7 +241,7 @@ def in_dtype(trainings: Sequence[Training], dtype: torch.dtype) -> list[Training
     return [_copy(training, data, loss_fn, dtype) for training in trainings]
 
 
-def _copy(training: Training, data: Any, loss_fn: Any, dtype: torch.dtype) -> Training:
+def _copy(training: Training, data: Data, loss_fn: LossFunction, dtype: torch.dtype) -> Training:
     shared = {id(part): part for part in (training.data, training.loss_fn)}
     copied = copy.deepcopy(training, shared)
     copied.model.to(dtype)  # in place, so that the optimiser keeps its parameters
@@ -252,7 +252,7 @@ def _copy(training: Training, data: Any, loss_fn: Any, dtype: torch.dtype) -> Tr
     return dataclasses.replace(copied, data=data, loss_fn=loss_fn)
 
 
-def _data(training: Training, dtype: torch.dtype) -> Any:
+def _data(training: Training, dtype: torch.dtype) -> Data:
     examples = read_examples(training.data)
     tensors = tuple(_real(tensor, dtype) for tensor in examples.tensors)
     loader = training.data

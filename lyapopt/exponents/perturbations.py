@@ -14,7 +14,6 @@ from lyapopt.dynamics import maps
 from lyapopt.dynamics.maps import Map
 from lyapopt.dynamics.randomness import generator
 from lyapopt.errors import UserError
-from lyapopt.exponents.checks import no_type_check
 
 Distance = (
     Literal["weights", "outputs"]
@@ -30,7 +29,6 @@ class _HasOutputs(Protocol):
     def outputs(self, z: Tensor) -> Tensor: ...
 
 
-@no_type_check
 def seed_of_each(seed: int | Sequence[int], systems: int) -> Sequence[int]:
     """The seeds of the systems, or one seed that all of them share.
 

@@ -21,7 +21,7 @@ class Measurement:
         level: Confidence level of the interval.
         estimand: What the interval is for.
         verdict: `diverged`, `hot`, `edge`, `cool` or `dead`.
-        flags: Remarks on the estimate.
+        flags: What to know of the estimate before trusting it.
         losses: Loss of the reference at every step, `(horizon,)`.
         log_separations: Natural log of each neighbour's separation as if it had never been
             rescaled, `(horizon + 1, neighbours)`.

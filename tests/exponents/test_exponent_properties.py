@@ -90,14 +90,14 @@ STACKED = {
 }
 
 
-@pytest.mark.parametrize("kind", STACKED)
+@pytest.mark.parametrize("optimizer", STACKED)
 @settings(max_examples=2, deadline=None)
 @given(SEEDS)
-def test_a_step_alone_is_the_step_in_a_stack_from_the_same_state(kind, seed):
+def test_a_step_alone_is_the_step_in_a_stack_from_the_same_state(optimizer, seed):
     trainings = [
         oracle.mlp(
             (3, 4, 2),
-            lambda p, lr=lr: STACKED[kind](p, lr),
+            lambda p, lr=lr: STACKED[optimizer](p, lr),
             batch_size=6,
             seed=seed % 1000,
             scheduler=lambda t: 1 / (1 + 0.1 * t),

@@ -107,10 +107,10 @@ def test_optimisers_that_have_run_keep_their_memory():
     assert adam.state[model[0].weight]["exp_avg"].dtype == torch.float32
 
 
-@pytest.mark.parametrize("kind", ["loader", "dataset"])
-def test_data_sets_and_loaders_are_read(kind):
+@pytest.mark.parametrize("source_type", ["loader", "dataset"])
+def test_data_sets_and_loaders_are_read(source_type):
     dataset = TensorDataset(*data())
-    source = dataset if kind == "dataset" else DataLoader(dataset, 8, shuffle=True)
+    source = dataset if source_type == "dataset" else DataLoader(dataset, 8, shuffle=True)
     model = network()
     found = lyapopt.training_exponent(
         model,
@@ -119,7 +119,7 @@ def test_data_sets_and_loaders_are_read(kind):
         source,
         horizon=4,
         neighbours=2,
-        batch_size=8 if kind == "dataset" else None,
+        batch_size=8 if source_type == "dataset" else None,
     )
     plain = lyapopt.training_exponent(
         model, nn.MSELoss(), SGD, data(), horizon=4, neighbours=2, batch_size=8

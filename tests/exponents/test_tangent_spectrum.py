@@ -15,7 +15,7 @@ from lyapopt.errors import UserError
 from lyapopt.exponents import from_neighbours, spectrum
 from lyapopt.exponents.tangents import TangentStep
 
-KINDS = {
+OPTIMIZERS = {
     "momentum": lambda p: torch.optim.SGD(p, lr=0.3, momentum=0.9, nesterov=True),
     "adam": lambda p: torch.optim.Adam(p, lr=0.01),
     "adamw-amsgrad": lambda p: torch.optim.AdamW(p, lr=0.01, amsgrad=True),
@@ -23,10 +23,14 @@ KINDS = {
 }
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_tangents_and_neighbours_agree_on_networks(kind):
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_tangents_and_neighbours_agree_on_networks(optimizer):
     training = oracle.mlp(
-        (3, 4, 2), KINDS[kind], batch_size=8, clip_grad_norm=1.0, scheduler=lambda t: 0.99**t
+        (3, 4, 2),
+        OPTIMIZERS[optimizer],
+        batch_size=8,
+        clip_grad_norm=1.0,
+        scheduler=lambda t: 0.99**t,
     )
     step = TrainingMap([training])
     z = step.initial_state()
@@ -46,9 +50,9 @@ def test_tangents_and_neighbours_agree_on_networks(kind):
     torch.testing.assert_close(tangent[0], quotient[:, 0], rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_growth_in_the_weights_is_what_one_neighbour_measures(kind):
-    step = TrainingMap([oracle.mlp((3, 4, 2), KINDS[kind], batch_size=8)])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_growth_in_the_weights_is_what_one_neighbour_measures(optimizer):
+    step = TrainingMap([oracle.mlp((3, 4, 2), OPTIMIZERS[optimizer], batch_size=8)])
     z0 = step.initial_state()
     tangents = spectrum(step, z0, 12, k=1)
     found = from_neighbours(step, z0, 12, neighbours=1, radius=1e-8)
@@ -151,7 +155,7 @@ def test_perturbing_the_weights_alone_leaves_the_asymptotic_exponent():
 
 
 def test_both_estimators_leave_the_training_as_it_was():
-    training = oracle.mlp((2, 3, 1), KINDS["adam"], batch_size=6)
+    training = oracle.mlp((2, 3, 1), OPTIMIZERS["adam"], batch_size=6)
     before = [p.clone() for p in training.model.parameters()]
     step = TrainingMap([training])
     z0 = step.initial_state()
