@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from decimal import Decimal
+from typing import Any, Literal, overload
 
 __all__ = [
     "AnyParameter",
@@ -21,6 +22,7 @@ __all__ = [
     "Parameter",
     "SeedParameter",
     "in_order",
+    "on_grid",
     "same",
 ]
 
@@ -104,10 +106,46 @@ class FloatParameter(Parameter):
         return self.step is not None
 
     def values(self) -> Sequence[float]:
-        """The grid, if it has a step."""
+        """The grid, if it has a step, as one would write it; made as it is read, as `range` is.
+
+        >>> list(FloatParameter(0.1, 0.5, step=0.1).values())
+        [0.1, 0.2, 0.3, 0.4, 0.5]
+        """
         assert self.step is not None
-        count = int((self.high - self.low) / self.step + 1e-8) + 1
-        return [self.low + self.step * k for k in range(count)]
+        return _Grid(self.low, self.high, self.step)
+
+
+class _Grid(Sequence[float]):
+    """The decimals from `low` to `high` in steps."""
+
+    def __init__(self, low: float, high: float, step: float) -> None:
+        self._low, self._step = _decimal(low), _decimal(step)
+        self._range = range(int((_decimal(high) - self._low) // self._step) + 1)
+
+    def __len__(self) -> int:
+        return len(self._range)
+
+    @overload
+    def __getitem__(self, index: int) -> float: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[float]: ...
+    def __getitem__(self, index: int | slice) -> float | list[float]:
+        if isinstance(index, slice):
+            return [self[k] for k in self._range[index]]
+        return float(self._low + self._step * self._range[index])
+
+
+def _decimal(number: float) -> Decimal:
+    return Decimal(str(number))
+
+
+def on_grid(value: float, low: float, step: float) -> float:
+    """The point of a grid that is nearest, without the rounding errors of `low + step * k`.
+
+    >>> 0.1 + 0.1 * 2, on_grid(0.1 + 0.1 * 2, 0.1, 0.1)
+    (0.30000000000000004, 0.3)
+    """
+    return float(_decimal(low) + _decimal(step) * round((value - low) / step))
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import json
 import math
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import typer
@@ -128,9 +128,14 @@ def _print_csv(trials: Sequence[StoredTrial]) -> None:
                 *found,
                 *(row[name] for name in fixed),
                 trial.reason,
-                *(trial.params.get(name) for name in names),
+                *(_cell(trial.params, name) for name in names),
             ]
         )
+
+
+def _cell(params: Mapping[str, Any], name: str) -> Any:
+    """A parameter with all its digits; empty where the trial does not have it."""
+    return "null" if name in params and params[name] is None else params.get(name)
 
 
 def _print_table(trials: Sequence[StoredTrial]) -> None:

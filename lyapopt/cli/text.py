@@ -67,14 +67,24 @@ def duration(seconds: float) -> str:
     return " ".join(parts[:2])
 
 
+def parameter(params: Mapping[str, object], name: str) -> str:
+    """The value of a parameter; nothing for one that a trial does not have.
+
+    Example:
+        >>> parameter({"clip": None}, "clip"), parameter({"clip": None}, "lr")
+        ('null', '')
+    """
+    return "null" if name in params and params[name] is None else short(params.get(name))
+
+
 def assignments(params: Mapping[str, object]) -> str:
     """Parameters in one line.
 
     Example:
-        >>> assignments({"activation": "relu", "lr": 0.123456})
-        'activation=relu lr=0.1235'
+        >>> assignments({"activation": "relu", "lr": 0.123456, "clip": None})
+        'activation=relu lr=0.1235 clip=null'
     """
-    return " ".join(f"{name}={short(value)}" for name, value in params.items())
+    return " ".join(f"{name}={parameter(params, name)}" for name in params)
 
 
 def counts(found: Mapping[str, int]) -> str:

@@ -9,7 +9,7 @@ from rich.cells import cell_len
 from rich.table import Table
 from rich.text import Text
 
-from lyapopt.cli.text import count, interval, short
+from lyapopt.cli.text import count, interval, parameter, short
 from lyapopt.store.trials import StoredTrial
 
 __all__ = ["style_of", "trial_lines", "trial_table"]
@@ -122,7 +122,7 @@ def _columns(
 
 
 def _param(name: str, importance: int) -> _Column:
-    return _Column(f"params_{name}", lambda t: short(t.params.get(name)), False, importance)
+    return _Column(f"params_{name}", lambda t: parameter(t.params, name), False, importance)
 
 
 def _value(index: int, objectives: int) -> _Column:

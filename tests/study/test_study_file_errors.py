@@ -166,6 +166,8 @@ SMALL_CASES = [
         "momentum cannot depend on itself",
         "",
     ),
+    (ACTIVATION, "  activation: [relu, ^null]", "expected one of linear", ""),
+    (ACTIVATION, "  ^activation:", "leaky-relu, silu, softplus, got nothing", ""),
     # enqueued trials
     (TRIALS, f"{TRIALS}\nenqueue: [{{lr: ^100}}]", "lr is never 100", ""),
     (TRIALS, f"{TRIALS}\nenqueue: [{{^lrr: 1}}]", "lrr is not in the search space", "mean lr?"),
@@ -222,6 +224,20 @@ SMALL_CASES = [
     (TRIALS, f"{TRIALS}\n? ^[a]\n: 2", "a key is a name, not a list", ""),
     (TRIALS, f"{TRIALS}\n^---\na: 1", "a second document", ""),
     (TRIALS, f"{TRIALS}\n ^seed: 1", "the indentation does not fit", "one column"),
+    # a parser notices these on a later line than where they are
+    (TRIALS, f"{TRIALS}\n^seed 0\nworkers: 2", "this is no key with a value", "write seed: 0"),
+    (TRIALS, f"{TRIALS}\n^seed 0", "this is no key with a value", "write seed: 0"),
+    (TRIALS, f"{TRIALS}\n^seed:0\nworkers: 2", "a colon with a space", "write seed: 0, with"),
+    (TRIALS, f"{TRIALS}\n^seed=0\n\n# two\nworkers: 2", "is no key", "write seed: 0"),
+    (TRIALS, f"{TRIALS}\n^probe\n  horizon: 3", "this is no key", "write key: value"),
+    (TRIALS, f"{TRIALS}\nprobe:\n  ^horizon 3\n  radius: 1", "is no key", "write horizon: 3"),
+    (TRIALS, f"{TRIALS}\nprobe:\n  radius: 1\n  ^horizon 3\nseed: 0", "is no key", "horizon: 3"),
+    (TRIALS, f"{TRIALS}\ncallbacks:\n- a:b\n^-c:d\nseed: 1", "is no key", "a space after the"),
+    (STORAGE, f"^seed 0\nworkers 2\n{STORAGE}", "this is no key", "write seed: 0"),
+    (TRIALS, f"{TRIALS}\ncallbacks: ^[a:b, c:d\nseed: 0", "this [ is never closed", ""),
+    (TRIALS, f"{TRIALS}\nprobe: ^{{horizon: 3\nseed: 0", "this { is never closed", ""),
+    (TRIALS, f"{TRIALS}\nprobe: {{horizon: 3^\n  radius: 1}}", "at the end of this line", ""),
+    # types that are meant
 ]
 
 

@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from typing import Any, Protocol, runtime_checkable
 
 import optuna
-from optuna.distributions import BaseDistribution
+from optuna.distributions import BaseDistribution, FloatDistribution
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial
 
 from lyapopt.dynamics.randomness import derive_seed
-from lyapopt.search._optuna import logical_number, reseed
+from lyapopt.search._optuna import contains, logical_number, reseed
 from lyapopt.search.samplers.wrapping import WrappingSampler
-from lyapopt.space import SeedParameter
+from lyapopt.space import SeedParameter, on_grid
 
 
 @runtime_checkable
@@ -31,6 +31,7 @@ class SeededSampler(WrappingSampler):
     A study that is resumed makes its sampler anew, and `TPESampler(seed=0)` would then repeat its
     first draws. Reseeding for each trial makes an interrupted and resumed study draw what an
     uninterrupted one does. Seed parameters are nominal: they are kept from the wrapped sampler.
+    Real numbers with a step are the decimals of their grid, .3 and not .30000000000000004.
 
     Args:
         base: Any Optuna sampler.
@@ -64,6 +65,19 @@ class SeededSampler(WrappingSampler):
         kept = self._base.screened_seeds if isinstance(self._base, ScreensSeeds) else frozenset()
         return {n: d for n, d in space.items() if n not in self._seeds or n in kept}
 
+    def sample_relative(
+        self,
+        study: optuna.Study,
+        trial: FrozenTrial,
+        search_space: dict[str, BaseDistribution],
+    ) -> dict[str, Any]:
+        """What the wrapped sampler draws together."""
+        drawn = self._base.sample_relative(study, trial, search_space)
+        return {
+            name: _exact(value, search_space[name]) if name in search_space else value
+            for name, value in drawn.items()
+        }
+
     def sample_independent(
         self,
         study: optuna.Study,
@@ -74,7 +88,8 @@ class SeededSampler(WrappingSampler):
         """A seed from (study seed, trial number, name), all else from the wrapped sampler."""
         seed = self._seeds.get(param_name)
         if seed is None:
-            return self._base.sample_independent(study, trial, param_name, param_distribution)
+            value = self._base.sample_independent(study, trial, param_name, param_distribution)
+            return _exact(value, param_distribution)
         drawn = derive_seed(self._seed, logical_number(trial), "parameter", param_name)
         return seed.seed_of(drawn)
 
@@ -82,3 +97,15 @@ class SeededSampler(WrappingSampler):
         """Reseed the wrapped sampler, then let it prepare."""
         reseed(self._base, derive_seed(self._seed, logical_number(trial), "sampler"))
         self._base.before_trial(study, trial)
+
+
+def _exact(value: Any, distribution: BaseDistribution) -> Any:
+    """The value, on its grid if it has one: samplers add up steps, and rounding errors with them.
+
+    A value beside the grid, as someone's own sampler may draw it, stays what it is.
+    """
+    if not isinstance(distribution, FloatDistribution) or distribution.step is None:
+        return value
+    if not contains(distribution, value):
+        return value
+    return on_grid(value, distribution.low, distribution.step)

@@ -15,8 +15,15 @@ from lyapopt.space import (
     same,
 )
 from lyapopt.study.file.document import Path, Report
-from lyapopt.study.file.messages import describe, did_you_mean, known_names
+from lyapopt.study.file.messages import (
+    as_written,
+    describe,
+    described,
+    did_you_mean,
+    known_names,
+)
 from lyapopt.study.file.model import StudyFile
+from lyapopt.study.file.notations import foreign_notation
 from lyapopt.study.file.task_section import BuiltinTask, option_hint, unknown_option
 from lyapopt.tasks.catalogue import TASKS, options_of
 from lyapopt.tasks.options import Option
@@ -29,13 +36,6 @@ def entry_path(name: str, *inner: str | int) -> Path:
     return ("search_space", name, *inner)
 
 
-def _entries(study: StudyFile, report: Report) -> Iterator[tuple[str, AnyParameter]]:
-    """The entries that no mistake is known of."""
-    for name, parameter in study.search_space.items():
-        if report.sound(entry_path(name)):
-            yield name, parameter
-
-
 def written_names(report: Report) -> list[str]:
     """The names that the search space has in the file, also those of entries that are wrong."""
     space = report.document.get(("search_space",))
@@ -43,19 +43,32 @@ def written_names(report: Report) -> list[str]:
 
 
 def _values(name: str, parameter: AnyParameter, report: Report) -> Iterator[tuple[Path, Any]]:
-    """The values that an entry lists, with their paths: choices, or a constant."""
+    """The sound values that an entry lists, with their paths: choices, or a constant."""
+    listed: Iterator[tuple[Path, Any]] = iter(())
     if isinstance(parameter, ConstantParameter):
-        yield entry_path(name), parameter.value
+        listed = iter([(entry_path(name), parameter.value)])
     elif isinstance(parameter, CategoricalParameter):
         plain = isinstance(report.document.get(entry_path(name)), list)
-        for index, choice in enumerate(parameter.choices):
-            inner = (index,) if plain else ("choices", index)
-            yield entry_path(name, *inner), choice
+        holder = entry_path(name) if plain else entry_path(name, "choices")
+        listed = (((*holder, index), choice) for index, choice in enumerate(parameter.choices))
+    for path, value in listed:
+        if report.sound(path):
+            yield path, value
+
+
+def check_notations(study: StudyFile, report: Report) -> None:
+    """No text that another tool would read as a range: here it would be a constant."""
+    for name, p in study.search_space.items():
+        for path, value in _values(name, p, report):
+            meant = foreign_notation(value) if isinstance(value, str) else None
+            if meant is not None:
+                message = f"{describe(value)} is another tool's notation: here it is only a text"
+                report.add(path, message, hint=f"write {meant}")
 
 
 def check_bounds(study: StudyFile, report: Report) -> None:
     """`low <= high`, and a logarithm that exists."""
-    for name, p in _entries(study, report):
+    for name, p in study.search_space.items():
         if not isinstance(p, FloatParameter | IntParameter | SeedParameter):
             continue
         if p.low > p.high:
@@ -74,15 +87,16 @@ def check_bounds(study: StudyFile, report: Report) -> None:
 
 def check_choices(study: StudyFile, report: Report) -> None:
     """Choices: some, and no two the same."""
-    for name, p in _entries(study, report):
+    for name, p in study.search_space.items():
         if not isinstance(p, CategoricalParameter):
             continue
         if not p.choices:
             plain = isinstance(report.document.get(entry_path(name)), list)
             path = entry_path(name) if plain else entry_path(name, "choices")
             report.add(path, "there are no choices: a list of at least one value is needed")
-        for index, (path, choice) in enumerate(_values(name, p, report)):
-            if any(same(choice, earlier) for earlier in p.choices[:index]):
+        listed = list(_values(name, p, report))
+        for index, (path, choice) in enumerate(listed):
+            if any(same(choice, earlier) for _, earlier in listed[:index]):
                 message = f"the choice {describe(choice)} is listed twice"
                 hint = "a list here is a choice between its items"
                 if name in ("hidden", "channels"):
@@ -92,7 +106,7 @@ def check_choices(study: StudyFile, report: Report) -> None:
 
 def check_seeds(study: StudyFile, report: Report) -> None:
     """A seed has no order and no neighbours: a model of the search space learns noise from it."""
-    for name, p in _entries(study, report):
+    for name, p in study.search_space.items():
         is_seed = name == "seed" or name.endswith("_seed")
         if not is_seed or isinstance(p, SeedParameter | ConstantParameter):
             continue
@@ -115,7 +129,7 @@ def check_conditions(study: StudyFile, report: Report) -> None:
     known = {*written_names(report), *study.search_space, *task_options(study)}
     if study.task is not None and not isinstance(study.task, BuiltinTask):
         known |= set(study.task.kwargs)
-    for name, p in _entries(study, report):
+    for name, p in study.search_space.items():
         for other, values in p.when.items():
             path = entry_path(name, "when", other)
             if other == name:
@@ -155,7 +169,7 @@ def _check_condition_values(
 def _choice_hint(value: Any, choices: tuple[Any, ...]) -> str | None:
     names = [choice for choice in choices if isinstance(choice, str)]
     near = did_you_mean(value, names) if isinstance(value, str) else None
-    return near or (f"its choices are {known_names(map(str, choices))}" if choices else None)
+    return near or (f"its choices are {known_names(map(as_written, choices))}" if choices else None)
 
 
 def _range_hint(name: str, parameter: AnyParameter) -> str | None:
@@ -166,7 +180,7 @@ def _range_hint(name: str, parameter: AnyParameter) -> str | None:
 
 def _check_circles(study: StudyFile, report: Report) -> None:
     space = study.search_space
-    for name, p in _entries(study, report):
+    for name, p in study.search_space.items():
         reached, open_names = set[str](), list(p.when)
         while open_names:
             other = open_names.pop()
@@ -192,19 +206,32 @@ def task_options(study: StudyFile) -> dict[str, Option]:
 
 
 def check_options(study: StudyFile, report: Report) -> None:
-    """Each parameter varies an option of the built-in task, within what the option takes."""
+    """What varies an option of the built-in task stays within what the option takes."""
     if not isinstance(study.task, BuiltinTask):
         return
     options = task_options(study)
-    optimizers = _possible_optimizers(study)
-    for name in written_names(report):
-        if name not in options:
-            _unknown_parameter(name, study.task, study, report)
-    for name, p in _entries(study, report):
+    for name, p in study.search_space.items():
         option = options.get(name)
         if option is None:
             continue
         _check_parameter_against(option, name, p, report)
+
+
+def check_names(study: StudyFile, report: Report) -> None:
+    """Each parameter of a built-in task is one of its options, which some optimizer reads."""
+    if not isinstance(study.task, BuiltinTask):
+        return
+    options = task_options(study)
+    for name in written_names(report):
+        if name not in options:
+            _unknown_parameter(name, study.task, study, report)
+    if not report.sound(entry_path("optimizer")):
+        return
+    optimizers = _possible_optimizers(study)
+    for name, p in study.search_space.items():
+        option = options.get(name)
+        if option is None:
+            continue
         if option.optimizers is not None and not p.when and not optimizers & {*option.optimizers}:
             used = known_names(sorted(optimizers))
             message = f"{name} has no effect: no optimizer of this study ({used}) reads it"
@@ -230,9 +257,12 @@ def _check_parameter_against(option: Option, name: str, p: AnyParameter, report:
     if isinstance(p, ConstantParameter | CategoricalParameter):
         for path, value in _values(name, p, report):
             if option.problem(value) is not None:
-                message = f"expected {option.expected()}, got {describe(value)}"
+                shown = described(value, path, report)
+                message = f"expected {option.expected()}, got {shown}"
                 report.add(path, message, hint=option_hint(option, value))
         return
+    if option.type == "seed" and not isinstance(p, SeedParameter):
+        return  # `check_seeds` says it
     if isinstance(p, SeedParameter) and option.type != "seed":
         message = f"{name} is {option.expected()}: a seed is a number without order"
         report.add(entry_path(name, "type"), message, hint=f"write type: {option.type}")
@@ -244,8 +274,8 @@ def _check_parameter_against(option: Option, name: str, p: AnyParameter, report:
         message = f"{name} is {option.expected()}, which type: {p.type} does not give"
         hint = f"a list of choices: {known_names(option.choices)}" if option.choices else None
         hint = hint or ("a list of choices: [true, false]" if option.type == "bool" else None)
-        path = entry_path(name, "type")
-        report.add(path, message, hint=hint or "write type: int")
+        hint = hint or "write type: int" + (", and a whole step" if _has_fraction(p) else "")
+        report.add(entry_path(name, "type"), message, hint=hint)
         return
     for key, value in (("low", p.low), ("high", p.high)):
         if option.problem(value) is not None:
@@ -253,4 +283,18 @@ def _check_parameter_against(option: Option, name: str, p: AnyParameter, report:
             report.add(entry_path(name, key), message)
 
 
-SPACE_CHECKS = (check_bounds, check_choices, check_seeds, check_conditions, check_options)
+def _has_fraction(p: AnyParameter) -> bool:
+    step = getattr(p, "step", None)
+    return isinstance(step, float) and not step.is_integer()
+
+
+# What is said of an entry as a whole comes last: the report drops what follows it inside.
+SPACE_CHECKS = (
+    check_notations,
+    check_bounds,
+    check_choices,
+    check_conditions,
+    check_options,
+    check_names,
+    check_seeds,
+)

@@ -14,7 +14,7 @@ from lyapopt.space import (
 from lyapopt.study.file.check_space import entry_path, task_options, written_names
 from lyapopt.study.file.classes import ClassSpec
 from lyapopt.study.file.document import Path, Report
-from lyapopt.study.file.messages import describe, did_you_mean, known_names
+from lyapopt.study.file.messages import as_written, describe, did_you_mean, known_names
 from lyapopt.study.file.model import NO_PRUNER, StudyFile
 from lyapopt.study.file.task_section import BuiltinTask
 from lyapopt.tasks.catalogue import TASKS
@@ -254,7 +254,7 @@ def check_pruner(study: StudyFile, report: Report) -> None:
 
 def check_enqueued(study: StudyFile, report: Report) -> None:
     """Enqueued trials have parameters of the search space, with values in range."""
-    if not study.search_space or not report.sound(("enqueue",)):
+    if not study.search_space:
         return
     for index, params in enumerate(study.enqueue):
         for name, value in params.items():
@@ -296,7 +296,7 @@ def _possible(parameter: Any) -> str:
     if isinstance(parameter, ConstantParameter):
         return f"it is {describe(parameter.value)} in every trial"
     if isinstance(parameter, CategoricalParameter):
-        return f"its choices are {known_names(map(str, parameter.choices))}"
+        return f"its choices are {known_names(map(as_written, parameter.choices))}"
     step = f" in steps of {parameter.step:g}" if getattr(parameter, "step", None) else ""
     what = "a number" if isinstance(parameter, FloatParameter) else "a whole number"
     return f"it is {what} from {parameter.low:g} to {parameter.high:g}{step}"

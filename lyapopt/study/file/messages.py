@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
 
-from lyapopt.study.file.document import Plain
+from lyapopt.study.file.document import Path, Plain, Report
 
 __all__ = [
     "INDENTATION",
+    "SyntaxMistake",
+    "as_key",
+    "as_written",
     "describe",
+    "described",
     "did_you_mean",
     "explain_syntax",
     "known_names",
@@ -57,12 +64,10 @@ def describe(value: Plain) -> str:
     """A value as the user sees it, short, with its type where that is the point.
 
     >>> [describe(v) for v in (None, True, 3, 1e-5, "3", ["a"], {"a": 1})]
-    ['nothing', 'true', '3', '1e-05', 'the string "3"', 'a list', 'a mapping']
+    ['null', 'true', '3', '1e-05', 'the string "3"', 'a list', 'a mapping']
     """
-    if value is None:
-        return "nothing"
-    if isinstance(value, bool):
-        return "true" if value else "false"
+    if value is None or isinstance(value, bool):
+        return as_written(value)
     if isinstance(value, str):
         return f'the string "{_shorten(value)}"'
     if isinstance(value, int | float):
@@ -74,6 +79,26 @@ def describe(value: Plain) -> str:
         items = ", ".join(describe(v) for v in value)
         return f"the list [{items}]"
     return "a list" if value else "an empty list"
+
+
+def described(value: Plain, path: Path, report: Report) -> str:
+    """`describe`, but "nothing" where nothing stands behind the key."""
+    place = report.document.places.get(path)
+    empty = value is None and place is not None and place.value == place.key
+    return "nothing" if empty else describe(value)
+
+
+def as_written(value: Plain) -> str:
+    """A scalar as the file has it.
+
+    >>> [as_written(value) for value in (None, True, "relu", 0.5)]
+    ['null', 'true', 'relu', '0.5']
+    """
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return number(value) if isinstance(value, int | float) else str(value)
 
 
 def number(value: int | float) -> str:
@@ -96,46 +121,78 @@ def _form(name: str) -> str:
 
 
 INDENTATION = "the indentation does not fit what is above"
+NO_KEY = "this is no key with a value: a colon with a space behind it is missing"
+
+
+@dataclass(frozen=True)
+class SyntaxMistake:
+    """What a parser's complaint means.
+
+    Attributes:
+        message: what is wrong.
+        hint: what to do.
+        at: where: `here`, where the parser stopped; `opening`, where what it was reading began;
+            `before`, at the lines above without a colon; `end`, at the end of the line above.
+    """
+
+    message: str
+    hint: str | None = None
+    at: Literal["here", "opening", "before", "end"] = "here"
 
 
 def explain_syntax(
-    problem: str, context: str, before: str, line: str
-) -> tuple[str, str | None, bool]:
-    """Message, hint, and whether the caret belongs where the construct was opened.
+    problem: str, context: str, before: str, line: str, opening: str
+) -> SyntaxMistake:
+    """The parser's complaint in the user's words.
 
     Args:
         problem: what the parser says is wrong.
         context: what it was reading.
-        before: the line before the place.
+        before: the last line with text before the place.
         line: the line of the place.
+        opening: the line on which that began which it was reading.
     """
     if "'\\t'" in problem:
-        return "a tab: YAML is indented with spaces", "replace the tab by spaces", False
+        return SyntaxMistake("a tab: YAML is indented with spaces", "replace the tab by spaces")
     if "flow" in context and "${" in line:
         hint = 'inside [ ] and { } quote it: "${NAME}"'
-        return "${...} cannot stand here without quotes", hint, False
+        return SyntaxMistake("${...} cannot stand here without quotes", hint)
     if "end of stream" in problem or "stream end" in problem:
-        return _unclosed(context), None, True
+        return SyntaxMistake(_unclosed(context), at="opening")
     if "another document" in problem:
-        return "a second document begins here: a study file holds one", None, False
+        return SyntaxMistake("a second document begins here: a study file holds one")
     if "mapping values are not allowed" in problem:
         return _unexpected_colon(before, line)
-    if "could not find expected ':'" in problem:
-        return "a key without a value: a colon is missing", "write key: value", False
+    if "could not find expected ':'" in problem:  # the parser notices it on the next line
+        return SyntaxMistake(NO_KEY, as_key(opening), at="opening")
     if "cannot start any token" in problem:
         character = problem.split("'")[1] if problem.count("'") > 1 else "this character"
-        return f"a value cannot begin with {character}", "put the value in quotes", False
+        return SyntaxMistake(f"a value cannot begin with {character}", "put the value in quotes")
     if "expected <block end>" in problem:
-        hint = "keys of one mapping stand in one column"
-        return INDENTATION, hint, False
+        return SyntaxMistake(INDENTATION, "keys of one mapping stand in one column")
     if "flow" in context and "expected ','" in problem:
-        close = "]" if "sequence" in context else "}"
-        return f"a comma or {close} is missing before this", None, False
+        return _not_separated("]" if "sequence" in context else "}", context, line, opening)
     if "unknown escape" in problem:
         hint = "use single quotes, or write \\\\"
-        return "an unknown escape in a double-quoted string", hint, False
+        return SyntaxMistake("an unknown escape in a double-quoted string", hint)
     detail = ": ".join(part for part in (context, problem) if part)
-    return f"not valid YAML ({detail})", None, False
+    return SyntaxMistake(f"not valid YAML ({detail})")
+
+
+def as_key(line: str) -> str:
+    """How a line that should be a key and a value, and is none, may have been meant.
+
+    >>> as_key("seed 0"), as_key("  seed:0"), as_key("seed")
+    ('write seed: 0', 'write seed: 0, with a space', 'write key: value')
+    """
+    text = line.strip()
+    if text[:1] == "-" and text[1:2] not in ("", "-", " "):
+        return "write a space after the dash"
+    match = re.fullmatch(r"(\w[\w.-]*)(\s*[:=]\s*|\s+)(\S.*)", text)
+    if match is None:
+        return "write key: value"
+    value = match[3] if re.fullmatch(r"[\w.+-]{1,40}", match[3]) else "..."  # no half of a URL
+    return f"write {match[1]}: {value}" + (", with a space" if match[2] == ":" else "")
 
 
 def _unclosed(context: str) -> str:
@@ -148,11 +205,22 @@ def _unclosed(context: str) -> str:
     return "the file ends in the middle of a value"
 
 
-def _unexpected_colon(before: str, line: str) -> tuple[str, str | None, bool]:
-    deeper = len(line) - len(line.lstrip()) > len(before) - len(before.lstrip())
-    if deeper and before.strip() and not before.rstrip().endswith((":", "-")):
-        hint = "keys of one mapping stand in one column"
-        return INDENTATION, hint, False
-    if before.strip() and ":" not in before:
-        return "the line before has no colon, so it is no key", "write key: value", False
-    return "a colon cannot stand here", "a text with a colon in it needs quotes", False
+def _not_separated(close: str, context: str, line: str, opening: str) -> SyntaxMistake:
+    if line == opening:
+        return SyntaxMistake(f"a comma or {close} is missing before this")
+    if _indentation(line) <= _indentation(opening):  # a key of what is around it
+        return SyntaxMistake(_unclosed(context), at="opening")
+    return SyntaxMistake(f"a comma or {close} is missing at the end of this line", at="end")
+
+
+def _unexpected_colon(before: str, line: str) -> SyntaxMistake:
+    deeper = _indentation(line) > _indentation(before)
+    if deeper and before.strip() and not before.rstrip().endswith((":", "-")) and ":" in before:
+        return SyntaxMistake(INDENTATION, "keys of one mapping stand in one column")
+    if before.strip() and not re.search(r":(\s|$)", before):
+        return SyntaxMistake(NO_KEY, as_key(before), at="before")
+    return SyntaxMistake("a colon cannot stand here", "a text with a colon in it needs quotes")
+
+
+def _indentation(line: str) -> int:
+    return len(line) - len(line.lstrip())

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from typing import Any
 
@@ -144,25 +144,51 @@ class _BoundedComposer(Composer):
 def _syntax_issue(error: Exception, text: str, builder: _Builder) -> Issue:
     lines = split_lines(text)
     if isinstance(error, ReaderError):
-        above = split_lines(text[: min(int(error.position), len(text))])
+        read = split_lines(text[: min(int(error.position), len(text))])
         code = error.character if isinstance(error.character, int) else ord(error.character)
         message = f"the character U+{code:04X} is not allowed in YAML"
-        return Issue(message, builder.at(len(above) - 1, len(above[-1])))
+        return Issue(message, builder.at(len(read) - 1, len(read[-1])))
     if not isinstance(error, MarkedYAMLError) or error.problem_mark is None:
         return Issue("not YAML that can be read", builder.at(0, 0))
     line, column, opening = error.problem_mark.line, error.problem_mark.column, error.context_mark
     if isinstance(error, _RefusedError):
         return Issue(error.problem, builder.at(line, column))
     here = lines[line] if line < len(lines) else ""
-    before = lines[line - 1] if 0 < line <= len(lines) else ""
-    message, hint, at_opening = explain_syntax(
-        error.problem or "", error.context or "", before, here
+    above = _line_with_text_above(lines, line)
+    before = None if above is None else _first_without_colon(lines, above)
+    begun = lines[opening.line] if opening is not None and opening.line < len(lines) else ""
+    mistake = explain_syntax(
+        error.problem or "",
+        error.context or "",
+        lines[before] if before is not None else "",
+        here,
+        begun,
     )
-    if message == INDENTATION:  # the parser stumbles over the colon, the mistake is before it
+    if mistake.message == INDENTATION:  # the parser stumbles over the colon, what is wrong is left
         column = len(here) - len(here.lstrip())
-    if at_opening and opening is not None:
+    if mistake.at == "opening" and opening is not None:
         line, column = opening.line, opening.column
-    return Issue(message, builder.at(line, column), hint=hint)
+    elif mistake.at == "before" and before is not None:
+        line, column = before, len(lines[before]) - len(lines[before].lstrip())
+    elif mistake.at == "end" and above is not None:
+        line, column = above, len(lines[above].rstrip())
+    return Issue(mistake.message, builder.at(line, column), hint=mistake.hint)
+
+
+def _line_with_text_above(lines: Sequence[str], line: int) -> int | None:
+    for above in range(min(line, len(lines)) - 1, -1, -1):
+        text = lines[above].strip()
+        if text and not text.startswith("#"):
+            return above
+    return None
+
+
+def _first_without_colon(lines: Sequence[str], line: int) -> int:
+    """The first of the lines that YAML takes for one text with this one."""
+    first: int | None = line
+    while first is not None and ":" not in lines[first] and lines[first].lstrip()[:1] != "-":
+        line, first = first, _line_with_text_above(lines, first)
+    return line
 
 
 class _Builder:

@@ -10,29 +10,23 @@ from pydantic_core import ErrorDetails
 from lyapopt.study.file.check_space import SPACE_CHECKS
 from lyapopt.study.file.check_study import STUDY_CHECKS
 from lyapopt.study.file.document import Document, Path, Plain, Report, StudyFileError, without
-from lyapopt.study.file.messages import describe, did_you_mean, known_names, nearest, number
+from lyapopt.study.file.entry_types import meant_type, option_type, report_unknown_type
+from lyapopt.study.file.messages import (
+    describe,
+    described,
+    did_you_mean,
+    known_names,
+    nearest,
+    number,
+)
 from lyapopt.study.file.model import StudyFile
 from lyapopt.study.file.sections import PARAMETERS, SECTIONS, keys_of
+from lyapopt.study.file.stand_ins import with_stand_ins
 from lyapopt.study.file.values import OWN_ERROR
 from lyapopt.tasks.catalogue import TASKS, options_of
 
 __all__ = ["check_document"]
 
-_TYPE_HINTS = {
-    "uniform": "write type: float",
-    "loguniform": "write type: float with log: true",
-    "log_uniform": "write type: float with log: true",
-    "log": "write type: float with log: true",
-    "real": "write type: float",
-    "number": "write type: float",
-    "double": "write type: float",
-    "integer": "write type: int",
-    "int_uniform": "write type: int",
-    "range": "write type: int",
-    "choice": "write type: categorical",
-    "bool": "write type: categorical with choices: [true, false]",
-    "constant": "write the value alone, without a mapping",
-}
 _KEY_HINTS = {
     "name": "study_name",
     "params": "search_space",
@@ -94,7 +88,7 @@ def check_document(document: Document, default_name: str = "study") -> StudyFile
     """
     report = Report(document)
     assert isinstance(document.data, dict)
-    data = without(document.data, [_prunable(path) for path in document.broken])
+    data = with_stand_ins(document.data, document.broken, report)
     data.setdefault("study_name", default_name or "study")
     study = _validated(data, report)
     if study is not None:
@@ -108,26 +102,20 @@ def check_document(document: Document, default_name: str = "study") -> StudyFile
 def _validated(data: dict[str, Plain], report: Report) -> StudyFile | None:
     """Validates; what is wrong is reported and left out, so that the rest can be checked too.
 
-    Leaving out a value may bring up a follow-up error (an entry without its `high`). The report
-    drops those, since it knows the path already.
+    Leaving out a value may bring up a follow-up error. The report drops those, since it knows the
+    path already.
     """
     for attempt in range(6):
         try:
             return StudyFile.model_validate(data, context=report)
         except ValidationError as error:
             wrong = _report_errors(error, report)
-            left_out = [path[:1] if attempt >= 3 else _prunable(path) for path in wrong]
-            data = without(data, [path for path in left_out if path])
+            if attempt >= 3:
+                data = without(data, [path[:1] for path in wrong])
+            else:
+                data = with_stand_ins(data, wrong, report)
             data.setdefault("storage", "sqlite:///placeholder.db")
     return None
-
-
-def _prunable(path: Path) -> Path:
-    """The largest part of a path that does not go into a list: lists are left out whole."""
-    for end, part in enumerate(path):
-        if isinstance(part, int):
-            return path[:end]
-    return path
 
 
 # pydantic's errors in the user's words
@@ -139,9 +127,10 @@ def _report_errors(error: ValidationError, report: Report) -> list[Path]:
     for detail in error.errors(include_url=False):
         path = _path(detail, report)
         _report_one(detail, path, report)
-        is_missing = detail["type"] == "missing" and len(path) > 1
+        in_space = path[0] == "search_space" if path else False
+        is_missing = detail["type"] == "missing" and len(path) > 1 and not in_space
         wrong.append(path[:-1] if is_missing else path)
-    return wrong
+    return [path for path in wrong if path]
 
 
 def _path(detail: ErrorDetails, report: Report) -> Path:
@@ -160,7 +149,7 @@ def _report_one(detail: ErrorDetails, path: Path, report: Report) -> None:
     error_type, context = detail["type"], detail.get("ctx", {})
     value = report.document.get(path, detail["input"])
     if error_type == OWN_ERROR and path[0] == "search_space" and "text" not in context:
-        _unknown_type(path, value, report)
+        report_unknown_type(path, value, report)
     elif error_type == OWN_ERROR:
         report.add(path, str(context["text"]), hint=context.get("hint"))
     elif error_type == "extra_forbidden":
@@ -178,8 +167,9 @@ def _report_one(detail: ErrorDetails, path: Path, report: Report) -> None:
     elif error_type == "too_short" and not report.sound(path):
         return  # the list is short because its items are wrong, and they are reported
     elif error_type in _EXPECTED:
-        message = f"expected {_EXPECTED[error_type]}, got {describe(value)}"
-        report.add(path, message, hint=_value_hint(error_type, value))
+        message = f"expected {_EXPECTED[error_type]}, got {described(value, path, report)}"
+        hint = _value_hint(error_type, value) or _fraction_hint(path, value, report)
+        report.add(path, message, hint=hint)
     else:  # an error that no field of ours has today
         report.add(path, f"{detail['msg']}, got {describe(value)}")
 
@@ -189,10 +179,8 @@ def _fields(path: Path, report: Report) -> list[str]:
     if not path:
         return list(StudyFile.model_fields)
     if path[0] == "search_space" and len(path) == 2:
-        name = report.document.get((*path, "type"))
-        return (
-            list(keys_of(PARAMETERS[name])) if isinstance(name, str) and name in PARAMETERS else []
-        )
+        name = meant_type(path, report.document)
+        return [] if name is None else list(keys_of(PARAMETERS[name]))
     section = SECTIONS.get(str(path[0])) if len(path) == 1 else None
     return list(keys_of(section)) if section is not None else []
 
@@ -226,6 +214,8 @@ def _missing(path: Path, report: Report) -> None:
         "high": "the largest value",
         "choices": "a list of values, for example choices: [relu, tanh]",
     }
+    if not report.sound(path):  # it is there, and wrong
+        return
     if _misspelt(path, report):  # the unknown key is an error already, and says what was meant
         report.broken.add(path)
         return
@@ -254,34 +244,24 @@ def _not_one_of(path: Path, value: Plain, expected: str, report: Report) -> None
         hint = f"write {short}imize" if short in ("min", "max") else None
     if path == ("direction",) and isinstance(value, list):
         hint = "several directions: write directions:"
-    report.add(path, f"expected {' or '.join(_listed(names))}, got {describe(value)}", hint=hint)
+    report.add(
+        path,
+        f"expected {' or '.join(_listed(names))}, got {described(value, path, report)}",
+        hint=hint,
+    )
 
 
 def _listed(names: list[str]) -> list[str]:
     return [", ".join(names[:-1]), names[-1]] if len(names) > 1 else names
 
 
-def _unknown_type(path: Path, value: Plain, report: Report) -> None:
-    known = known_names(PARAMETERS)
-    name = value.get("type") if isinstance(value, dict) else None
-    if isinstance(value, dict) and "type" not in value:
-        hint = _guess_type(value)
-        report.add((*path, "type"), f"`type` is missing: one of {known}", hint=hint)
-        return
-    hint = None
-    if isinstance(name, str):
-        hint = _TYPE_HINTS.get(name.lower().replace("-", "_")) or did_you_mean(name, PARAMETERS)
-    report.add((*path, "type"), f"expected one of {known}, got {describe(name)}", hint=hint)
-
-
-def _guess_type(entry: dict[str, Plain]) -> str | None:
-    if "choices" in entry or "values" in entry:
-        return "write type: categorical"
-    bounds = [entry.get(key) for key in ("low", "high", "min", "max") if key in entry]
-    if not bounds:
+def _fraction_hint(path: Path, value: Plain, report: Report) -> str | None:
+    """Where a bound or a step of a whole number is a fraction: probably a real number is meant."""
+    bounds = isinstance(value, float) and path[0] == "search_space" and len(path) == 3
+    if not bounds or path[-1] not in ("low", "high", "step"):
         return None
-    whole = all(isinstance(bound, int) and not isinstance(bound, bool) for bound in bounds)
-    return "write type: int" if whole else "write type: float"
+    whole = option_type(path[:2], report.document) in ("int", "ints", "seed")
+    return None if whole else "write type: float"
 
 
 def _value_hint(error_type: str, value: Plain) -> str | None:
