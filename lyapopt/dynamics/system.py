@@ -137,8 +137,12 @@ class System:
 def _structure_of_steps(
     training: Training, trace: Trace, rule: type[UpdateRule], group_of_weight: tuple[int, ...]
 ) -> Hashable:
+    # What a row keeps beside its weights has exponents of its own. A slot that only a neighbour in
+    # the stack needs would give it as many again, all of them -inf.
+    slots = rule([training.optimizer.param_groups], lambda values: False).slots
     return (
         rule,
+        slots,
         trace.weight_names,
         trace.buffer_names,
         trace.counter_names,

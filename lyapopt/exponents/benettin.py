@@ -69,11 +69,13 @@ def spectrum(
         `(1 + 2 k) (burn_in + horizon)` gradient evaluations for each system, since the derivative
         of a gradient costs about two gradients (measured: 2 to 3 in wide nets), `4 k` more where
         growth fell below rounding and had to be told from zero, and 3 more where the weights never
-        moved. Memory grows as `k M D`,
+        moved. The derivative is compared with differences in the first step, which is not counted,
+        as other checks of a map are not. Memory grows as `k M D`,
         never as `D^2` unless all are asked for.
 
     Raises:
-        UserError: If an argument is out of its range, or the map cannot be differentiated.
+        UserError: If an argument is out of its range, the map cannot be differentiated, or its
+            derivative is wrong.
 
     Source: Benettin, Galgani, Giorgilli & Strelcyn, Meccanica 15 (1980) 9-30; Shimada & Nagashima,
         Prog. Theor. Phys. 61 (1979) 1605; Eckmann & Ruelle, Rev. Mod. Phys. 57 (1985) 617.

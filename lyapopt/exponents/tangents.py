@@ -23,6 +23,7 @@ from lyapopt.exponents.checks import (
     check_step,
     no_type_check,
 )
+from lyapopt.exponents.derivatives import verify_derivative
 from lyapopt.exponents.ensemble import Ensemble, Observer
 from lyapopt.exponents.growth import follow
 from lyapopt.exponents.neighbours import exponent_of
@@ -66,7 +67,8 @@ def from_tangents(
         `(1 + 2 K) (burn_in + horizon)` gradient evaluations for each system.
 
     Raises:
-        UserError: If an argument is out of its range, or the map cannot be differentiated.
+        UserError: If an argument is out of its range, the map cannot be differentiated, or its
+            derivative is wrong.
 
     Source: Benettin, Galgani, Giorgilli & Strelcyn, Meccanica 15 (1980) 9-30.
 
@@ -164,6 +166,7 @@ class TangentStep:
         self._step = step
         self._chunk = chunk
         self._is_nested = True
+        self._is_verified = False
 
     def __call__(
         self,
@@ -174,8 +177,12 @@ class TangentStep:
         """The next state and the tangents there.
 
         Raises:
-            UserError: If the map cannot be differentiated in forward mode.
+            UserError: If the map cannot be differentiated in forward mode, or a derivative is wrong
+                (checked in the first step).
         """
+        if not self._is_verified:
+            verify_derivative(self._step, self._push, z, t)
+            self._is_verified = True
         z = z.clone()  # a map may work in place
         chunks = torch.split(tangents, self._chunk or len(tangents))
         after, moved = self._push(z, chunks[0], t)

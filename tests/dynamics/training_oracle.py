@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from lyapopt.dynamics import Training, TrainingMap
+from lyapopt.dynamics import Training, TrainingMap, group_by_structure
 from lyapopt.dynamics.data import read_examples, read_order
 from lyapopt.dynamics.layers import DeterministicLayers
 
@@ -123,6 +123,12 @@ def assert_every_step_agrees(
         z = z_fast
     assert z.isfinite().all()
     return step
+
+
+def assert_every_stack_agrees(trainings: Sequence[Training]) -> None:
+    """The same for trainings whose optimisers keep different slots, so that they need several."""
+    for positions in group_by_structure(trainings):
+        assert_every_step_agrees([trainings[position] for position in positions])
 
 
 def assert_whole_run_agrees(

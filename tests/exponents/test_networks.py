@@ -10,9 +10,9 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import lyapopt
-from lyapopt.dynamics import Training, TrainingMap
+from lyapopt.dynamics import Training, TrainingMap, stack
 from lyapopt.errors import RadiusError, UserError
-from lyapopt.exponents import from_neighbours
+from lyapopt.exponents import from_neighbours, spectrum
 
 SGD = partial(torch.optim.SGD, lr=0.1, momentum=0.9)
 
@@ -173,3 +173,39 @@ def test_a_module_list_is_a_list():
         for given in (nn.ModuleList(models), models)
     )
     assert torch.equal(found.value, expected.value)
+
+
+MATES = {
+    "momentum": (partial(torch.optim.SGD, lr=0.1, momentum=0.9), {}),
+    "nesterov": (partial(torch.optim.SGD, lr=0.1, momentum=0.9, nesterov=True), {}),
+    "weight decay": (partial(torch.optim.SGD, lr=0.1, weight_decay=0.1), {}),
+    "ascent": (partial(torch.optim.SGD, lr=0.1, maximize=True), {}),
+    "divergence": (partial(torch.optim.SGD, lr=1e200), {}),
+    "clipping": (partial(torch.optim.SGD, lr=0.1), {"clip_grad_norm": 0.01}),
+    "a schedule": (partial(torch.optim.SGD, lr=0.1), {"scheduler": lambda t: 0.5**t}),
+    "other moments": (partial(torch.optim.Adam, lr=0.01, amsgrad=True), {}),
+}
+
+
+@pytest.mark.parametrize("own", ["sgd", "adam"])
+@pytest.mark.parametrize("mate", MATES)
+def test_a_spectrum_does_not_depend_on_what_else_is_in_the_stack(own, mate):
+    optimizer = {
+        "sgd": partial(torch.optim.SGD, lr=0.1),
+        "adam": partial(torch.optim.Adam, lr=0.01),
+    }[own]
+
+    def training(seed, make, **options):
+        model = network(width=2, seed=seed).double()
+        x, y = (part.double() for part in data())
+        return Training(model, nn.MSELoss(), make(model.parameters()), (x, y), **options)
+
+    make_mate, options = MATES[mate]
+    [(_, alone)] = stack([training(0, optimizer)])
+    maps = stack([training(0, optimizer), training(1, make_mate, **options)])
+    expected = spectrum(alone, alone.initial_state(), 4)
+    found = spectrum(maps[0][1], maps[0][1].initial_state(), 4)
+    slots = {"sgd": 0, "adam": 2}[own]
+    assert found.values.shape[1] == 16 * (1 + slots)
+    torch.testing.assert_close(found.values[0], expected.values[0], rtol=0, atol=1e-9)
+    assert found.flags[0] == expected.flags[0]

@@ -89,6 +89,49 @@ def instance_norm(
     return output if bias is None else output + _over_channels(bias, input)
 
 
+def torch_batch_norm(
+    input: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    training: bool,
+    momentum: float,
+    eps: float,
+    cudnn_enabled: bool,
+) -> Tensor:
+    """`torch.batch_norm`, what `F.batch_norm` calls: the same, in another order of arguments."""
+    return batch_norm(input, running_mean, running_var, weight, bias, training, momentum, eps)
+
+
+def torch_layer_norm(
+    input: Tensor,
+    normalized_shape: Sequence[int],
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    eps: float = 1e-5,
+    cudnn_enable: bool = True,
+) -> Tensor:
+    """`torch.layer_norm`, what `F.layer_norm` calls."""
+    return layer_norm(input, normalized_shape, weight, bias, eps)
+
+
+def torch_instance_norm(
+    input: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    use_input_stats: bool,
+    momentum: float,
+    eps: float,
+    cudnn_enabled: bool,
+) -> Tensor:
+    """`torch.instance_norm`, what `F.instance_norm` calls."""
+    statistics = running_mean, running_var
+    return instance_norm(input, *statistics, weight, bias, use_input_stats, momentum, eps)
+
+
 def weight_norm(v: Tensor, g: Tensor, dim: int = 0) -> Tensor:
     """`torch._weight_norm`: `g v / |v|`, a norm for every index of axis `dim` (-1: one norm)."""
     axes = [axis for axis in range(v.dim()) if dim == -1 or axis != dim]

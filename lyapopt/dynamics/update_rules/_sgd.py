@@ -24,7 +24,8 @@ class SGD(UpdateRule):
     """`b <- mu b + (1 - dampening) g`, `w <- w - lr b` (torch's form of the heavy ball).
 
     The first update takes `b = g` without dampening, which makes the map depend on time. Where no
-    system of the stack has momentum the buffer is left out of the state.
+    parameter group has momentum the buffer is left out of the state (`structure` sees to it that
+    systems without one have stacks of their own).
     """
 
     optimizers = (torch.optim.SGD,)
