@@ -10,7 +10,7 @@ from typing import Final
 import sqlalchemy
 from sqlalchemy import Connection, Engine, exc
 
-from lyapopt.store.errors import StoreError, masked
+from lyapopt.store.errors import RecordNotFoundError, StoreError, masked
 
 MYSQL: Final = ("mysql", "mariadb")
 _EXTRAS: Final = {"postgresql": "postgresql", "mysql": "mysql", "mariadb": "mysql"}
@@ -88,11 +88,11 @@ def refuse_missing_file(url: sqlalchemy.URL) -> None:
     """SQLite creates the file that it is asked to open; whoever only reads wants to know.
 
     Raises:
-        StoreError: If the URL names an SQLite file that does not exist.
+        RecordNotFoundError: If the URL names an SQLite file that does not exist.
     """
     path = sqlite_path(url)
     if path is not None and not path.exists():
-        raise StoreError(f"{masked(url)}: there is no such file. Check its path.")
+        raise RecordNotFoundError(f"{masked(url)}: there is no such file. Check its path.")
 
 
 def sqlite_path(url: sqlalchemy.URL) -> Path | None:

@@ -9,13 +9,15 @@ study and trial they belong to.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Collection, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 from sqlalchemy import (
     Connection,
+    Inspector,
     Select,
     String,
     Subquery,
@@ -46,6 +48,11 @@ VALUES: Final = table(
     "trial_values", column("trial_id"), column("objective"), column("value"), column("value_type")
 )
 _VERSION: Final = table("alembic_version", column("version_num"))
+_VERSION_INFO: Final = table("version_info", column("version_info_id"))
+_OF_OPTUNA: Final = re.compile(r"v\d+\.\d+\.\d+\.[a-z]")  # such as v3.2.0.a
+
+Presence = Literal["none", "unfinished", "whole", "foreign"]
+"""Whether Optuna's tables are in a database. `foreign`: another application is in their place."""
 
 # Unquoted on the side of the attributes, so that the primary key of our table serves the join.
 ATTRIBUTE_RUN: Final = func.replace(ATTRIBUTES.c.value_json, '"', "")
@@ -58,11 +65,37 @@ def has_optuna(connection: Connection) -> bool:
     return all(inspector.has_table(each.name) for each in (STUDIES, TRIALS, ATTRIBUTES))
 
 
-def is_initialised(connection: Connection) -> bool:
-    """Whether Optuna has finished to set up its tables here: the version comes last."""
-    if not inspect(connection).has_table(_VERSION.name):
-        return False
-    return connection.scalar(select(_VERSION.c.version_num)) is not None
+def presence_of_optuna(connection: Connection) -> Presence:
+    """Whether Optuna's tables are in this database; it is not changed.
+
+    Optuna writes its version last, into `alembic_version`. Every application that migrates its
+    tables with Alembic has a table of that name, so that a database holds one of them only.
+    """
+    inspector = inspect(connection)
+    versions: list[str] = []
+    if inspector.has_table(_VERSION.name):
+        versions = [str(each) for each in connection.scalars(select(_VERSION.c.version_num))]
+    if not all(map(_OF_OPTUNA.fullmatch, versions)) or _is_of_others(inspector):
+        return "foreign"
+    if not has_optuna(connection):
+        return "unfinished" if versions else "none"
+    has_info = (
+        inspector.has_table(_VERSION_INFO.name)
+        and connection.scalar(select(_VERSION_INFO.c.version_info_id)) is not None
+    )
+    return "whole" if versions and has_info else "unfinished"
+
+
+def _is_of_others(inspector: Inspector) -> bool:
+    """Whether tables are called like Optuna's and have none of their columns."""
+    return any(
+        inspector.has_table(each.name)
+        and not keys <= {column["name"] for column in inspector.get_columns(each.name)}
+        for each, keys in (
+            (STUDIES, {"study_id", "study_name"}),
+            (TRIALS, {"trial_id", "study_id"}),
+        )
+    )
 
 
 def find_trials(

@@ -27,13 +27,17 @@ def ensure(engine: Engine, *, create: bool = True) -> None:
 
     Args:
         engine: Engine of the database.
-        create: Whether to create the tables where there are none.
+        create: Whether to create and upgrade tables, and the view; without it nothing is written.
 
     Raises:
-        StoreSchemaError: If the tables are newer than this code, or missing and not to be created.
+        StoreSchemaError: If the tables are newer than this code; or older or missing, and not to
+            be written.
         StoreBusyError: If another process holds the lock for a minute.
     """
     with engine.connect() as connection:
+        if not create:
+            _check(connection)
+            return
         if _is_complete(connection):
             return
     # Alembic takes a quarter of a second to import, and a store at its version needs none of it.
@@ -43,20 +47,36 @@ def ensure(engine: Engine, *, create: bool = True) -> None:
         if _is_complete(connection):
             return  # another process was faster
         present = version(connection)
-        if present is None and not create:
-            raise StoreSchemaError(
-                f"{masked(engine.url)} holds no tables of lyapopt: nothing was recorded in it"
-            )
         known = {script.revision for script in migrations.scripts().walk_revisions()}
         if present is not None and present not in known:
-            raise StoreSchemaError(
-                f"{masked(engine.url)} was written by a newer lyapopt: its tables have version "
-                f"{present}, this one knows up to {HEAD}. Install a newer lyapopt to open it."
-            )
+            raise _is_newer(connection, present)
         view.drop(connection)
         if present != HEAD:
             migrations.upgrade(connection, VERSION_TABLE)
         view.create(connection)
+
+
+def _check(connection: Connection) -> None:
+    """Refuse tables that cannot be read as they are."""
+    present = version(connection)
+    if present == HEAD:
+        return
+    where = masked(connection.engine.url)
+    if present is None:
+        raise StoreSchemaError(f"{where} holds no tables of lyapopt: nothing was recorded in it")
+    if present.isdecimal() and int(present) < int(HEAD):
+        raise StoreSchemaError(
+            f"{where}: the tables of lyapopt have version {present}, and this lyapopt reads "
+            f"version {HEAD}. Run: lyapopt storage upgrade"
+        )
+    raise _is_newer(connection, present)
+
+
+def _is_newer(connection: Connection, present: str) -> StoreSchemaError:
+    return StoreSchemaError(
+        f"{masked(connection.engine.url)} was written by a newer lyapopt: its tables have version "
+        f"{present}, this one knows up to {HEAD}. Install a newer lyapopt to open it."
+    )
 
 
 def version(connection: Connection) -> str | None:

@@ -28,12 +28,14 @@ class TrajectoryStore(StoreReader):
     copied keeps its data. In a database of its own (for storages without SQL) they are looked up
     under the names that they had when they were recorded.
 
-    Opening creates the tables, or upgrades them, safely among any number of processes.
+    Opening creates the tables, or upgrades them, safely among any number of processes; with
+    `create=False` it changes nothing.
 
     Args:
         url: URL of a database in SQLite, PostgreSQL, MySQL or MariaDB; or an engine, which then
             stays the caller's to dispose of.
-        create: Whether to create what is missing. A reader of a mistyped path wants to be told.
+        create: Whether to create what is missing and to upgrade what is old. A reader of a mistyped
+            path wants to be told, and a database of somebody else stays as it is.
         timeout: Seconds to wait for the lock of another process, or for a server.
 
     Raises:
@@ -103,7 +105,7 @@ class TrajectoryStore(StoreReader):
         Raises:
             StoreError: If neither Optuna's tables are in this database nor `named` is given.
         """
-        with self._writing("delete from") as connection:
+        with self._reading() if dry_run else self._writing("delete from") as connection:
             if named is None and not has_optuna(connection):
                 raise StoreError(
                     f"{self.url} has no tables of Optuna, so it cannot be seen which runs their "

@@ -20,7 +20,7 @@ import sqlalchemy
 from sqlalchemy import Connection, String, cast, column, inspect, select, table
 
 from lyapopt.store.aggregation import decodes_slowly, grouped_rows
-from lyapopt.store.engine import make_engine, parse_url, sqlite_path
+from lyapopt.store.engine import make_engine, parse_url, refuse_missing_file
 from lyapopt.store.errors import RecordNotFoundError, explained, masked
 from lyapopt.store.lookup import ATTRIBUTES, STUDIES, TRIALS, VALUES, check_study, has_optuna
 from lyapopt.store.states import (
@@ -357,9 +357,7 @@ def _without_collections() -> Iterator[None]:
 def _connected(url: str, *, holds_studies: bool = True) -> Iterator[Connection]:
     """A connection to a database that is there, and that holds studies if it should."""
     parsed = parse_url(url)
-    path = sqlite_path(parsed)
-    if path is not None and not path.exists():
-        raise RecordNotFoundError(f"{masked(parsed)}: there is no such file. Check its path.")
+    refuse_missing_file(parsed)
     engine = make_engine(parsed, _TIMEOUT)
     try:
         with explained(parsed, "read from"), engine.connect() as connection:

@@ -166,6 +166,21 @@ def test_a_reader_creates_no_tables(database_url, optuna_storage):
     assert not sqlalchemy.inspect(optuna_storage.engine).has_table("lyapopt_run")
 
 
+def test_a_reader_of_tables_of_an_older_version_is_told_to_upgrade_them(database_url, store):
+    store.close()
+    _set_version(database_url, "0")
+    with pytest.raises(StoreSchemaError, match=r"version 0.*Run: lyapopt storage upgrade"):
+        TrajectoryStore(database_url, create=False)
+
+
+def test_a_reader_of_a_store_without_its_view_does_not_create_it(database_url, optuna_storage):
+    with TrajectoryStore(database_url) as store, store._engine.begin() as connection:
+        connection.exec_driver_sql("DROP VIEW lyapopt_trials")
+    with TrajectoryStore(database_url, create=False) as store:
+        assert store.states() == {}
+    assert not sqlalchemy.inspect(optuna_storage.engine).has_table("lyapopt_trials")
+
+
 def test_a_store_without_optuna_has_no_view(store):
     assert not sqlalchemy.inspect(store._engine).has_table("lyapopt_trials")
 
@@ -184,6 +199,7 @@ def test_a_view_waits_until_optunas_tables_have_the_columns_it_needs(database_ur
 def test_databases_of_every_version_are_upgraded_and_read(path, tmp_path):
     copy = tmp_path / path.name
     shutil.copy(path, copy)
+    TrajectoryStore(f"sqlite:///{copy}").close()
     with TrajectoryStore(f"sqlite:///{copy}", create=False) as store:
         with store._engine.connect() as connection:
             assert schema.version(connection) == schema.HEAD

@@ -49,13 +49,16 @@ def init(storage: Storage) -> int:
 
 @app.command()
 def upgrade(storage: Storage) -> int:
-    """Bring Optuna's tables and ours to the versions of what is installed."""
+    """Bring Optuna's tables and ours to the versions of what is installed; create none."""
     from lyapopt.cli.target import target_of
     from lyapopt.study.admin.maintenance import upgrade_storage
 
     before, after = upgrade_storage(target_of(storage).storage)
-    typer.echo(f"Optuna's tables: {before.optuna} -> {after.optuna}")
-    typer.echo(f"our tables: {before.lyapopt or 'none'} -> {after.lyapopt}")
+    for whose, old, new in (
+        ("Optuna's", before.optuna, after.optuna),
+        ("our", before.lyapopt, after.lyapopt),
+    ):
+        typer.echo(f"{whose} tables: " + ("none" if old is None else f"{old} -> {new}"))
     return exit_codes.DONE
 
 

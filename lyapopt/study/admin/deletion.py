@@ -76,7 +76,8 @@ def sole_runner(storage: str, study_name: str, store: str | None = None) -> Iter
 def _workers(storage: str, study_name: str, now: float) -> list[str]:
     """The living workers of a study, at a time by the clock of its mutex."""
     try:
-        study = optuna.load_study(study_name=study_name, storage=open_storage(storage))
-    except KeyError:
+        opened = open_storage(storage, create=False)
+        study = optuna.load_study(study_name=study_name, storage=opened)
+    except (RecordNotFoundError, KeyError):
         return []
     return WorkerTable.read(study).living(now)

@@ -9,17 +9,25 @@ from typing import Literal
 
 import optuna
 import sqlalchemy
+from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import text
 
 from lyapopt.search._optuna import worker_of
-from lyapopt.store import RUN_ATTRIBUTE, StoreError, StoreSchemaError, TrajectoryStore, schema
-from lyapopt.store.engine import has_sql, make_engine, parse_url
+from lyapopt.store import (
+    RUN_ATTRIBUTE,
+    RecordNotFoundError,
+    StoreError,
+    StoreSchemaError,
+    TrajectoryStore,
+    schema,
+)
+from lyapopt.store.engine import has_sql, make_engine, parse_url, refuse_missing_file
 from lyapopt.store.errors import explained, masked
 from lyapopt.store.states import state_of
 from lyapopt.study.run import processes
 from lyapopt.study.run.spill import Spill
-from lyapopt.study.run.storage import open_storage, study_mutex
+from lyapopt.study.run.storage import check_tables, open_storage, study_mutex
 from lyapopt.study.run.worker_table import WorkerTable
 
 Level = Literal["fine", "note", "wrong"]
@@ -53,11 +61,10 @@ def examine(storage: str, store: str | None = None, *, deep: bool = False) -> li
     Raises:
         UserError: If it cannot be opened at all.
     """
-    opened = open_storage(storage, create=False)
-    findings = _database(storage) if has_sql(storage) else []
+    findings, opened = _storage(storage)
     rows, trouble = _rows(store or (storage if has_sql(storage) else None))
     findings += trouble
-    for name in optuna.get_all_study_names(opened):
+    for name in [] if opened is None else optuna.get_all_study_names(opened):
         study = optuna.load_study(study_name=name, storage=opened)
         findings += _study(study, storage, store, rows)
     if rows is not None:
@@ -68,20 +75,30 @@ def examine(storage: str, store: str | None = None, *, deep: bool = False) -> li
     return findings
 
 
-def _database(storage: str) -> list[Finding]:
+def _storage(storage: str) -> tuple[list[Finding], BaseStorage | None]:
+    """What holds of Optuna's storage as a whole, and the storage if it can be read."""
+    if not has_sql(storage):
+        return [], open_storage(storage, create=False)
     url = parse_url(storage)
-    backend = optuna.storages.RDBStorage(storage, skip_compatibility_check=True)
+    refuse_missing_file(url)
+    findings = _file(url) if url.get_backend_name() == "sqlite" else []
+    try:
+        check_tables(url)
+    except RecordNotFoundError as error:
+        return [*findings, Finding("note", str(error))], None
+    except StoreSchemaError as error:
+        return [*findings, Finding("wrong", str(error))], None
+    backend = optuna.storages.RDBStorage(
+        storage, skip_compatibility_check=True, skip_table_creation=True
+    )
     current, head = backend.get_current_version(), backend.get_head_version()
     backend.remove_session()
     backend.engine.dispose()
     if current != head:
         what = f"Optuna's tables have version {current}, the installed one knows {head}"
-        findings = [Finding("wrong", what, "lyapopt storage upgrade")]
-    else:
-        findings = [Finding("fine", f"Optuna's tables: version {current}")]
-    if url.get_backend_name() == "sqlite":
-        findings += _file(url)
-    return findings
+        return [*findings, Finding("wrong", what, "lyapopt storage upgrade")], None
+    findings.append(Finding("fine", f"Optuna's tables: version {current}"))
+    return findings, open_storage(storage, create=False)
 
 
 def _file(url: sqlalchemy.URL) -> list[Finding]:
@@ -139,9 +156,10 @@ def _running(
     mutex = study_mutex(storage, store, study.study_name)
     if mutex is None:
         return []
-    with mutex:
-        living = WorkerTable.read(study).living(mutex.now())
-    mutex.close()
+    try:
+        living = WorkerTable.read(study).living(mutex.read_clock())
+    finally:
+        mutex.close()
     findings = [
         Finding("fine", f"study {study.study_name!r} is run by {processes.short_name(name)}")
         for name in sorted(living)

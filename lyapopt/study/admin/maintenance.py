@@ -6,14 +6,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import optuna
+import sqlalchemy
 from optuna.storages import RDBStorage
 
 from lyapopt.errors import UserError
-from lyapopt.store import RUN_ATTRIBUTE, TrajectoryStore, schema
-from lyapopt.store.engine import has_sql, make_engine, parse_url
+from lyapopt.store import RUN_ATTRIBUTE, StoreSchemaError, TrajectoryStore, schema
+from lyapopt.store.engine import has_sql, make_engine, parse_url, refuse_missing_file
 from lyapopt.store.errors import explained, masked
 from lyapopt.store.mutex import database_mutex
-from lyapopt.study.run.storage import initialise, open_storage
+from lyapopt.study.run.storage import (
+    check_tables,
+    initialise,
+    open_storage,
+    presence_of_tables,
+)
 
 _TIMEOUT = 30.0  # seconds
 
@@ -51,16 +57,16 @@ class Versions:
     """Versions of the tables in a database.
 
     Attributes:
-        optuna: Version of Optuna's tables.
+        optuna: Version of Optuna's tables; `None` where there are none.
         lyapopt: Version of ours; `None` where there are none.
     """
 
-    optuna: str
+    optuna: str | None
     lyapopt: str | None
 
 
 def upgrade_storage(storage: str) -> tuple[Versions, Versions]:
-    """Bring Optuna's tables and ours to the versions of what is installed.
+    """Bring Optuna's tables and ours to the versions of what is installed; none are created.
 
     Our view is dropped first, since databases refuse to change tables that a view reads, and put
     back at the end. Nobody else opens the database for that long, but nobody should be running a
@@ -78,24 +84,52 @@ def upgrade_storage(storage: str) -> tuple[Versions, Versions]:
     if not has_sql(storage):
         raise UserError(f"storage {masked(storage)} has no tables to upgrade")
     url = parse_url(storage)
-    with database_mutex(storage, "the tables of Optuna"), explained(url, "upgrade"):
-        engine = make_engine(url, _TIMEOUT)
-        try:
+    refuse_missing_file(url)
+    engine = make_engine(url, _TIMEOUT)
+    try:
+        with explained(url, "open"), engine.connect() as connection:
+            ours = schema.version(connection)
+        if ours is None or presence_of_tables(url) in ("whole", "unfinished"):
+            check_tables(url)
+            optuna_before, optuna_after = _upgrade_optuna(storage, engine, ours)
+        else:  # a store in a database of its own
+            optuna_before = optuna_after = None
+            TrajectoryStore(engine)
+    finally:
+        engine.dispose()
+    after = None if ours is None else schema.HEAD
+    return Versions(optuna_before, ours), Versions(optuna_after, after)
+
+
+def _upgrade_optuna(storage: str, engine: sqlalchemy.Engine, ours: str | None) -> tuple[str, str]:
+    """Upgrade Optuna's tables, without our view, which `TrajectoryStore` puts back.
+
+    Args:
+        storage: URL of the database.
+        engine: Engine of the database.
+        ours: Version of our tables; `None` where there are none, and no view.
+
+    Returns:
+        The versions of Optuna's tables before and after.
+    """
+    with database_mutex(storage, "the tables of Optuna"), explained(engine.url, "upgrade"):
+        if ours is not None:
             schema.drop_view(engine)
-            with engine.connect() as connection:
-                ours = schema.version(connection)
-        finally:
-            engine.dispose()
-        backend = RDBStorage(storage, skip_compatibility_check=True)
-        before = Versions(backend.get_current_version(), ours)
+        backend = RDBStorage(storage, skip_compatibility_check=True, skip_table_creation=True)
         try:
+            before = backend.get_current_version()
+            if before not in backend.get_all_versions():
+                raise StoreSchemaError(
+                    f"{masked(storage)}: Optuna's tables have version {before}, and the installed "
+                    f"Optuna knows up to {backend.get_head_version()}. Install a newer Optuna"
+                )
             backend.upgrade()
-            after = Versions(backend.get_current_version(), schema.HEAD)
+            return before, backend.get_current_version()
         finally:
             backend.remove_session()
             backend.engine.dispose()
-            TrajectoryStore(storage).close()
-    return before, after
+            if ours is not None:
+                TrajectoryStore(engine)
 
 
 def collect_garbage(

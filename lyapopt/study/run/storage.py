@@ -13,14 +13,22 @@ from optuna.storages.journal import JournalFileBackend, JournalStorage
 
 from lyapopt.errors import UserError
 from lyapopt.search._optuna import intercept
-from lyapopt.store import TrajectoryStore
-from lyapopt.store.engine import has_sql, make_engine, parse_url
+from lyapopt.store import RecordNotFoundError, StoreSchemaError, TrajectoryStore
+from lyapopt.store.engine import has_sql, make_engine, parse_url, refuse_missing_file
 from lyapopt.store.errors import explained, masked
-from lyapopt.store.lookup import is_initialised
+from lyapopt.store.lookup import Presence, presence_of_optuna
 from lyapopt.store.mutex import DEFAULT_TIMEOUT, Mutex, database_mutex, file_mutex
 from lyapopt.store.retry import RetryPolicy, as_store_error
 
-__all__ = ["initialise", "journal_path", "open_storage", "open_store", "study_mutex"]
+__all__ = [
+    "check_tables",
+    "initialise",
+    "journal_path",
+    "open_storage",
+    "open_store",
+    "presence_of_tables",
+    "study_mutex",
+]
 
 _LOCK_TIMEOUT: Final = 60  # seconds that SQLite waits for another process's transaction
 _CONNECT_TIMEOUT: Final = 30  # seconds
@@ -42,7 +50,8 @@ def open_storage(
     Args:
         url: `sqlite:///path`, `postgresql+psycopg://...`, `mysql+pymysql://...`, `journal:///path`
             or `grpc://host:port`.
-        create: Whether to make the folder and the file of a SQLite database that is not there.
+        create: Whether to make what is not there: tables, the file of a SQLite database and its
+            folder. Without it the database stays as it is.
         retry: How each operation is tried again while the database is in trouble; by default it
             is attempted once.
         heartbeat: Seconds between two heartbeats of a running trial, where there are any.
@@ -50,6 +59,7 @@ def open_storage(
 
     Raises:
         UserError: If it cannot be opened; the message says why, without a password.
+        RecordNotFoundError: If there is nothing, and it is not to be made.
     """
     try:
         if url.startswith("journal://"):
@@ -82,7 +92,7 @@ def initialise(url: str) -> bool:
         Whether they were created now.
 
     Raises:
-        StoreError: If the database cannot be written.
+        StoreError: If the database cannot be written, or is another application's.
     """
     parsed = parse_url(url)
     if _is_initialised(parsed):
@@ -99,6 +109,30 @@ def initialise(url: str) -> bool:
             return True
     finally:
         mutex.close()
+
+
+def check_tables(url: str | sqlalchemy.URL) -> None:
+    """Refuse a database without Optuna's tables; it is not changed.
+
+    Raises:
+        RecordNotFoundError: If they are not there.
+        StoreSchemaError: If they are not whole, or another application is in their place.
+    """
+    parsed = parse_url(url)
+    refuse_missing_file(parsed)
+    presence = presence_of_tables(parsed)
+    if presence == "none":
+        raise RecordNotFoundError(
+            f"{masked(parsed)} holds no tables of Optuna: `lyapopt run` creates them, or "
+            "`lyapopt storage init`"
+        )
+    if presence == "unfinished":
+        raise StoreSchemaError(
+            f"{masked(parsed)}: Optuna's tables are not all there: `lyapopt storage init` creates "
+            "what is missing"
+        )
+    if presence == "foreign":
+        raise _is_foreign(parsed)
 
 
 def open_store(url: str | None, *, create: bool = True) -> TrajectoryStore | None:
@@ -138,7 +172,7 @@ def _journal_storage(url: str, create: bool) -> BaseStorage:
     if create:
         path.parent.mkdir(parents=True, exist_ok=True)
     elif not path.is_file():
-        raise UserError(f"storage {masked(url)}: there is no file {path}")
+        raise RecordNotFoundError(f"storage {masked(url)}: there is no file {path}")
     return JournalStorage(JournalFileBackend(str(path)))
 
 
@@ -153,13 +187,12 @@ def _rdb_storage(
     url: str, create: bool, retry: RetryPolicy | None, heartbeat: int | None, grace: int | None
 ) -> BaseStorage:
     parsed = parse_url(url)
-    if parsed.get_backend_name() == "sqlite":
-        path = Path(parsed.database or "")
-        if create:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        elif not path.is_file():
-            raise UserError(f"storage {masked(url)}: there is no file {path}")
-    initialise(url)
+    if create:
+        if parsed.get_backend_name() == "sqlite":
+            Path(parsed.database or "").parent.mkdir(parents=True, exist_ok=True)
+        initialise(url)
+    else:
+        check_tables(parsed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         storage = RDBStorage(
@@ -182,13 +215,30 @@ def _engine_options(url: sqlalchemy.URL) -> dict[str, Any]:
     return {"connect_args": arguments, "pool_pre_ping": True}
 
 
-def _is_initialised(url: sqlalchemy.URL) -> bool:
+def presence_of_tables(url: sqlalchemy.URL) -> Presence:
+    """Whether Optuna's tables are in a database; it is not changed."""
     engine = make_engine(url, _CONNECT_TIMEOUT)
     try:
         with explained(url, "open"), engine.connect() as connection:
-            return is_initialised(connection)
+            return presence_of_optuna(connection)
     finally:
         engine.dispose()
+
+
+def _is_initialised(url: sqlalchemy.URL) -> bool:
+    """Whether Optuna's tables are whole in a database that is not another application's."""
+    presence = presence_of_tables(url)
+    if presence == "foreign":
+        raise _is_foreign(url)
+    return presence == "whole"
+
+
+def _is_foreign(url: sqlalchemy.URL) -> StoreSchemaError:
+    return StoreSchemaError(
+        f"{masked(url)} belongs to another application: its tables have names of Optuna's "
+        "(alembic_version, studies, trials) and other contents. Give the study a database of its "
+        "own"
+    )
 
 
 def journal_path(url: str) -> Path:
