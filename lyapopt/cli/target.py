@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import typer
+
 from lyapopt.errors import UserError
 from lyapopt.store import RecordNotFoundError
 from lyapopt.study.analysis.overview import StoredStudy, load_study, names_of_studies
@@ -12,6 +14,7 @@ from lyapopt.study.analysis.overview import StoredStudy, load_study, names_of_st
 _SQLITE_BEGINS = b"SQLite format 3\0"
 _STUDY_FILES = (".yaml", ".yml")
 _SHOWN = 20
+_DAMAGE_SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -92,8 +95,19 @@ def stored_study(text: str, study_name: str | None) -> StoredStudy:
     """
     target, name = with_study(target_of(text, study_name))
     try:
-        return load_study(target.storage, name, target.store)
+        study = load_study(target.storage, name, target.store)
     except RecordNotFoundError as error:
         if target.file is None or study_name is not None:
             raise
         raise UserError(f"{error}\nto run the study: lyapopt run {target.file}") from error
+    _say_damage(study)
+    return study
+
+
+def _say_damage(study: StoredStudy) -> None:
+    """Say on stderr what of a study cannot be read, and is left out of what is shown."""
+    for text in study.damage[:_DAMAGE_SHOWN]:
+        typer.echo(f"damaged: {text}", err=True)
+    more = len(study.damage) - _DAMAGE_SHOWN
+    if more > 0:
+        typer.echo(f"damaged: and {more} more; all of them: lyapopt storage doctor", err=True)

@@ -1,5 +1,6 @@
 """The SQL side: trajectories and exponents beside Optuna's tables."""
 
+from lyapopt.store.damage import DamagedDataWarning
 from lyapopt.store.errors import (
     DamagedDataError,
     RecordNotFoundError,
@@ -21,6 +22,7 @@ from lyapopt.store.store import TrajectoryStore
 __all__ = [
     "RUN_ATTRIBUTE",
     "DamagedDataError",
+    "DamagedDataWarning",
     "Decision",
     "ExponentRecord",
     "RecordNotFoundError",

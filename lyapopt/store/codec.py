@@ -70,7 +70,9 @@ def decode(
     try:
         if codec == RAW:
             return np.frombuffer(data, dtype).reshape(shape)
-        planes = np.frombuffer(zlib.decompress(data, _WINDOW_BITS), np.uint8)
+        most = dtype.itemsize * shape[0] * shape[1] + 1  # damaged bytes may stand for gigabytes
+        inflated = zlib.decompressobj(_WINDOW_BITS).decompress(data, max(most, 1))
+        planes = np.frombuffer(inflated, np.uint8)
         numbers = planes.reshape(dtype.itemsize, -1).T.copy().view(dtype)
         laid_out = numbers.reshape(shape[::-1])
     except (zlib.error, ValueError) as error:

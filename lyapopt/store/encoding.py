@@ -10,12 +10,15 @@ import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import fields
+from datetime import UTC, datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 import numpy as np
-from sqlalchemy import Row, Table, Text
-from sqlalchemy.types import TypeEngine
+from sqlalchemy import ColumnElement, Row, Table, Text, type_coerce
+from sqlalchemy.types import NullType, TypeEngine
+
+from lyapopt.store.tables import UtcDateTime
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -29,7 +32,8 @@ class _Columns(NamedTuple):
     """The fields of a record that a table has columns for, by how they are kept."""
 
     plain: dict[str, Callable[[Any], Any]]  # and how numbers of numpy become what drivers take
-    json: list[tuple[str, str]]  # and the name of the column
+    readers: dict[str, Callable[[Any], Any]]  # of the plain ones: what is stored as what it means
+    json: list[tuple[str, str, Callable[[Any], Any]]]  # name of the column, and how it is read
     split: list[tuple[str, str]]  # and the name of the column for what is not finite
 
 
@@ -45,7 +49,7 @@ def to_row(record: DataclassInstance, table: Table, **others: Any) -> dict[str, 
     for name, convert in columns.plain.items():
         value = getattr(record, name)
         row[name] = None if value is None else convert(value)
-    for name, column in columns.json:
+    for name, column, _ in columns.json:
         value = getattr(record, name)
         row[column] = None if value is None else to_json(value)
     for name, word in columns.split:
@@ -59,31 +63,45 @@ def from_row(record: type[_T], table: Table, row: Row[Any], **others: Any) -> _T
     Args:
         record: Type of the record.
         table: The table that the row was read from.
-        row: Has at least the columns of the record's fields.
+        row: Has at least the columns of the record's fields, as they are stored (`as_stored`).
         others: Values of the fields that have no column.
+
+    Raises:
+        ValueError: If a column holds what it cannot hold, or the values are none of a record.
     """
     values, columns = others, _columns(record, table)
-    for name in columns.plain:
-        values[name] = getattr(row, name)
-    for name, column in columns.json:
+    for name, read in columns.readers.items():
+        value = getattr(row, name)
+        values[name] = None if value is None else read(value)
+    for name, column, read in columns.json:
         text = getattr(row, column)
-        value = None if text is None else from_json(text)
-        values[name] = tuple(value) if isinstance(value, list) else value
+        values[name] = None if text is None else read(from_json(_text(text)))
     for name, word in columns.split:
-        values[name] = join_float(getattr(row, name), getattr(row, word))
+        number = getattr(row, name)
+        values[name] = join_float(None if number is None else _float(number), getattr(row, word))
     return record(**values)
+
+
+def as_stored(table: Table) -> list[ColumnElement[Any]]:
+    """The columns of a table as the driver gives them.
+
+    SQLAlchemy converts a row as it fetches it, and one damaged moment would end the query.
+    """
+    return [type_coerce(column, NullType()).label(column.name) for column in table.c]
 
 
 @lru_cache
 def _columns(record: type[DataclassInstance], table: Table) -> _Columns:
-    columns = _Columns({}, [], [])
-    for name in (field.name for field in fields(record)):
+    columns = _Columns({}, {}, [], [])
+    for field in fields(record):
+        name = field.name
         if (column := f"{name}_json") in table.c:
-            columns.json.append((name, column))
+            columns.json.append((name, column, _json_reader(str(field.type))))
         elif (word := f"{name}_kind") in table.c:
             columns.split.append((name, word))
         elif name in table.c:
             columns.plain[name] = _converter(table.c[name].type)
+            columns.readers[name] = _reader(table.c[name].type)
     return columns
 
 
@@ -96,6 +114,59 @@ def _converter(type_: TypeEngine[Any]) -> Callable[[Any], Any]:
 
 def _same(value: Any) -> Any:
     return value
+
+
+def _reader(type_: TypeEngine[Any]) -> Callable[[Any], Any]:
+    if isinstance(type_, UtcDateTime):
+        return _moment
+    return {bool: _bool, int: _int, float: _float}.get(type_.python_type, _text)
+
+
+def _json_reader(annotation: str) -> Callable[[Any], Any]:
+    """How the value of a field with this annotation comes out of JSON, which has no tuples."""
+    if annotation.startswith("tuple[float"):
+        return lambda value: tuple(map(_float, _of_type(value, list)))
+    if annotation.startswith("tuple["):
+        return lambda value: tuple(map(_text, _of_type(value, list)))
+    return lambda value: _of_type(value, dict)
+
+
+def _of_type(value: Any, type_: type[Any]) -> Any:
+    if not isinstance(value, type_):
+        raise ValueError(f"{value!r} is not a {type_.__name__}")
+    return value
+
+
+def _bool(value: Any) -> bool:
+    if value not in (0, 1):
+        raise ValueError(f"{value!r} is neither true nor false")
+    return bool(value)
+
+
+def _int(value: Any) -> int:
+    if not isinstance(value, int):
+        raise ValueError(f"{value!r} is not a whole number")
+    return value
+
+
+def _float(value: Any) -> float:
+    if not isinstance(value, int | float):
+        raise ValueError(f"{value!r} is not a number")
+    return float(value)
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"{value!r} is not a text")
+    return value
+
+
+def _moment(value: Any) -> datetime:
+    """A moment of UTC, which SQLite keeps as text."""
+    moment = datetime.fromisoformat(value) if isinstance(value, str) else value
+    if not isinstance(moment, datetime):
+        raise ValueError(f"{value!r} is not a moment")
+    return moment.replace(tzinfo=UTC)
 
 
 def split_float(value: float | None) -> tuple[float | None, str | None]:

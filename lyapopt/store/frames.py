@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
 from typing import Any, Final
 
 import numpy as np
@@ -10,9 +11,11 @@ import pandas as pd
 from numpy.typing import NDArray
 from sqlalchemy import Connection, Subquery, select
 
-from lyapopt.store.encoding import from_json, from_row
-from lyapopt.store.reading import Series
-from lyapopt.store.records import ExponentRecord
+from lyapopt.store.damage import decoding
+from lyapopt.store.encoding import as_stored, from_row
+from lyapopt.store.errors import DamagedDataError
+from lyapopt.store.reading import Series, missing_positions
+from lyapopt.store.records import Decision, ExponentRecord, RunRecord
 from lyapopt.store.tables import DECISIONS, EXPONENTS, RUNS
 
 _INT = "Int64"  # with missing values
@@ -75,58 +78,83 @@ def _frame(columns: Mapping[str, str], rows: Iterable[Sequence[Any]]) -> pd.Data
     return pd.DataFrame(series)
 
 
-def runs_frame(connection: Connection, trials: Subquery) -> pd.DataFrame:
+def _cells(
+    rows: Iterable[Any], cells: Callable[[Any], Sequence[Any]], what: str, damage: list[str]
+) -> Iterator[Sequence[Any]]:
+    """The cells of each row of a trial; rows that cannot be read are said and left out."""
+    for row in rows:
+        try:
+            with decoding(what):
+                yield cells(row)
+        except DamagedDataError as error:
+            damage.append(f"trial {row.trial_number} of study {row.study_name!r}: {error}")
+
+
+def _say_missing(rows: Sequence[Any], what: str, damage: list[str]) -> None:
+    """Say which rows lack among those of each run, which are ordered by `position`."""
+    for (name, number, _), of_run in groupby(rows, lambda row: tuple(row[:3])):
+        missing = missing_positions(what, [row.position for row in of_run])
+        damage += [f"trial {number} of study {name!r}: {text}" for text in missing]
+
+
+def runs_frame(connection: Connection, trials: Subquery, damage: list[str]) -> pd.DataFrame:
     """One row for each of these trials that is stored; see `RUN_COLUMNS`."""
+    trial = (trials.c.study_name, trials.c.trial_number, trials.c.run, trials.c.trial_state)
+    header = [column for column in as_stored(RUNS) if column.name not in _TRIAL]
     rows = connection.execute(
-        select(trials.c.study_name, trials.c.trial_number, trials.c.trial_state, RUNS)
+        select(*trial, *header)
         .join_from(trials, RUNS, RUNS.c.run == trials.c.run)
         .order_by(trials.c.study_name, trials.c.trial_number, trials.c.run)
     )
 
     def cells(row: Any) -> Sequence[Any]:
-        values = None if row.values_json is None else tuple(from_json(row.values_json))
+        run = from_row(RunRecord, RUNS, row)
         return (
-            *(row[0], row[1], row.run, row.state, row.trial_state, row.logical_number),
-            *(values[0] if values else None, values, row.verdict, row.reason),
-            *(row.steps, row.gradient_evaluations, row.examples, row.seed),
-            *(row.started_at, row.finished_at),
-            *(from_json(row.versions_json), from_json(row.settings_json)),
+            *(run.study_name, run.trial_number, run.run, run.state, row.trial_state),
+            *(run.logical_number, run.values[0] if run.values else None, run.values),
+            *(run.verdict, run.reason, run.steps, run.gradient_evaluations, run.examples),
+            *(run.seed, run.started_at, run.finished_at, run.versions, run.settings),
         )
 
-    return _frame(RUN_COLUMNS, map(cells, rows))
+    return _frame(RUN_COLUMNS, _cells(rows, cells, "its header", damage))
 
 
-def exponents_frame(connection: Connection, trials: Subquery) -> pd.DataFrame:
+def exponents_frame(connection: Connection, trials: Subquery, damage: list[str]) -> pd.DataFrame:
     """One row for each exponent of each of these trials; see `EXPONENT_COLUMNS`."""
     run, position = EXPONENTS.c.run, EXPONENTS.c.position
+    trial = (trials.c.study_name, trials.c.trial_number, trials.c.run, RUNS.c.verdict)
     rows = connection.execute(
-        select(trials.c.study_name, trials.c.trial_number, RUNS.c.verdict, EXPONENTS)
+        select(*trial, *as_stored(EXPONENTS)[1:])
         .join_from(trials, RUNS, RUNS.c.run == trials.c.run)
         .join(EXPONENTS, run == RUNS.c.run)
         .order_by(trials.c.study_name, trials.c.trial_number, run, position)
-    )
+    ).all()
+    _say_missing(rows, "exponent", damage)
     fields = list(EXPONENT_COLUMNS)[len(_TRIAL) + 1 :]
 
     def cells(row: Any) -> Sequence[Any]:
         record = from_row(ExponentRecord, EXPONENTS, row)
-        return (*row[:2], row.run, row.verdict, *(getattr(record, name) for name in fields))
+        return (*row[:4], *(getattr(record, name) for name in fields))
 
-    return _frame(EXPONENT_COLUMNS, map(cells, rows))
+    return _frame(EXPONENT_COLUMNS, _cells(rows, cells, "an exponent", damage))
 
 
-def decisions_frame(connection: Connection, trials: Subquery) -> pd.DataFrame:
+def decisions_frame(connection: Connection, trials: Subquery, damage: list[str]) -> pd.DataFrame:
     """One row for each decision about each of these trials; see `DECISION_COLUMNS`."""
-    decision = DECISIONS.c
+    trial = (trials.c.study_name, trials.c.trial_number, trials.c.run)
     rows = connection.execute(
-        select(
-            *(trials.c.study_name, trials.c.trial_number, trials.c.run),
-            *(decision.step, decision.rule, decision.pruned, decision.reason),
-            decision.numbers_json,
-        )
-        .join_from(trials, DECISIONS, decision.run == trials.c.run)
-        .order_by(trials.c.study_name, trials.c.trial_number, trials.c.run, decision.position)
-    )
-    return _frame(DECISION_COLUMNS, ((*row[:-1], from_json(row[-1])) for row in rows))
+        select(*trial, *as_stored(DECISIONS)[1:])
+        .join_from(trials, DECISIONS, DECISIONS.c.run == trials.c.run)
+        .order_by(*trial, DECISIONS.c.position)
+    ).all()
+    _say_missing(rows, "decision", damage)
+    fields = list(DECISION_COLUMNS)[len(_TRIAL) :]
+
+    def cells(row: Any) -> Sequence[Any]:
+        record = from_row(Decision, DECISIONS, row)
+        return (*row[:3], *(getattr(record, name) for name in fields))
+
+    return _frame(DECISION_COLUMNS, _cells(rows, cells, "a decision", damage))
 
 
 def trajectories_frame(series: Iterable[Series]) -> pd.DataFrame:

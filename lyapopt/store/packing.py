@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lyapopt.store.codec import decode, encode
+from lyapopt.store.damage import decoding
 from lyapopt.store.errors import DamagedDataError
 from lyapopt.store.records import TrajectoryRecord
 
@@ -24,7 +25,10 @@ Row = dict[str, Any]
 
 
 class Piece(NamedTuple):
-    """One piece as it is read: the columns of `TRAJECTORIES` that matter, and its bytes."""
+    """One piece as it is read: the columns of `TRAJECTORIES` that matter, and its bytes.
+
+    `data` is what the driver gives of them, and None where their block is missing.
+    """
 
     name: str
     part: str
@@ -32,7 +36,7 @@ class Piece(NamedTuple):
     dtype: str
     shape_json: str
     codec: str
-    data: bytes
+    data: bytes | str | None
 
 
 @dataclass
@@ -115,31 +119,61 @@ def join_pieces(pieces: Sequence[Piece]) -> NDArray[np.generic]:
     Raises:
         DamagedDataError: If pieces are missing or cannot be decoded.
     """
-    shape = tuple(json.loads(pieces[0].shape_json))
-    dtype, row_size = np.dtype(pieces[0].dtype), _row_size(shape)
-    parts = [
-        decode(piece.codec, piece.data, dtype, _layout(piece.n_values, row_size)).reshape(-1)
-        for piece in pieces
-    ]
-    whole = np.concatenate(parts)
-    if whole.size != math.prod(shape):
-        raise DamagedDataError(
-            f"{pieces[0].part} of {pieces[0].name!r} has {whole.size} of the "
-            f"{math.prod(shape)} numbers of its shape {shape}"
-        )
-    return whole.reshape(shape)
+    what = f"{pieces[0].part} of {pieces[0].name!r}"
+    with decoding(what):
+        shape = tuple(json.loads(pieces[0].shape_json))
+        dtype, row_size = np.dtype(pieces[0].dtype), _row_size(shape)
+        whole = np.concatenate([_numbers(piece, dtype, row_size) for piece in pieces])
+        if whole.size != math.prod(shape):
+            raise DamagedDataError(
+                f"{what} has {whole.size} of the {math.prod(shape)} numbers of its shape {shape}"
+            )
+        return whole.reshape(shape)
+
+
+def _numbers(piece: Piece, dtype: np.dtype[np.generic], row_size: int) -> NDArray[np.generic]:
+    data, layout = _bytes(piece), _layout(piece.n_values, row_size)
+    try:
+        return decode(piece.codec, data, dtype, layout).reshape(-1)
+    except DamagedDataError as error:
+        raise DamagedDataError(f"{piece.part} of {piece.name!r}: {error}") from error
+
+
+def _bytes(piece: Piece) -> bytes:
+    if piece.data is None:
+        raise DamagedDataError(f"{piece.part} of {piece.name!r}: the block it lies in is missing")
+    if isinstance(piece.data, str):
+        if piece.data:
+            raise DamagedDataError(f"{piece.part} of {piece.name!r} is a text and not bytes")
+        return b""  # SQLite cuts an empty text out of a blob
+    return bytes(piece.data)
+
+
+Parts = Mapping[str, Sequence[Piece]]
+"""The pieces of one series: of `values`, and of `steps` where they are stored."""
+
+
+def by_series(pieces: Iterable[Piece]) -> dict[str, Parts]:
+    """The parts of each series of one run, from its pieces ordered by position, part and chunk."""
+    grouped: dict[str, dict[str, list[Piece]]] = {}
+    for piece in pieces:
+        grouped.setdefault(piece.name, {}).setdefault(piece.part, []).append(piece)
+    return dict(grouped)
+
+
+def join_parts(name: str, parts: Parts) -> TrajectoryRecord:
+    """One series of one run.
+
+    Raises:
+        DamagedDataError: If parts or pieces are missing or cannot be decoded.
+    """
+    if "values" not in parts:
+        raise DamagedDataError(f"the values of {name!r} are missing")
+    with decoding(f"series {name!r}"):
+        steps = join_pieces(parts["steps"]).astype(np.int64) if "steps" in parts else None
+        return TrajectoryRecord(name, join_pieces(parts["values"]), steps)
 
 
 def unpack(pieces: Iterable[Piece]) -> list[TrajectoryRecord]:
     """The series of one run, from its pieces ordered by position, part and chunk."""
-    grouped: dict[str, dict[str, list[Piece]]] = {}
-    for piece in pieces:
-        grouped.setdefault(piece.name, {}).setdefault(piece.part, []).append(piece)
-    return [
-        TrajectoryRecord(
-            name,
-            join_pieces(parts["values"]),
-            join_pieces(parts["steps"]).astype(np.int64) if "steps" in parts else None,
-        )
-        for name, parts in grouped.items()
-    ]
+    return [join_parts(name, parts) for name, parts in by_series(pieces).items()]

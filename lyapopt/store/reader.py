@@ -12,12 +12,21 @@ import sqlalchemy
 from sqlalchemy import Connection, Engine, Subquery, select
 
 from lyapopt.store import schema
+from lyapopt.store.damage import warn_of
 from lyapopt.store.engine import make_engine, parse_url, refuse_missing_file
 from lyapopt.store.errors import RecordNotFoundError, explained, masked
 from lyapopt.store.lookup import Numbers, find_trials
-from lyapopt.store.reading import names_of_series, read_run, read_series
+from lyapopt.store.reading import (
+    examine_run,
+    names_of_series,
+    read_run,
+    read_series,
+    runs_without_header,
+    trials_with_missing_pieces,
+    trials_without_run,
+)
 from lyapopt.store.records import RunRecord, TrajectoryRecord
-from lyapopt.store.tables import RUNS, TRAJECTORIES
+from lyapopt.store.tables import EXPONENTS, RUNS, TRAJECTORIES
 
 # `frames` is imported where it is used: pandas takes half a second, and writing needs none of it.
 if TYPE_CHECKING:
@@ -61,12 +70,27 @@ class StoreReader:
 
         Raises:
             RecordNotFoundError: If there is no such run.
+            DamagedDataError: If anything of it is missing or cannot be read.
         """
         with self._reading() as connection:
             found = read_run(connection, run)
         if found is None:
             raise RecordNotFoundError(f"{self.url} has no run {run!r}")
         return found
+
+    def damage_of(self, run: str) -> list[str]:
+        """What of one run is missing or cannot be read, a text for each thing.
+
+        Args:
+            run: Identifier of the run.
+        """
+        with self._reading() as connection:
+            return examine_run(connection, run)[1]
+
+    def runs_without_header(self) -> list[str]:
+        """Identifiers of runs of which only rows of other tables are left."""
+        with self._reading() as connection:
+            return runs_without_header(connection)
 
     def runs(self, study_name: str | None = None) -> pd.DataFrame:
         """One row for each trial that has a stored run.
@@ -85,8 +109,8 @@ class StoreReader:
         """
         from lyapopt.store.frames import runs_frame
 
-        with self._trials(study_name) as (connection, trials):
-            return runs_frame(connection, trials)
+        with self._table(study_name) as (connection, trials, damage):
+            return runs_frame(connection, trials, damage)
 
     def exponents(self, study_name: str | None = None) -> pd.DataFrame:
         """One row for each exponent of each trial.
@@ -103,8 +127,8 @@ class StoreReader:
         """
         from lyapopt.store.frames import exponents_frame
 
-        with self._trials(study_name) as (connection, trials):
-            return exponents_frame(connection, trials)
+        with self._table(study_name) as (connection, trials, damage):
+            return exponents_frame(connection, trials, damage)
 
     def decisions(self, study_name: str | None = None) -> pd.DataFrame:
         """One row for each decision about each trial.
@@ -120,8 +144,8 @@ class StoreReader:
         """
         from lyapopt.store.frames import decisions_frame
 
-        with self._trials(study_name) as (connection, trials):
-            return decisions_frame(connection, trials)
+        with self._table(study_name) as (connection, trials, damage):
+            return decisions_frame(connection, trials, damage)
 
     def trajectories(
         self,
@@ -146,8 +170,11 @@ class StoreReader:
         from lyapopt.store.frames import trajectories_frame
 
         names = [name] if isinstance(name, str) else name
-        with self._trials(study_name, trial_number) as (connection, trials):
-            return trajectories_frame(read_series(connection, trials, names))
+        with self._table(study_name, trial_number) as (connection, trials, damage):
+            found = read_series(connection, trials, names, damage)
+            table = trajectories_frame(found)
+            damage += trials_with_missing_pieces(connection, trials)
+            return table
 
     def series(self, name: str, study_name: str, trial_number: int) -> TrajectoryRecord:
         """One series of one trial, with its steps.
@@ -159,6 +186,7 @@ class StoreReader:
 
         Raises:
             RecordNotFoundError: If there is none; the message says what there is.
+            DamagedDataError: If it cannot be read.
         """
         with self._trials(study_name, trial_number) as (connection, trials):
             found = list(read_series(connection, trials, [name]))
@@ -211,6 +239,22 @@ class StoreReader:
             states = select(RUNS.c.run, RUNS.c.state).join(trials, RUNS.c.run == trials.c.run)
             return {row.run: row.state for row in connection.execute(states)}
 
+    def runs_without_exponents(self, study_name: str | None = None) -> set[str]:
+        """The runs of a study that have a verdict, but no exponent that it could be of.
+
+        Args:
+            study_name: Name of the study; None for all studies.
+        """
+        with self._trials(study_name) as (connection, trials):
+            is_measured = select(EXPONENTS.c.run).where(EXPONENTS.c.run == RUNS.c.run).exists()
+            runs = select(RUNS.c.run).join(trials, RUNS.c.run == trials.c.run)
+            return set(connection.scalars(runs.where(RUNS.c.verdict.is_not(None), ~is_measured)))
+
+    def all_runs(self) -> list[str]:
+        """Identifiers of all runs that are stored, whether or not a trial names them."""
+        with self._reading() as connection:
+            return list(connection.scalars(select(RUNS.c.run)))
+
     def close(self) -> None:
         """Close the connections; the store opens new ones when it is used again."""
         if self._owned is not None:
@@ -249,6 +293,16 @@ class StoreReader:
     def _reading(self) -> Iterator[Connection]:
         with explained(self._url, "read from"), self._engine.connect() as connection:
             yield connection
+
+    @contextmanager
+    def _table(
+        self, study_name: str | None, numbers: Numbers = None
+    ) -> Iterator[tuple[Connection, Subquery, list[str]]]:
+        """As `_trials`; what is added to the list, or not stored at all, is warned of."""
+        with self._trials(study_name, numbers) as (connection, trials):
+            damage = trials_without_run(connection, trials)
+            yield connection, trials, damage
+        warn_of(self.url, damage)
 
     @contextmanager
     def _trials(

@@ -60,6 +60,8 @@ def state_from(
         ('failed', 'interrupted')
     """
     if optuna_state != "FAIL":
+        if optuna_state not in _STATES:
+            raise ValueError(f"{optuna_state!r} is not the state of a trial")
         return _STATES[optuna_state]
     verdict = user_attributes.get(VERDICT)
     if verdict == INTERRUPTED or (verdict != FAILED and WORKER_ATTRIBUTE in system_attributes):

@@ -7,22 +7,17 @@ as long, and opening it imports more than a command that only reads should.
 from __future__ import annotations
 
 import gc
-import json
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-import sqlalchemy
-from sqlalchemy import Connection, String, cast, column, inspect, select, table
+from sqlalchemy import Connection, column, inspect, select, table
 
-from lyapopt.store.aggregation import decodes_slowly, grouped_rows
 from lyapopt.store.engine import make_engine, parse_url, refuse_missing_file
 from lyapopt.store.errors import RecordNotFoundError, explained, masked
-from lyapopt.store.lookup import ATTRIBUTES, STUDIES, TRIALS, VALUES, check_study, has_optuna
+from lyapopt.store.lookup import STUDIES, check_study, has_optuna
 from lyapopt.store.states import (
     COST,
     EXPONENT,
@@ -38,6 +33,14 @@ from lyapopt.store.states import (
     state_of,
 )
 from lyapopt.store.tables import RUNS
+from lyapopt.store.trial_rows import (
+    Unreadable,
+    attributes,
+    heads,
+    params,
+    run_by_workers,
+    values,
+)
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -45,30 +48,9 @@ if TYPE_CHECKING:
 __all__ = ["StoredStudy", "StoredTrial", "read_study", "study_names"]
 
 _TIMEOUT = 30.0  # seconds to wait for another process's lock
-_NOT_FINITE = {"INF_POS": math.inf, "INF_NEG": -math.inf, "NAN": math.nan}
 
 _DIRECTIONS = table(
     "study_directions", column("study_id"), column("direction"), column("objective")
-)
-_TIMES = table(
-    "trials",
-    column("trial_id"),
-    column("study_id"),
-    column("number"),
-    column("state"),
-    column("datetime_start", sqlalchemy.DateTime()),
-    column("datetime_complete", sqlalchemy.DateTime()),
-)
-_SYSTEM_ATTRIBUTES = table(
-    "trial_system_attributes", column("trial_id"), column("key"), column("value_json")
-)
-_PARAMS = table(
-    "trial_params",
-    column("param_id"),
-    column("trial_id"),
-    column("param_name"),
-    column("param_value"),
-    column("distribution_json"),
 )
 
 
@@ -139,7 +121,10 @@ class StoredTrial:
 
     def _number(self, name: str) -> float | None:
         found = self.attributes.get(name)
-        return float(found) if isinstance(found, int | float) else None
+        try:
+            return float(found) if isinstance(found, int | float) else None
+        except OverflowError:  # a whole number of hundreds of digits, which JSON can say
+            return None
 
 
 @dataclass
@@ -150,11 +135,13 @@ class StoredStudy:
         name: Name of the study.
         directions: `minimize` or `maximize`, one for each objective.
         trials: Its trials, in the order of their numbers.
+        damage: What of it cannot be read and is left out, a text for each thing.
     """
 
     name: str
     directions: tuple[str, ...]
     trials: list[StoredTrial]
+    damage: tuple[str, ...] = ()
 
 
 def study_names(url: str) -> list[str]:
@@ -185,149 +172,65 @@ def read_study(url: str, study_name: str, *, reasons_url: str | None = None) -> 
             select(STUDIES.c.study_id).where(STUDIES.c.study_name == study_name)
         )
         assert study_id is not None
-        directions = connection.scalars(
-            select(_DIRECTIONS.c.direction)
-            .where(_DIRECTIONS.c.study_id == study_id)
-            .order_by(_DIRECTIONS.c.objective)
-        )
+        damage: list[str] = []
+        directions = _directions(connection, study_id, damage)
         with _without_collections():
-            trials = _trials(connection, study_id)
-        study = StoredStudy(
-            study_name, tuple(direction.lower() for direction in directions), trials
-        )
+            trials = _trials(connection, study_id, damage)
         reasons = _reasons(connection, study_name)
     if reasons_url is not None:
         with _connected(reasons_url, holds_studies=False) as connection:
             reasons |= _reasons(connection, study_name)
-    for trial in study.trials:
+    for trial in trials:
         trial.reason = reasons.get(str(trial.attributes.get(RUN_ATTRIBUTE)))
-    return study
+    return StoredStudy(study_name, directions, trials, tuple(damage))
 
 
-def _trials(connection: Connection, study_id: int) -> list[StoredTrial]:
-    """Trials by number. Rows are taken as tuples: there are ten and more for every trial."""
-    times = select(
-        _TIMES.c.trial_id,
-        _TIMES.c.number,
-        _TIMES.c.state,
-        _TIMES.c.datetime_start,
-        _TIMES.c.datetime_complete,
-    ).where(_TIMES.c.study_id == study_id)
+def _directions(connection: Connection, study_id: int, damage: list[str]) -> tuple[str, ...]:
+    found = connection.scalars(
+        select(_DIRECTIONS.c.direction)
+        .where(_DIRECTIONS.c.study_id == study_id)
+        .order_by(_DIRECTIONS.c.objective)
+    )
+    directions = tuple(str(direction).lower() for direction in found)
+    if not directions or not {*directions} <= {"minimize", "maximize"}:
+        words = ", ".join(directions) or "not there"
+        damage.append(f"the directions of the study cannot be read: they are {words}")
+    return directions
+
+
+def _trials(connection: Connection, study_id: int, damage: list[str]) -> list[StoredTrial]:
+    """Trials by number; what of them cannot be read is left out, and said in `damage`."""
+    unreadable: list[Unreadable] = []
     trials: dict[int, StoredTrial] = {}
     optuna_states: dict[int, str] = {}
-    for trial_id, number, state, started, finished in connection.execute(
-        times.order_by(_TIMES.c.number)
-    ).all():
+    for trial_id, number, state, started, finished in heads(connection, study_id, unreadable):
         optuna_states[trial_id] = state
         trials[trial_id] = StoredTrial(number, "waiting", started=started, finished=finished)
-    for trial_id, key, text in _attributes(connection, study_id):
-        if trial_id in trials:  # otherwise it began after the first query
-            trials[trial_id].attributes[key] = json.loads(text)
-    for trial_id, name, value in _params(connection, study_id):
+    # Rows of trials that are unknown are of trials that began after the first query.
+    for trial_id, key, value in attributes(connection, study_id, unreadable):
+        if trial_id in trials:
+            trials[trial_id].attributes[key] = value
+    for trial_id, name, value in params(connection, study_id, unreadable):
         if trial_id in trials:
             trials[trial_id].params[name] = value
-    values = (
-        select(VALUES.c.trial_id, VALUES.c.value, VALUES.c.value_type)
-        .join(TRIALS, TRIALS.c.trial_id == VALUES.c.trial_id)
-        .where(TRIALS.c.study_id == study_id)
-        .order_by(VALUES.c.objective)
-    )
-    for trial_id, number, value_type in connection.execute(values).all():
+    for trial_id, value in values(connection, study_id, unreadable):
         if trial_id in trials:
-            trials[trial_id].values += (float(_NOT_FINITE.get(value_type, number)),)
+            trials[trial_id].values += (value,)
     failed = any(state == "FAIL" for state in optuna_states.values())
-    ours = _trials_of_workers(connection, study_id) if failed else {}
+    ours = run_by_workers(connection, study_id) if failed else set()
     for trial_id, trial in trials.items():
-        system_attributes = ours.get(trial_id, {})
-        trial.state = state_from(optuna_states[trial_id], trial.attributes, system_attributes)
+        system_attributes = {WORKER_ATTRIBUTE: ""} if trial_id in ours else {}
+        try:
+            trial.state = state_from(optuna_states[trial_id], trial.attributes, system_attributes)
+        except ValueError as error:
+            unreadable.append(Unreadable(trial_id, "its state", error))
+            trial.state = "failed"
         if trial.state != "complete":
             trial.values = ()
+    known = {trial_id: f"trial {trial.number}" for trial_id, trial in trials.items()}
+    for each in unreadable:
+        damage.append(f"{known.get(each.trial_id, 'a trial')}: {each.in_words()}")
     return list(trials.values())
-
-
-def _attributes(connection: Connection, study_id: int) -> Iterator[tuple[int, str, str]]:
-    """User attributes of all trials: a trial's number in the database, key, value as JSON."""
-    owner, key, value = ATTRIBUTES.c.trial_id, ATTRIBUTES.c.key, ATTRIBUTES.c.value_json
-    join = ATTRIBUTES.join(TRIALS, TRIALS.c.trial_id == owner)
-    of_study = TRIALS.c.study_id == study_id
-    if decodes_slowly(connection):
-        for trial_id, (text, name) in grouped_rows(connection, join, of_study, owner, value, key):
-            yield trial_id, name, text
-    else:
-        query = select(owner, key, value).select_from(join).where(of_study)
-        for trial_id, name, text in connection.execute(query).all():
-            yield trial_id, name, text
-
-
-def _trials_of_workers(connection: Connection, study_id: int) -> dict[int, dict[str, str]]:
-    """System attributes of the failed trials that a worker of ours ran: the worker's alone."""
-    rows = connection.execute(
-        select(_SYSTEM_ATTRIBUTES.c.trial_id, _SYSTEM_ATTRIBUTES.c.value_json)
-        .join(TRIALS, TRIALS.c.trial_id == _SYSTEM_ATTRIBUTES.c.trial_id)
-        .where(TRIALS.c.study_id == study_id, cast(TRIALS.c.state, String(16)) == "FAIL")
-        .where(_SYSTEM_ATTRIBUTES.c.key == WORKER_ATTRIBUTE)
-    )
-    return {trial_id: {WORKER_ATTRIBUTE: json.loads(text)} for trial_id, text in rows}
-
-
-def _params(connection: Connection, study_id: int) -> Iterator[tuple[int, str, Any]]:
-    """Parameters with their values, in the order in which they were suggested.
-
-    The distribution is far longer than the number, and nearly always one for each parameter of a
-    study: it is fetched once for all trials, and row by row only where a parameter has several
-    that are read differently.
-    """
-    of_study = _TIMES.c.study_id == study_id
-    join = _PARAMS.join(_TIMES, _TIMES.c.trial_id == _PARAMS.c.trial_id)
-    readers: dict[str, set[_Reader]] = {}
-    each = select(_PARAMS.c.param_name, _PARAMS.c.distribution_json).select_from(join)
-    for name, distribution in connection.execute(each.where(of_study).distinct()).all():
-        readers.setdefault(name, set()).add(_reader(distribution))
-    is_one = all(len(several) == 1 for several in readers.values())
-    if is_one and decodes_slowly(connection):
-        fields = _PARAMS.c.param_id, _PARAMS.c.param_value, _PARAMS.c.param_name
-        found = grouped_rows(connection, join, of_study, _PARAMS.c.trial_id, *fields)
-        for trial_id, (_, text, name) in sorted(found, key=lambda row: int(row[1][0])):
-            if name in readers:  # otherwise it was suggested after the first query
-                yield trial_id, name, _only(readers[name])(float(text))
-        return
-    columns = [_PARAMS.c.trial_id, _PARAMS.c.param_name, _PARAMS.c.param_value]
-    if not is_one:
-        columns.append(_PARAMS.c.distribution_json)
-    rows = select(*columns).select_from(join).where(of_study).order_by(_PARAMS.c.param_id)
-    for trial_id, name, number, *distributions in connection.execute(rows).all():
-        if distributions:
-            yield trial_id, name, _reader(distributions[0])(number)
-        elif name in readers:
-            yield trial_id, name, _only(readers[name])(number)
-
-
-class _Reader(NamedTuple):
-    """How a stored number is read: as the index of a choice, a whole number, or as it is."""
-
-    reads: Literal["choice", "int", "float"]
-    choices: tuple[Any, ...] = ()
-
-    def __call__(self, number: float) -> Any:
-        match self.reads:
-            case "choice":
-                return self.choices[int(number)]
-            case "int":
-                return int(number)
-        return number
-
-
-def _only(readers: set[_Reader]) -> _Reader:
-    [reader] = readers
-    return reader
-
-
-@lru_cache(maxsize=1024)
-def _reader(distribution_json: str) -> _Reader:
-    distribution = json.loads(distribution_json)
-    if distribution["name"] == "CategoricalDistribution":
-        return _Reader("choice", tuple(distribution["attributes"]["choices"]))
-    return _Reader("int" if distribution["name"].startswith("Int") else "float")
 
 
 def _reasons(connection: Connection, study_name: str) -> dict[str, str]:
@@ -361,8 +264,16 @@ def _connected(url: str, *, holds_studies: bool = True) -> Iterator[Connection]:
     engine = make_engine(parsed, _TIMEOUT)
     try:
         with explained(parsed, "read from"), engine.connect() as connection:
+            if connection.dialect.name == "sqlite":
+                _read_any_text(connection)
             if holds_studies and not has_optuna(connection):
                 raise RecordNotFoundError(f"{masked(parsed)} holds no studies of Optuna")
             yield connection
     finally:
         engine.dispose()
+
+
+def _read_any_text(connection: Connection) -> None:
+    """Let SQLite give texts that are not UTF-8, which end a query otherwise."""
+    driver: Any = connection.connection.dbapi_connection
+    driver.text_factory = lambda text: text.decode("utf-8", "replace")

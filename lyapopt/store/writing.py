@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from sqlalchemy import Connection, Table, delete, insert, select
 
+from lyapopt.store.damage import decoding
 from lyapopt.store.encoding import to_row
 from lyapopt.store.packing import Row, pack
 from lyapopt.store.records import RunRecord
@@ -90,7 +91,8 @@ def _numbered(run: str, table: Table, records: Sequence[DataclassInstance]) -> l
 
 def _rows(connection: Connection, table: Table, runs: Sequence[str]) -> list[Row]:
     found = connection.execute(select(table).where(table.c.run.in_(runs)))
-    return [dict(row._mapping) for row in found]
+    with decoding(f"rows of {table.name}"):
+        return [dict(row._mapping) for row in found]
 
 
 def _insert(connection: Connection, table: Table, rows: Sequence[Row]) -> None:

@@ -11,10 +11,12 @@ import pandas as pd
 import pytest
 import sqlalchemy
 import worker_study as shared
+from typer.testing import CliRunner
 
 import lyapopt
+from lyapopt.cli.main import app
 from lyapopt.errors import UserError
-from lyapopt.store import RUN_ATTRIBUTE, TrajectoryStore
+from lyapopt.store import RUN_ATTRIBUTE, DamagedDataError, DamagedDataWarning, TrajectoryStore
 from lyapopt.store.states import WORKER_ATTRIBUTE
 from lyapopt.store.view import VIEW_NAME
 from lyapopt.study.admin.doctor import examine
@@ -192,3 +194,105 @@ def test_studies_are_compared_side_by_side(finished: str) -> None:
     best = optuna.load_study(study_name="shared", storage=finished).best_trial
     assert list(table["best_trial"]) == [best.number] * 2
     assert (table["complete"] + table["pruned"] == 8).all()
+
+
+def _copy(finished: str, folder: Path) -> tuple[str, list[str]]:
+    """A copy of the study to damage, and the runs of its trials."""
+    [copy] = export(finished, folder / "damaged.db")
+    url = f"sqlite:///{copy}"
+    study = optuna.load_study(study_name="shared", storage=url)
+    return url, [trial.user_attrs[RUN_ATTRIBUTE] for trial in study.trials]
+
+
+def _execute(url: str, statement: str, **values: Any) -> None:
+    engine = sqlalchemy.create_engine(url)
+    with engine.begin() as connection:
+        connection.execute(sqlalchemy.text(statement), values)
+    engine.dispose()
+
+
+def test_the_doctor_reports_all_damage_and_goes_on(finished: str, tmp_path: Path) -> None:
+    url, runs = _copy(finished, tmp_path)
+    damage = {
+        "DELETE FROM lyapopt_block WHERE run = :run": runs[0],
+        "UPDATE lyapopt_block SET data = 'a text' WHERE run = :run": runs[1],
+        "UPDATE lyapopt_trajectory SET shape_json = '[' WHERE run = :run": runs[2],
+        "UPDATE lyapopt_run SET started_at = 'yesterday' WHERE run = :run": runs[3],
+        "DELETE FROM lyapopt_trajectory WHERE run = :run AND part = 'values'": runs[4],
+    }
+    for statement, run in damage.items():
+        _execute(url, statement, run=run)
+    _execute(url, "DELETE FROM lyapopt_run WHERE run = :run", run=runs[5])
+    _execute(url, "DELETE FROM lyapopt_exponent WHERE run = :run", run=runs[6])
+    _execute(
+        url,
+        "UPDATE trial_user_attributes SET value_json = '{' WHERE key = 'exponent' AND trial_id = "
+        "(SELECT trial_id FROM trials WHERE number = 7)",
+    )
+    wrong = [each.what for each in examine(url, deep=True) if each.level == "wrong"]
+    text = "\n".join(wrong)
+    for run in damage.values():
+        assert f"run {run}" in text
+    assert f"1 stored runs have lost their header: {runs[5]}" in text
+    assert "nothing is stored of 1 finished trials (5)" in text
+    assert "the exponents of 1 trials are missing in the store (6)" in text
+    assert "trial 7: attribute 'exponent' cannot be read" in text
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "DROP TABLE trial_params",
+        "DROP TABLE trial_user_attributes",
+        "DROP TABLE lyapopt_block",
+        "ALTER TABLE lyapopt_run DROP COLUMN seed",
+        "UPDATE study_system_attributes SET value_json = '{'",
+        "UPDATE trials SET state = 'DONE'",
+        "DELETE FROM study_directions",
+        "UPDATE lyapopt_alembic_version SET version_num = 'x'",
+    ],
+)
+def test_nothing_that_was_done_to_a_database_stops_the_doctor(
+    finished: str, tmp_path: Path, statement: str
+) -> None:
+    url, _ = _copy(finished, tmp_path)
+    _execute(url, "DROP VIEW lyapopt_trials")
+    _execute(url, statement)
+    levels = {finding.level for finding in examine(url, deep=True)}
+    assert levels & {"wrong", "note"}
+
+
+def test_load_warns_of_damage_and_gives_the_rest(finished: str, tmp_path: Path) -> None:
+    url, runs = _copy(finished, tmp_path)
+    attribute = (
+        "UPDATE trial_user_attributes SET value_json = '{' WHERE key = 'gradient_evaluations'"
+    )
+    _execute(url, f"{attribute} AND trial_id = 1")
+    with pytest.warns(DamagedDataWarning, match="attribute 'gradient_evaluations' cannot be read"):
+        data = lyapopt.load(url)
+    assert data.trials["gradient_evaluations"].isna().tolist() == [True] + 7 * [False]
+    _execute(url, "DELETE FROM lyapopt_block WHERE run = :run", run=runs[3])
+    with pytest.warns(DamagedDataWarning, match="trial 3 of study 'shared'"):
+        assert set(data.trajectories("loss")["trial_number"]) == {0, 1, 2, 4, 5, 6, 7}
+    with pytest.raises(DamagedDataError, match="trial 3"):
+        data.array("loss", 3)
+
+
+@pytest.mark.parametrize("command", ["status", "trials", "best"])
+def test_commands_show_a_damaged_study_and_say_what_is_damaged(
+    finished: str, tmp_path: Path, command: str
+) -> None:
+    url, _ = _copy(finished, tmp_path)
+    best = optuna.load_study(study_name="shared", storage=url).best_trial
+    _execute(
+        url,
+        "UPDATE trial_user_attributes SET value_json = '{' WHERE key = 'verdict' "
+        f"AND trial_id <> {best._trial_id}",
+    )
+    result = CliRunner().invoke(app, [command, url])
+    assert result.exit_code == 0, result.output
+    assert f"{best.number}" in result.stdout
+    said = [line for line in result.stderr.splitlines() if line.startswith("damaged: ")]
+    assert "attribute 'verdict' cannot be read" in said[0]
+    assert said[-1] == "damaged: and 2 more; all of them: lyapopt storage doctor"
+    assert len(said) == 6

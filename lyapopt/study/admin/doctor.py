@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 import optuna
 import sqlalchemy
-from optuna.storages import BaseStorage
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
 from sqlalchemy import text
 
 from lyapopt.search._optuna import worker_of
@@ -23,8 +24,9 @@ from lyapopt.store import (
     schema,
 )
 from lyapopt.store.engine import has_sql, make_engine, parse_url, refuse_missing_file
-from lyapopt.store.errors import explained, masked
-from lyapopt.store.states import state_of
+from lyapopt.store.errors import explained
+from lyapopt.store.reading import numbered
+from lyapopt.study.analysis.overview import StoredStudy, load_study, names_of_studies
 from lyapopt.study.run import processes
 from lyapopt.study.run.spill import Spill
 from lyapopt.study.run.storage import check_tables, open_storage, study_mutex
@@ -61,33 +63,45 @@ def examine(storage: str, store: str | None = None, *, deep: bool = False) -> li
     Raises:
         UserError: If it cannot be opened at all.
     """
-    findings, opened = _storage(storage)
+    findings, is_readable = _storage(storage)
     rows, trouble = _rows(store or (storage if has_sql(storage) else None))
     findings += trouble
-    for name in [] if opened is None else optuna.get_all_study_names(opened):
-        study = optuna.load_study(study_name=name, storage=opened)
-        findings += _study(study, storage, store, rows)
+    names = names_of_studies(storage) if is_readable else []
+    for name in names:
+        findings += _study(name, storage, store, rows)
+        running = partial(_running, name, storage, store)
+        findings += _going_on("who runs study", repr(name), running)
     if rows is not None:
-        findings += _orphans(rows, has_sql(storage) and store is None)
+        findings += _going_on("the runs of", "the store", partial(_unnamed, rows, storage, store))
         if deep:
             findings += _damage(rows)
         rows.close()
     return findings
 
 
-def _storage(storage: str) -> tuple[list[Finding], BaseStorage | None]:
-    """What holds of Optuna's storage as a whole, and the storage if it can be read."""
+def _going_on(what: str, where: str, examine: Callable[[], list[Finding]]) -> list[Finding]:
+    """What was found, or that it could not be examined: damage must not hide other damage."""
+    try:
+        return examine()
+    except Exception as error:  # whatever Optuna or a driver raises of damaged rows
+        text = " ".join(str(error).split()) or type(error).__name__
+        return [Finding("wrong", f"{what} {where} cannot be examined: {text[:300]}")]
+
+
+def _storage(storage: str) -> tuple[list[Finding], bool]:
+    """What holds of Optuna's storage as a whole, and whether studies can be read."""
     if not has_sql(storage):
-        return [], open_storage(storage, create=False)
+        open_storage(storage, create=False)
+        return [], True
     url = parse_url(storage)
     refuse_missing_file(url)
     findings = _file(url) if url.get_backend_name() == "sqlite" else []
     try:
         check_tables(url)
     except RecordNotFoundError as error:
-        return [*findings, Finding("note", str(error))], None
+        return [*findings, Finding("note", str(error))], False
     except StoreSchemaError as error:
-        return [*findings, Finding("wrong", str(error))], None
+        return [*findings, Finding("wrong", str(error))], False
     backend = optuna.storages.RDBStorage(
         storage, skip_compatibility_check=True, skip_table_creation=True
     )
@@ -96,9 +110,9 @@ def _storage(storage: str) -> tuple[list[Finding], BaseStorage | None]:
     backend.engine.dispose()
     if current != head:
         what = f"Optuna's tables have version {current}, the installed one knows {head}"
-        return [*findings, Finding("wrong", what, "lyapopt storage upgrade")], None
+        return [*findings, Finding("wrong", what, "lyapopt storage upgrade")], False
     findings.append(Finding("fine", f"Optuna's tables: version {current}"))
-    return findings, open_storage(storage, create=False)
+    return findings, True
 
 
 def _file(url: sqlalchemy.URL) -> list[Finding]:
@@ -132,28 +146,33 @@ def _rows(url: str | None) -> tuple[TrajectoryStore | None, list[Finding]]:
 
 
 def _study(
-    study: optuna.Study, storage: str, store: str | None, rows: TrajectoryStore | None
+    name: str, storage: str, store: str | None, rows: TrajectoryStore | None
 ) -> list[Finding]:
-    trials = study.get_trials(deepcopy=False)
-    counts = Counter(trial.state.name.lower() for trial in trials)
+    try:
+        study = load_study(storage, name, store)
+    except StoreError as error:
+        return [Finding("wrong", f"study {name!r} cannot be read: {error}")]
+    counts = Counter(trial.state for trial in study.trials)
     numbers = ", ".join(f"{count} {state}" for state, count in sorted(counts.items())) or "none"
-    findings = [Finding("fine", f"study {study.study_name!r}: trials {numbers}")]
-    findings += _running(study, trials, storage, store)
+    findings = [Finding("fine", f"study {name!r}: trials {numbers}")]
+    findings += [Finding("wrong", f"study {name!r}: {text}") for text in study.damage]
     if rows is not None:
-        findings += _agreement(study.study_name, trials, rows)
-    files = Spill(study.study_name, storage, [Path.cwd()]).files()
+        agreement = partial(_agreement, study, rows)
+        findings += _going_on("the stored runs of study", repr(name), agreement)
+    files = Spill(name, storage, [Path.cwd()]).files()
     if files:
-        what = f"{len(files)} trials of study {study.study_name!r} are kept in spill files"
+        what = f"{len(files)} trials of study {name!r} are kept in spill files"
         advice = f"the next `lyapopt run` imports them ({files[0]}, ...)"
         findings.append(Finding("wrong", what, advice))
     return findings
 
 
-def _running(
-    study: optuna.Study, trials: list[FrozenTrial], storage: str, store: str | None
-) -> list[Finding]:
+def _running(name: str, storage: str, store: str | None) -> list[Finding]:
+    opened = open_storage(storage, create=False)
+    study = optuna.load_study(study_name=name, storage=opened)
+    trials = study.get_trials(deepcopy=False)
     running = [trial for trial in trials if trial.state == TrialState.RUNNING]
-    mutex = study_mutex(storage, store, study.study_name)
+    mutex = study_mutex(storage, store, name)
     if mutex is None:
         return []
     try:
@@ -161,62 +180,76 @@ def _running(
     finally:
         mutex.close()
     findings = [
-        Finding("fine", f"study {study.study_name!r} is run by {processes.short_name(name)}")
-        for name in sorted(living)
+        Finding("fine", f"study {name!r} is run by {processes.short_name(worker)}")
+        for worker in sorted(living)
     ]
     stale = [t for t in running if worker_of(t) is not None and worker_of(t) not in living]
     if stale:
-        what = f"study {study.study_name!r}: {len(stale)} trials were left by workers that died"
+        what = f"study {name!r}: {len(stale)} trials were left by workers that died"
         findings.append(Finding("note", what, "`lyapopt run` finishes them, or runs them again"))
     foreign = [t for t in running if worker_of(t) is None]
     if foreign:
-        what = f"study {study.study_name!r}: {len(foreign)} running trials are not of lyapopt"
+        what = f"study {name!r}: {len(foreign)} running trials are not of lyapopt"
         findings.append(Finding("note", what, "whoever asked for them has to tell them"))
     return findings
 
 
-def _agreement(name: str, trials: list[FrozenTrial], rows: TrajectoryStore) -> list[Finding]:
+def _agreement(study: StoredStudy, rows: TrajectoryStore) -> list[Finding]:
     """Whether Optuna and the store say the same of every trial."""
-    states = rows.states(name)
-    missing, different = [], []
-    for trial in trials:
-        run, state = trial.user_attrs.get(RUN_ATTRIBUTE), state_of(trial)
-        if run is None or state not in ("complete", "pruned"):
+    states, bare = rows.states(study.name), rows.runs_without_exponents(study.name)
+    missing, different, unmeasured = [], [], []
+    for trial in study.trials:
+        run = trial.attributes.get(RUN_ATTRIBUTE)
+        if run is None or trial.state not in ("complete", "pruned"):
             continue
         if run not in states:
             missing.append(trial.number)
-        elif states[run] != state:
+        elif states[run] != trial.state:
             different.append(trial.number)
+        if run in bare and trial.exponent is not None:
+            unmeasured.append(trial.number)
     findings = []
+    of_study = f"study {study.name!r}:"
     if missing:
-        what = f"study {name!r}: nothing is stored of {len(missing)} finished trials"
-        findings.append(Finding("wrong", f"{what} ({_some(missing)})", "restore the store's data"))
+        what = f"{of_study} nothing is stored of {len(missing)} finished trials"
+        advice = "restore the store's data"
+        findings.append(Finding("wrong", f"{what} ({numbered(missing)})", advice))
     if different:
-        what = f"study {name!r}: {len(different)} trials ended otherwise than their rows say"
-        findings.append(Finding("wrong", f"{what} ({_some(different)})"))
+        what = f"{of_study} {len(different)} trials ended otherwise than their rows say"
+        findings.append(Finding("wrong", f"{what} ({numbered(different)})"))
+    if unmeasured:
+        what = f"{of_study} the exponents of {len(unmeasured)} trials are missing in the store"
+        findings.append(Finding("wrong", f"{what} ({numbered(unmeasured)})"))
     return findings
 
 
-def _some(numbers: list[int]) -> str:
-    return ", ".join(map(str, numbers[:5])) + (", ..." if len(numbers) > 5 else "")
-
-
-def _orphans(rows: TrajectoryStore, beside_optuna: bool) -> list[Finding]:
-    if not beside_optuna:
-        return []
+def _unnamed(rows: TrajectoryStore, storage: str, store: str | None) -> list[Finding]:
+    """Runs that no trial names, and rows that no run has."""
+    headless = rows.runs_without_header()
+    findings = []
+    if headless:
+        what = f"{len(headless)} stored runs have lost their header: {headless[0]}, ..."
+        findings.append(Finding("wrong", what, "restore the store's data"))
+    if not has_sql(storage) or store is not None:
+        return findings
     count = rows.gc(dry_run=True, grace=0.0)
     if not count:
-        return [Finding("fine", "every stored run is named by a trial")]
+        return [*findings, Finding("fine", "every stored run is named by a trial")]
     what = f"{count} stored runs are named by no trial, such as those of deleted studies"
-    return [Finding("note", what, "lyapopt storage gc")]
+    return [*findings, Finding("note", what, "lyapopt storage gc")]
 
 
 def _damage(rows: TrajectoryStore) -> list[Finding]:
+    try:
+        runs = rows.all_runs()
+    except StoreError as error:
+        return [Finding("wrong", f"the stored runs cannot be read: {error}")]
     findings = []
-    runs = list(rows.states())
     for run in runs:
-        try:
-            rows.read(run)
-        except StoreError as error:
-            findings.append(Finding("wrong", f"run {run} in {masked(rows.url)}: {error}"))
+        found = _going_on("run", run, partial(_damage_of, rows, run))
+        findings += found
     return findings or [Finding("fine", f"all series of {len(runs)} runs can be read")]
+
+
+def _damage_of(rows: TrajectoryStore, run: str) -> list[Finding]:
+    return [Finding("wrong", f"run {run} in {rows.url}: {text}") for text in rows.damage_of(run)]

@@ -91,14 +91,12 @@ def upgrade_storage(storage: str) -> tuple[Versions, Versions]:
             ours = schema.version(connection)
         if ours is None or presence_of_tables(url) in ("whole", "unfinished"):
             check_tables(url)
-            optuna_before, optuna_after = _upgrade_optuna(storage, engine, ours)
-        else:  # a store in a database of its own
-            optuna_before = optuna_after = None
-            TrajectoryStore(engine)
+            before, after = _upgrade_optuna(storage, engine, ours)
+            return Versions(before, ours), Versions(after, ours and schema.HEAD)
+        TrajectoryStore(engine)  # a store in a database of its own
+        return Versions(None, ours), Versions(None, schema.HEAD)
     finally:
         engine.dispose()
-    after = None if ours is None else schema.HEAD
-    return Versions(optuna_before, ours), Versions(optuna_after, after)
 
 
 def _upgrade_optuna(storage: str, engine: sqlalchemy.Engine, ours: str | None) -> tuple[str, str]:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from lyapopt.errors import UserError
 from lyapopt.store import TrajectoryStore
+from lyapopt.store.damage import warn_of
 from lyapopt.store.engine import has_sql
 from lyapopt.store.errors import StoreSchemaError, masked
 from lyapopt.study.analysis.figures import StudyFigures
@@ -36,6 +37,9 @@ def load(
         UserError: If it cannot be read, or there is no such study; the message says which there
             are.
 
+    Warns:
+        DamagedDataWarning: Of trials that are damaged, with what is left out of the tables.
+
     Example:
         >>> import optuna, tempfile
         >>> folder = tempfile.TemporaryDirectory()
@@ -57,7 +61,9 @@ def load(
             there = ", ".join(repr(name) for name in names) or "none"
             raise UserError(f"{masked(url)} holds several studies, or none: say which of {there}")
         [study_name] = names
-    return StudyData(load_study(url, study_name, store), url, store)
+    study = load_study(url, study_name, store)
+    warn_of(masked(url), study.damage)
+    return StudyData(study, url, store)
 
 
 class StudyData:
