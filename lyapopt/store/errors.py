@@ -83,6 +83,7 @@ _UNREACHABLE = _Cause(
     "Check that the server runs and that host and port are right, then try again.",
     StoreBusyError,
 )
+_NO_TABLE: Final = "no such table"  # SQLite has no code of its own for it
 # SQLite's error names, PostgreSQL's SQLSTATE (or its class, two characters), MySQL's numbers.
 _CODES: Final = {
     _Cause("another process holds its lock", _WAIT, StoreBusyError): (
@@ -108,6 +109,18 @@ _CODES: Final = {
         "Check the permissions of the file and of its directory.",
         StoreError,
     ): "SQLITE_READONLY SQLITE_PERM",
+    _Cause(
+        "the file was deleted, moved or replaced while it was open",
+        "Nothing more is written to it. Put the file back, or run again, which begins with the "
+        "file that is there now.",
+        StoreError,
+    ): "SQLITE_READONLY_DBMOVED",
+    _Cause(
+        "a table is missing",
+        "Was the database deleted, replaced or emptied meanwhile? `lyapopt storage doctor` says "
+        "what it holds.",
+        StoreError,
+    ): f"{_NO_TABLE.replace(' ', '_')} 42P01 1146",
     _Cause("it cannot be written", "The server or the session is read-only.", StoreError): "25006",
     _Cause("it cannot be written", "The server is read-only.", StoreError): "1290",
     _Cause("the file is not an SQLite database", "Give the path of another.", StoreError): (
@@ -134,6 +147,8 @@ def _codes(error: exc.DBAPIError) -> Iterator[str]:
     """The driver's code for the error, from the most to the least particular."""
     origin = error.orig
     name = getattr(origin, "sqlite_errorname", None)
+    if name and str(origin).startswith(_NO_TABLE):
+        yield _NO_TABLE.replace(" ", "_")
     if name:
         yield name
         yield "_".join(name.split("_")[:2])

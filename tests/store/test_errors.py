@@ -1,13 +1,17 @@
 import pickle
+import shutil
 import sqlite3
 import stat
 
 import numpy as np
+import optuna
 import pytest
 import sqlalchemy
 
 from lyapopt.store import StoreBusyError, StoreError, TrajectoryRecord, TrajectoryStore
 from lyapopt.store.errors import explain, masked
+from lyapopt.store.retry import RetryPolicy
+from lyapopt.study.run.storage import open_storage
 
 SECRET = "s3cr3t-pass"
 
@@ -95,6 +99,54 @@ def test_a_reader_does_not_create_the_file_it_was_to_read(tmp_path):
     with pytest.raises(StoreError, match="there is no such file"):
         TrajectoryStore(f"sqlite:///{path}", create=False)
     assert not path.exists()
+
+
+def _delete(path):
+    path.unlink()
+
+
+def _move(path):
+    path.rename(path.with_name("moved.db"))
+
+
+def _replace(path):
+    other = path.with_name("other.db")
+    TrajectoryStore(f"sqlite:///{other}").close()
+    other.replace(path)
+
+
+def _delete_folder(path):
+    shutil.rmtree(path.parent)
+
+
+@pytest.mark.parametrize("change", [_delete, _move, _replace, _delete_folder])
+def test_a_file_that_is_not_where_it_was_is_no_problem_of_permissions(tmp_path, make_run, change):
+    path = tmp_path / "runs" / "study.db"
+    path.parent.mkdir()
+    with TrajectoryStore(f"sqlite:///{path}") as store:
+        store.record(make_run())
+        change(path)
+        with pytest.raises(
+            StoreError, match="deleted, moved or replaced while it was open"
+        ) as said:
+            store.record(make_run())
+    assert "permission" not in str(said.value)
+
+
+def test_a_deleted_file_is_said_of_optunas_storage_too(sqlite_url, tmp_path):
+    optuna.create_study(storage=sqlite_url, study_name="study")
+    retry = RetryPolicy(seconds=5)
+    study = optuna.load_study(storage=open_storage(sqlite_url, retry=retry), study_name="study")
+    (tmp_path / "study.db").unlink()
+    with pytest.raises(StoreError, match="deleted, moved or replaced while it was open"):
+        study.ask()
+
+
+def test_tables_that_have_gone_are_said(database_url, store, make_run):
+    with store._engine.begin() as connection:
+        connection.exec_driver_sql("DROP TABLE lyapopt_decision")
+    with pytest.raises(StoreError, match=r"a table is missing.*storage doctor"):
+        store.record(make_run())
 
 
 def test_a_database_that_cannot_be_written_is_read_and_refused_for_writing(

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import optuna
 import pandas as pd
 import pytest
@@ -16,7 +18,15 @@ from typer.testing import CliRunner
 import lyapopt
 from lyapopt.cli.main import app
 from lyapopt.errors import UserError
-from lyapopt.store import RUN_ATTRIBUTE, DamagedDataError, DamagedDataWarning, TrajectoryStore
+from lyapopt.store import (
+    RUN_ATTRIBUTE,
+    DamagedDataError,
+    DamagedDataWarning,
+    RunRecord,
+    TrajectoryRecord,
+    TrajectoryStore,
+    new_run_id,
+)
 from lyapopt.store.states import WORKER_ATTRIBUTE
 from lyapopt.store.view import VIEW_NAME
 from lyapopt.study.admin.doctor import examine
@@ -296,3 +306,50 @@ def test_commands_show_a_damaged_study_and_say_what_is_damaged(
     assert "attribute 'verdict' cannot be read" in said[0]
     assert said[-1] == "damaged: and 2 more; all of them: lyapopt storage doctor"
     assert len(said) == 6
+
+
+ALIKE = ["a/b", "a b", "a_b", "A_B", "a_b-" + "0" * 12, "x" * 500, "x" * 499 + "y", "\u00e9" * 300]
+
+
+def test_every_study_gets_a_file_of_its_own_whatever_its_name(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/study.db"
+    with TrajectoryStore(url) as store:
+        for seed, name in enumerate(ALIKE):
+            study = optuna.create_study(storage=url, study_name=name)
+            run = RunRecord(
+                new_run_id(),
+                name,
+                0,
+                "complete",
+                trajectories=(TrajectoryRecord("loss", np.array([float(seed)])),),
+            )
+            trial = study.ask()
+            trial.set_user_attr(RUN_ATTRIBUTE, run.run)
+            store.record(run)
+            study.tell(trial, 0.5)
+    files = export(url, tmp_path / "tables", format="csv")[3:]
+    assert len({file.name.casefold() for file in files}) == len(ALIKE)
+    assert max(len(os.fsencode(file.name)) for file in files) < 255
+    tables = [pd.read_csv(file) for file in files]
+    assert {table["study_name"][0]: table["value"][0] for table in tables} == {
+        name: float(seed) for seed, name in enumerate(ALIKE)
+    }
+    [of_one] = export(url, tmp_path / "one", "a/b", format="csv")[3:]
+    assert of_one.name in {file.name for file in files}  # which does not depend on the others
+
+
+def test_attributes_that_are_named_like_columns_hide_none(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/study.db"
+    study = optuna.create_study(storage=url, study_name="study")
+
+    def objective(trial: optuna.Trial) -> float:
+        for name in ("value", "state", "trial_number", "params_lr", "reason", "mine"):
+            trial.set_user_attr(name, "theirs")
+        return trial.suggest_float("lr", 0.5, 0.5)
+
+    study.optimize(objective, n_trials=1)
+    [row] = lyapopt.load(url).trials.to_dict(orient="records")
+    assert (row["value"], row["state"], row["trial_number"]) == (0.5, "complete", 0)
+    assert row["params_lr"] == 0.5
+    assert row["reason"] is None
+    assert row["user_attrs_value"] == row["user_attrs_reason"] == row["mine"] == "theirs"

@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import os
+import re
 import warnings
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from hashlib import blake2b
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 import optuna
 import pandas as pd
 
 from lyapopt.errors import UserError
 from lyapopt.store import TrajectoryStore
+from lyapopt.store.damage import UNREADABLE
 from lyapopt.study.analysis.data import load
 from lyapopt.study.analysis.overview import names_of_studies
 from lyapopt.study.run.storage import open_storage
 from lyapopt.study.run.worker_table import clear_workers
 
 Format = Literal["sqlite", "csv", "parquet"]
+
+_LONGEST_NAME: Final = 100  # bytes of a study's name in that of a file, which has 255 at the most
+_DIGEST_SIZE: Final = 6  # bytes
+_LIKE_OURS: Final = re.compile(rf"-[0-9a-f]{{{2 * _DIGEST_SIZE}}}$")
 
 
 def export(
@@ -42,7 +50,8 @@ def export(
         trajectories: Whether the series are copied as well: they are most of the data.
 
     Returns:
-        The files that were written.
+        The files that were written; the rows of each table name their study. Series are in a file
+        for each study, `trajectories-NAME`, with a digest where NAME is none for a file.
 
     Raises:
         UserError: If the target exists or cannot be written, or there is no such study.
@@ -89,6 +98,11 @@ def _copy_study(
             optuna.copy_study(from_study_name=name, from_storage=source, to_storage=target)
     except KeyError:
         raise UserError(f"there is no study {name!r} to export") from None
+    except UNREADABLE as error:
+        raise UserError(
+            f"study {name!r} is damaged and cannot be copied as a whole ({error}); `lyapopt "
+            "storage doctor` says what is wrong, and `-f csv` exports the rest"
+        ) from error
     copy = optuna.load_study(study_name=name, storage=target)
     clear_workers(copy)  # nobody works on the copy
 
@@ -110,14 +124,38 @@ def _export_tables(
     folder.mkdir(parents=True, exist_ok=True)
     written = [_write(pd.concat(parts), folder / name, format) for name, parts in tables.items()]
     if trajectories:
+        files = _file_names([study.name for study in studies])
         for study in studies:
-            name = f"trajectories-{_as_file_name(study.name)}"
-            written.append(_write(study.trajectories(), folder / name, format))
+            path = folder / f"trajectories-{files[study.name]}"
+            written.append(_write(study.trajectories(), path, format))
     return written
 
 
-def _as_file_name(name: str) -> str:
-    return "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in name)
+def _file_names(studies: Sequence[str]) -> dict[str, str]:
+    """Names of files for studies: two of them never share one, and each can be a file's name.
+
+    What cannot be in the name of a file is replaced, and what is too long is cut; then a digest of
+    the name tells the study from others. File systems that take `A` for `a` hold both.
+    """
+    letters = {name: re.sub(r"[^\w.-]", "_", name) for name in studies}
+    spellings = Counter(text.casefold() for text in letters.values())
+    return {
+        name: text
+        if text == name
+        and len(text.encode()) <= _LONGEST_NAME
+        and spellings[text.casefold()] == 1
+        and not _LIKE_OURS.search(text)
+        else f"{_cut(text)}-{blake2b(_bytes(name), digest_size=_DIGEST_SIZE).hexdigest()}"
+        for name, text in letters.items()
+    }
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
+
+
+def _cut(text: str) -> str:
+    return text.encode("utf-8", "replace")[:_LONGEST_NAME].decode("utf-8", "ignore")
 
 
 def _write(table: pd.DataFrame, path: Path, format: Format) -> Path:

@@ -98,26 +98,27 @@ class StudyData:
     def trials(self) -> pd.DataFrame:
         """One row for each trial: `study_name`, `trial_number`, `state`, `value` (or `value_0`,
         `value_1`, ...), a column `params_NAME` for each parameter, one for each user attribute
-        (`exponent`, `verdict`, `gradient_evaluations`, ...), `started`, `finished` and `reason`.
+        (`exponent`, `verdict`, `gradient_evaluations`, ...), `started`, `finished` and `reason`. An
+        attribute that has the name of another column is in `user_attrs_NAME`.
         """
         several = len(self.directions) > 1
         rows = []
         for trial in self._study.trials:
             values = trial.values or (None,) * len(self.directions)
             named = {f"value_{i}" if several else "value": v for i, v in enumerate(values)}
-            rows.append(
-                {
-                    "study_name": self.name,
-                    "trial_number": trial.number,
-                    "state": trial.state,
-                    **named,
-                    **{f"params_{name}": value for name, value in trial.params.items()},
-                    **trial.attributes,
-                    "started": trial.started,
-                    "finished": trial.finished,
-                    "reason": trial.reason,
-                }
-            )
+            own = {
+                "study_name": self.name,
+                "trial_number": trial.number,
+                "state": trial.state,
+                **named,
+                **{f"params_{name}": value for name, value in trial.params.items()},
+            }
+            last = {"started": trial.started, "finished": trial.finished, "reason": trial.reason}
+            attributes = {
+                f"user_attrs_{name}" if name in own or name in last else name: value
+                for name, value in trial.attributes.items()
+            }
+            rows.append(own | attributes | last)
         table = pd.DataFrame(rows)
         for name in ("started", "finished"):
             if name in table:
