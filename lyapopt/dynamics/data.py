@@ -183,6 +183,11 @@ def _collated(dataset: Dataset[Any], collate: Any, what: str) -> Examples:
 def _checked(tensors: tuple[Any, ...], what: str) -> Examples:
     if len(tensors) < 2 or not all(isinstance(tensor, Tensor) for tensor in tensors):
         raise TrainingError(f"Training: {what} must be at least two tensors, (inputs, target)")
+    if any(tensor.layout != torch.strided or tensor.is_nested for tensor in tensors):
+        raise TrainingError(
+            f"Training: {what} holds a sparse or nested tensor, of which no batch can be taken; "
+            "give dense ones (to_dense(), or torch.nested.to_padded_tensor)"
+        )
     lengths = {len(tensor) if tensor.dim() else 0 for tensor in tensors}
     if len(lengths) > 1:
         raise TrainingError(

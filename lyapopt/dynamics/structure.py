@@ -24,7 +24,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-_OWN_OF_MODULE = frozenset(vars(nn.Module())) - {"training"}
+# torch.compile leaves a mark on the module that it is given.
+_OWN_OF_MODULE = (frozenset(vars(nn.Module())) - {"training"}) | {"_is_torch_compile"}
 _PLAIN = (bool, int, str, bytes, type, range, type(None), torch.dtype, torch.device, torch.Size)
 _HEAP_TYPE = 1 << 9  # of CPython's type flags: the class was made by a class statement
 _ELEMENTWISE_NAMES = """

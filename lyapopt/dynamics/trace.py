@@ -52,7 +52,7 @@ def trace_first_batch(training: Training, examples: Examples, order: BatchOrder)
         TrainingError: If it cannot be trained as given.
         NotStackableError: If it does what no pure function of its tensors can do.
     """
-    _check_model(training.model)
+    _refuse_parallel(training.model)
     missing = examples.first_with_nan()
     index = (torch.arange(order.size) + (missing or 0)) % examples.count
     index = index.to(examples.tensors[0].device)
@@ -92,26 +92,12 @@ def trace_first_batch(training: Training, examples: Examples, order: BatchOrder)
     )
 
 
-def _check_model(model: nn.Module) -> None:
-    """Refuse wrappers, and tensors that no flat real state can hold."""
+def _refuse_parallel(model: nn.Module) -> None:
     for part in model.modules():
-        is_wrapper = isinstance(part, nn.DataParallel | nn.parallel.DistributedDataParallel)
-        if is_wrapper or isinstance(part, torch.jit.ScriptModule) or hasattr(part, "_orig_mod"):
+        if isinstance(part, nn.DataParallel | nn.parallel.DistributedDataParallel):
             raise NotStackableError(
                 f"{type(part).__name__} cannot run in a stack; give the module as it was before "
-                "torch.compile, torch.jit or DataParallel (the stack is parallel by itself)"
-            )
-    for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
-        if nn.parameter.is_lazy(tensor):
-            raise TrainingError(
-                f"Training: {name} is not initialised (a lazy module); run one batch through the "
-                "model before the optimizer is made"
-            )
-        if tensor.is_meta:
-            raise TrainingError(f"Training: {name} is on the meta device and has no values")
-        if tensor.is_complex():
-            raise TrainingError(
-                f"Training: {name} is complex; keep real and imaginary part as two real tensors"
+                "(the stack is parallel by itself)"
             )
 
 

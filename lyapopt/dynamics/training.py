@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from lyapopt.dynamics.data import Examples
+from lyapopt.dynamics.modules import plain_loss, plain_module
 from lyapopt.errors import TrainingError
 
 LossFunction = Callable[[Any, Tensor], Tensor]
@@ -25,7 +26,8 @@ class Training:
     """One configuration: a model, its loss, its optimiser and its data. Nothing is trained here.
 
     Args:
-        model: An `nn.Module`; its present weights are the initial condition.
+        model: An `nn.Module`; its present weights are the initial condition. Of a compiled one, the
+            module that it was made from is taken.
         loss_fn: `loss_fn(model(*inputs), target) -> scalar`, a mean over the batch.
         optimizer: A `torch.optim` object over the model's parameters; parameter groups and an
             optimiser state that already exists are honoured.
@@ -44,7 +46,8 @@ class Training:
         seed: Order of the batches and dropout masks follow from it.
 
     Raises:
-        TrainingError: If a part has the wrong type or cannot work with another.
+        TrainingError: If a part has the wrong type or cannot work with another, or the model is
+            scripted, sparse, complex, not initialised, or has weights that a hook makes anew.
 
     Example:
         >>> model = nn.Linear(2, 1)
@@ -70,6 +73,8 @@ class Training:
 
     def __post_init__(self) -> None:
         self._check_types()
+        self.model = plain_module(self.model)
+        self.loss_fn = plain_loss(self.loss_fn)
         for name in ("batch_size", "steps"):
             value = getattr(self, name)
             if value is not None and (not _is_integer(value) or value < 1):

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, RandomSampler, TensorDataset
 
 from lyapopt.dynamics import Training, stack
 from lyapopt.dynamics.data import read_examples, read_order
+from lyapopt.dynamics.modules import plain_module
 from lyapopt.dynamics.training import Data, LossFunction, Scheduler
 from lyapopt.errors import UserError
 from lyapopt.exponents.benettin import spectrum
@@ -176,14 +177,14 @@ def _trainings(
 
 def _models(model: nn.Module | Iterable[nn.Module]) -> list[nn.Module]:
     if isinstance(model, nn.Module) and not isinstance(model, nn.ModuleList):
-        return [model]
+        return [plain_module(model)]
     models = list(model) if isinstance(model, Iterable) else [model]
     if not models:
         raise UserError("there are no models to measure")
     for each in models:
         if not isinstance(each, nn.Module):
             raise UserError(f"model must be an nn.Module or a list of them, not {each!r}")
-    return models
+    return [plain_module(each) for each in models]
 
 
 def _directions(
@@ -270,4 +271,6 @@ def _data(training: Training, dtype: torch.dtype) -> Data:
 
 
 def _real(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    if tensor.is_complex():  # as inputs it may be
+        return tensor.to(dtype.to_complex())
     return tensor.to(dtype) if tensor.is_floating_point() else tensor

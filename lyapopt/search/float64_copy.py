@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lyapopt.dynamics.modules import is_compiled, plain_module
 from lyapopt.errors import UserError
 
 
@@ -35,9 +36,11 @@ class Float64Copy:
         """Copy both.
 
         Raises:
-            UserError: If they cannot be copied, do not belong together, or train nothing.
+            UserError: If the model is scripted, sparse, complex or the like, they cannot be copied,
+                do not belong together, or train nothing.
         """
         _check_optimizer(optimizer)
+        model = plain_module(model)
         try:
             copied, copied_optimizer = copy.deepcopy((model, optimizer))
         except Exception as error:
@@ -76,7 +79,8 @@ class Float64Copy:
 
     def imitate(self, model: nn.Module) -> None:
         """Train or evaluate, module by module, as another model does now."""
-        for own, theirs in zip(self.model.modules(), model.modules(), strict=False):
+        parts = [part for part in model.modules() if not is_compiled(part)]
+        for own, theirs in zip(self.model.modules(), parts, strict=False):
             own.training = theirs.training
 
     def accumulate(self, loss_of: Callable[[nn.Module], Tensor], weight: float) -> float:
@@ -116,11 +120,15 @@ class Float64Copy:
 def in_float64(value: Any) -> Any:
     """Floating-point tensors in float64, also inside tuples, lists and mappings.
 
+    Complex tensors are complex128.
+
     Example:
         >>> in_float64({"x": torch.ones(1), "ids": [torch.ones(1, dtype=torch.int64)]})
         {'x': tensor([1.], dtype=torch.float64), 'ids': [tensor([1])]}
     """
     if isinstance(value, Tensor):
+        if value.is_complex():
+            return value.detach().to(torch.complex128)
         return value.detach().double() if value.is_floating_point() else value
     if isinstance(value, Mapping):
         return {name: in_float64(part) for name, part in value.items()}

@@ -272,10 +272,6 @@ def unequal_updates() -> Training:
     return own
 
 
-def compiled() -> Training:
-    return training(torch.compile(network()))
-
-
 def lbfgs() -> Training:
     model = network()
     return training(model, optimizer=torch.optim.LBFGS(model.parameters()))
@@ -322,8 +318,6 @@ UNSTACKABLE: dict[str, tuple[Callable[[], Training], str]] = {
         lambda: training(parametrizations.spectral_norm(nn.Linear(3, 2, dtype=torch.float64))),
         "vmap",
     ),
-    "compiled": (compiled, "OptimizedModule .* before torch.compile"),
-    "scripted": (lambda: training(scripted()), "as it was before torch.compile, torch.jit"),
     "data parallel": (lambda: training(nn.DataParallel(network())), "DataParallel cannot run"),
     "uncopyable": (lambda: training(streaming()), "cannot be copied"),
 }
@@ -333,10 +327,6 @@ def streaming() -> nn.Module:
     model = Forward(lambda m, x: x * next(m.stream))
     model.stream = (one for one in (1.0, 2.0))
     return model
-
-
-def scripted() -> nn.Module:
-    return torch.jit.trace(network(), X)
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
