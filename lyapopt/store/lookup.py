@@ -9,6 +9,7 @@ study and trial they belong to.
 from __future__ import annotations
 
 import difflib
+import json
 import re
 from collections.abc import Collection, Sequence
 from datetime import UTC, datetime, timedelta
@@ -30,6 +31,7 @@ from sqlalchemy import (
     table,
 )
 
+from lyapopt.store.damage import decoding
 from lyapopt.store.errors import RecordNotFoundError, masked
 from lyapopt.store.states import RUN_ATTRIBUTE
 from lyapopt.store.tables import RUNS
@@ -164,6 +166,19 @@ def check_study(connection: Connection, study_name: str | None) -> None:
 def runs_of_trials(connection: Connection) -> set[str]:
     """Identifiers of the runs that trials in this database name."""
     return set(connection.scalars(select(ATTRIBUTE_RUN).where(IS_RUN_ATTRIBUTE)))
+
+
+def check_runs_of_trials(connection: Connection) -> None:
+    """Refuse to say which runs no trial names while it cannot be read which one some trial names.
+
+    Raises:
+        DamagedDataError: If the attribute of a trial that names its run is damaged.
+    """
+    raw = select(ATTRIBUTES.c.trial_id, ATTRIBUTES.c.value_json).where(IS_RUN_ATTRIBUTE)
+    for trial_id, text in connection.execute(raw):
+        with decoding(f"attribute {RUN_ATTRIBUTE!r} of the trial with trial_id {trial_id}"):
+            if not isinstance(json.loads(text), str):
+                raise ValueError(f"{text!r:.80} is not the name of a run")
 
 
 def orphans(connection: Connection, named: Collection[str], grace: float) -> list[str]:

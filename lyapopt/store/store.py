@@ -12,7 +12,7 @@ from sqlalchemy import Connection, select, update
 
 from lyapopt.store.engine import writing
 from lyapopt.store.errors import StoreError, explained
-from lyapopt.store.lookup import has_optuna, orphans, runs_of_trials
+from lyapopt.store.lookup import check_runs_of_trials, has_optuna, orphans, runs_of_trials
 from lyapopt.store.reader import StoreReader
 from lyapopt.store.records import RunRecord
 from lyapopt.store.states import INTERRUPTED
@@ -104,6 +104,7 @@ class TrajectoryStore(StoreReader):
 
         Raises:
             StoreError: If neither Optuna's tables are in this database nor `named` is given.
+            DamagedDataError: If it cannot be read which run some trial names.
         """
         with self._reading() if dry_run else self._writing("delete from") as connection:
             if named is None and not has_optuna(connection):
@@ -111,6 +112,8 @@ class TrajectoryStore(StoreReader):
                     f"{self.url} has no tables of Optuna, so it cannot be seen which runs their "
                     "trials still name; give the runs that are named"
                 )
+            if named is None:
+                check_runs_of_trials(connection)
             known = runs_of_trials(connection) if named is None else named
             found = orphans(connection, known, grace)
             if not dry_run:

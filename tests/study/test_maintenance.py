@@ -353,3 +353,19 @@ def test_attributes_that_are_named_like_columns_hide_none(tmp_path: Path) -> Non
     assert row["params_lr"] == 0.5
     assert row["reason"] is None
     assert row["user_attrs_value"] == row["user_attrs_reason"] == row["mine"] == "theirs"
+
+
+@pytest.mark.parametrize("damaged", ["{", "5", "", None])
+def test_no_run_is_garbage_while_a_trial_names_one_that_cannot_be_read(
+    finished: str, tmp_path: Path, damaged: str | None
+) -> None:
+    url, runs = _copy(finished, tmp_path)
+    statement = "UPDATE trial_user_attributes SET value_json = :value WHERE key = :key"
+    _execute(url, f"{statement} AND trial_id = 3", value=damaged, key=RUN_ATTRIBUTE)
+    with pytest.raises(DamagedDataError, match="trial_id 3"):
+        collect_garbage(url, grace=0.0)
+    with TrajectoryStore(url, create=False) as store:
+        assert set(store.all_runs()) == set(runs)
+    findings = examine(url)
+    assert not [each for each in findings if each.advice == "lyapopt storage gc"]
+    assert any("trial_id 3" in each.what for each in findings)
