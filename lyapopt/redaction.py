@@ -11,6 +11,7 @@ SECRET_KEYS: Final = frozenset({"password", "passwd", "passphrase", "sslpassword
 # After the user's name and a colon, up to the last @ of the word: a password that was not encoded
 # may hold one itself. The slashes may be too few, for who mistypes a URL has typed the password.
 _CREDENTIALS = re.compile(r"(?<=/)([^\s/:@]*):(\S*)@")
+_WORD = re.compile(r"\S+")
 _OPTIONS = re.compile(rf"([?&](?:{'|'.join(sorted(SECRET_KEYS))})=)[^&\s'\"]+", re.IGNORECASE)
 
 
@@ -26,4 +27,12 @@ def redacted(text: str) -> str:
         >>> redacted("redis:/:p@ss/word@host")
         'redis:/:***@host'
     """
-    return _OPTIONS.sub(r"\1***", _CREDENTIALS.sub(r"\1:***@", text))
+    if "@" in text:
+        text = _WORD.sub(_without_credentials, text)
+    return _OPTIONS.sub(r"\1***", text)
+
+
+def _without_credentials(word: re.Match[str]) -> str:
+    """The word; what follows the last @ is left out of the search, which stays linear so."""
+    head, at, tail = word[0].rpartition("@")
+    return _CREDENTIALS.sub(r"\1:***@", head + at) + tail

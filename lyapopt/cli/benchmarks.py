@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import typer
 from rich.console import Console
 from rich.table import Table
 
 from lyapopt.bench.tables.cases import FULL, QUICK, STANDARD, Case, cases_of
 from lyapopt.bench.tables.own_case import own_case
 from lyapopt.bench.timing import Report, Row
+from lyapopt.cli.text import echo
+from lyapopt.display import one_line
 from lyapopt.errors import UserError
 from lyapopt.study.file import import_object
 
@@ -37,7 +38,9 @@ class Outputs:
         """Refuse files that cannot be written, before anything is measured."""
         for name, path in (("--json", self.json), ("--html", self.html)):
             if path is not None and not path.resolve().parent.is_dir():
-                raise UserError(f"{name} {path}: there is no folder {path.parent}")
+                raise UserError(
+                    f"{name} {one_line(path)}: there is no folder {one_line(path.parent)}"
+                )
 
     def write(self, numbers: Mapping[str, Any], page: Callable[[str], str] | None = None) -> None:
         """Write what was asked for.
@@ -79,7 +82,7 @@ def _case(name: str, grid: Sequence[str]) -> Case:
 
 def say(what: str) -> None:
     """Report progress, on stderr."""
-    typer.echo(what, err=True)
+    echo(what, err=True)
 
 
 def print_frame(title: str, frame: pd.DataFrame) -> None:
@@ -87,7 +90,7 @@ def print_frame(title: str, frame: pd.DataFrame) -> None:
     table = Table(title=title, title_justify="left")
     for name in frame.columns:
         is_number = pd.api.types.is_numeric_dtype(frame[name])
-        table.add_column(str(name), justify="right" if is_number else "left")
+        table.add_column(one_line(name), justify="right" if is_number else "left")
     for row in frame.itertuples(index=False):
         table.add_row(*(_text(value) for value in row))
     _print(table, width=240)
@@ -101,18 +104,18 @@ def print_report(title: str, report: Report) -> None:
     last = ""
     for row in report.rows:
         table.add_row(
-            row.group if row.group != last else "",
-            row.name,
+            one_line(row.group) if row.group != last else "",
+            one_line(row.name),
             f"{row.measured.median:.3g} {row.unit}",
             f"{row.measured.low:.3g} .. {row.measured.high:.3g}",
             _target(row),
             {True: "yes", False: "NO", None: ""}[row.holds],
-            row.detail,
+            one_line(row.detail),
         )
         last = row.group
     _print(table, width=200)
     for note in report.notes:
-        typer.echo(f"note: {note}")
+        echo(f"note: {one_line(note)}")
 
 
 def _target(row: Row) -> str:
@@ -121,8 +124,9 @@ def _target(row: Row) -> str:
 
 def _print(table: Table, width: int) -> None:
     """Print a table, as wide as its rows where the output is no terminal: a file has no width."""
-    console = Console()
-    (console if console.is_terminal else Console(width=width)).print(table)
+    is_terminal = Console().is_terminal
+    # A text in brackets or between colons is no markup and no emoji.
+    Console(width=None if is_terminal else width, markup=False, emoji=False).print(table)
 
 
 def _text(value: object) -> str:
@@ -130,7 +134,7 @@ def _text(value: object) -> str:
         return "yes" if value else "NO"
     if isinstance(value, float):
         return "" if pd.isna(value) else f"{value:.3g}"
-    return str(value)
+    return one_line(value)
 
 
 def _command() -> str:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import typer
-
 from lyapopt.cli import exit_codes, logs
-from lyapopt.cli.text import assignments, count, plural, print_rows
+from lyapopt.cli.text import assignments, count, echo, plural, print_rows, short
+from lyapopt.display import one_line
 from lyapopt.store.errors import masked
 from lyapopt.study.file import ClassSpec, StudyFile
 from lyapopt.study.run.preview import preview
@@ -25,7 +24,8 @@ def show(file: StudyFile, extra: int | None) -> int:
     """
     logs.configure(file.output.log_level)
     found = preview(file)
-    typer.echo(f"study {file.study_name} in {masked(file.storage)}: nothing was run\n")
+    where = one_line(masked(file.storage))
+    echo(f"study {short(file.study_name)} in {where}: nothing was run\n")
     print_rows(
         [
             ("sampler", class_in_words(file.sampler_spec)),
@@ -36,10 +36,10 @@ def show(file: StudyFile, extra: int | None) -> int:
         ]
     )
     shown = found.configurations[:_SHOWN]
-    typer.echo(f"\nthe first {plural(len(shown), 'trial')} of a new study:")
+    echo(f"\nthe first {plural(len(shown), 'trial')} of a new study:")
     for number, params in enumerate(shown):
         failure = found.failures[number]
-        typer.echo(f"{number:>5}  {assignments(params)}" + (f"  {failure}" if failure else ""))
+        echo(f"{number:>5}  {assignments(params)}" + (f"  {one_line(failure)}" if failure else ""))
     return exit_codes.FAILED if all(found.failures) else exit_codes.DONE
 
 

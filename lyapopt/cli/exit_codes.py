@@ -11,6 +11,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any, Final
 
+from lyapopt.display import one_line, printable, readable
 from lyapopt.errors import StudyStoppedError, UserError
 from lyapopt.redaction import redacted
 
@@ -23,6 +24,7 @@ INTERRUPTED: Final = 130
 """128 + SIGINT. The study is intact, and `run` goes on with it."""
 
 _DEBUG_VARIABLE = "LYAPOPT_DEBUG"
+_WHOLE = "lyapopt --debug ..."
 
 
 def run_reporting_failures(command: Callable[..., Any]) -> int:
@@ -59,20 +61,23 @@ def _reader_has_gone() -> int:
 def _report(error: Exception) -> int:
     show, code = getattr(error, "show", None), getattr(error, "exit_code", None)
     if callable(show) and isinstance(code, int):  # an error of usage, which typer words itself
+        if hasattr(error, "message"):
+            error.message = readable(str(error.message))
         show()
         return code
     if wants_traceback():
-        print(redacted("".join(traceback.format_exception(error))), end="", file=sys.stderr)
+        trace = redacted("".join(traceback.format_exception(error)))
+        print(printable(trace, keep="\n\t"), end="", file=sys.stderr)
     if isinstance(error, UserError):
-        print(f"error: {redacted(str(error))}", file=sys.stderr)
+        print(f"error: {readable(str(error), _WHOLE)}", file=sys.stderr)
         return INVALID
     if type(error).__name__ == "Abort":  # the user said no
         print("nothing was changed", file=sys.stderr)
         return FAILED
     if isinstance(error, StudyStoppedError):
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {readable(str(error), _WHOLE)}", file=sys.stderr)
         return FAILED
-    print(f"error: {redacted(_in_one_line(error))}", file=sys.stderr)
+    print(f"error: {one_line(_in_one_line(error), whole=_WHOLE)}", file=sys.stderr)
     if not wants_traceback():
         print("(the traceback: lyapopt --debug ...)", file=sys.stderr)
     return FAILED
@@ -89,4 +94,4 @@ def _in_one_line(error: BaseException) -> str:
     if cause is not None and str(cause) not in text:
         text = f"{text} ({' '.join(str(cause).split())})"
     name = type(error).__name__
-    return f"{name}: {text[:500]}" if text else name
+    return f"{name}: {text}" if text else name

@@ -16,6 +16,7 @@ from rich.text import Text
 from lyapopt.cli.progress import ProgressListener, numbers_in_words, seed_names
 from lyapopt.cli.text import assignments, count, counts, duration, short
 from lyapopt.cli.trial_table import style_of, trial_table
+from lyapopt.display import one_line
 from lyapopt.store.states import EndState
 from lyapopt.store.trials import StoredTrial
 from lyapopt.study.analysis.overview import best_trials, load_study
@@ -74,7 +75,7 @@ class LiveListener(ProgressListener):
 
     def note(self, text: str) -> None:
         """Print it above the table."""
-        self._console.print(f"note: {text}", markup=False, highlight=False)
+        self._console.print(Text(f"note: {one_line(text)}"))
 
     def group_started(self, numbers: list[int]) -> None:
         """Show which trials are training."""
@@ -117,7 +118,7 @@ class LiveListener(ProgressListener):
         if self._total is not None and self._console.width >= 60:
             bar = ProgressBar(total=self._total, completed=self._done, width=20)
         elapsed = duration(time.monotonic() - self._began)
-        name = Text(self._file.study_name, style="bold")
+        name = Text(short(self._file.study_name), style="bold")
         grid.add_row(name, bar, f"{self._done}{total} trials, {elapsed}")
         return grid
 
@@ -127,14 +128,16 @@ class LiveListener(ProgressListener):
         grid.add_column(no_wrap=True, overflow="ellipsis")
         grid.add_row("trials", counts({s: self._states[s] for s in _STATES}) or "none yet")
         grid.add_row("verdicts", self._verdict_text())
-        grid.add_row("best", self._best_text())
+        grid.add_row("best", Text(self._best_text()))
         grid.add_row("cost", f"{count(self._cost)} gradient evaluations")
         grid.add_row("running", self._running_text())
         return [grid]
 
     def _verdict_text(self) -> Text:
         named = [*_VERDICTS, *sorted(set(self._verdicts) - set(_VERDICTS))]
-        parts = [(f"{self._verdicts[v]} {v}", style_of(v)) for v in named if self._verdicts[v]]
+        parts = [
+            (f"{self._verdicts[v]} {short(v)}", style_of(v)) for v in named if self._verdicts[v]
+        ]
         if not parts:
             return Text("none yet")
         return Text(", ").join(Text(text, style=style) for text, style in parts)

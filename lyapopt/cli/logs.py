@@ -8,8 +8,9 @@ from typing import Final
 
 import optuna
 from rich.console import Console
+from rich.text import Text
 
-from lyapopt.redaction import redacted
+from lyapopt.display import readable
 
 _QUIET: Final = logging.ERROR
 
@@ -23,8 +24,8 @@ class _ConsoleHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            text = redacted(self.format(record))
-            self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+            text = readable(self.format(record))
+            self._console.print(Text(text), soft_wrap=True)
         except Exception:  # as every handler of logging does: a log line must not end a program
             self.handleError(record)
 

@@ -94,7 +94,7 @@ def _print_one(trial: StoredTrial) -> None:
             ("trial", str(trial.number)),
             ("value" if len(trial.values) == 1 else "values", values),
             ("exponent", f"{exponent} {interval(trial.interval)}".strip() or "not measured"),
-            ("verdict", trial.verdict or "none"),
+            ("verdict", short(trial.verdict) or "none"),
         ]
     )
     typer.echo("params:")

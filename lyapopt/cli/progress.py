@@ -7,8 +7,18 @@ from typing import Self
 
 from optuna.trial import FrozenTrial
 from rich.console import Console
+from rich.text import Text
 
-from lyapopt.cli.text import assignments, interval, plural, short
+from lyapopt.cli.text import (
+    LONGEST_REASON,
+    WHOLE_REASON,
+    assignments,
+    interval,
+    plural,
+    short,
+)
+from lyapopt.display import one_line, printable
+from lyapopt.store.engine import has_sql
 from lyapopt.store.trials import StoredTrial
 from lyapopt.study.file import StudyFile
 from lyapopt.study.run.events import StudyEvent, StudyListener
@@ -42,11 +52,11 @@ class NoteListener(ProgressListener):
 
     def note(self, text: str) -> None:
         """Print it."""
-        self.print(f"note: {text}")
+        self.print(f"note: {one_line(text)}")
 
     def print(self, text: str) -> None:
         """Print a line as it is, however wide the terminal."""
-        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        self.console.print(Text(printable(text)), soft_wrap=True)
 
 
 class LineListener(NoteListener):
@@ -55,16 +65,17 @@ class LineListener(NoteListener):
     def __init__(self, file: StudyFile, console: Console) -> None:
         super().__init__(console)
         self._seeds = seed_names(file)
+        self._whole = WHOLE_REASON if file.store or has_sql(file.storage) else ""
 
     def started(self, event: StudyEvent) -> None:
         """Say where the study stands."""
         done = len(event.ledger.done)
         total = "" if event.total is None else f" of {event.total}"
-        self.print(f"study {event.study_name}: {done}{total} trials done")
+        self.print(f"study {short(event.study_name)}: {done}{total} trials done")
 
     def finished(self, trial: FrozenTrial, reason: str | None) -> None:
         """Print the trial."""
-        self.print(trial_line(StoredTrial.of(trial, reason), self._seeds))
+        self.print(trial_line(StoredTrial.of(trial, reason), self._seeds, self._whole))
 
 
 def seed_names(file: StudyFile) -> frozenset[str]:
@@ -72,8 +83,13 @@ def seed_names(file: StudyFile) -> frozenset[str]:
     return frozenset(name for name, entry in file.variables.items() if entry.type == "seed")
 
 
-def trial_line(trial: StoredTrial, seeds: frozenset[str] = frozenset()) -> str:
+def trial_line(trial: StoredTrial, seeds: frozenset[str] = frozenset(), whole: str = "") -> str:
     """A trial in one line.
+
+    Args:
+        trial: It.
+        seeds: Parameters that are left out.
+        whole: Where the whole reason is, in words, should it be long.
 
     Example:
         >>> attributes = {"exponent": 0.0123456, "verdict": "edge"}
@@ -81,7 +97,8 @@ def trial_line(trial: StoredTrial, seeds: frozenset[str] = frozenset()) -> str:
         'trial    7  complete  edge      lr=0.1  exponent 0.01235  value 0.25'
     """
     params = {name: value for name, value in trial.params.items() if name not in seeds}
-    parts = [f"trial {trial.number:>4}  {trial.state:<8}  {trial.verdict or '-':<8}"]
+    verdict = short(trial.verdict or "-")
+    parts = [f"trial {trial.number:>4}  {trial.state:<8}  {verdict:<8}"]
     parts.append(assignments(params))
     if trial.exponent is not None:
         parts.append(f"exponent {short(trial.exponent)} {interval(trial.interval)}".rstrip())
@@ -89,7 +106,7 @@ def trial_line(trial: StoredTrial, seeds: frozenset[str] = frozenset()) -> str:
         label = "value" if len(trial.values) == 1 else "values"
         parts.append(f"{label} {' '.join(short(value) for value in trial.values)}")
     if trial.reason:
-        parts.append(trial.reason)
+        parts.append(one_line(trial.reason, LONGEST_REASON, whole))
     return "  ".join(part for part in parts if part)
 
 

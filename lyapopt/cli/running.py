@@ -18,7 +18,8 @@ from lyapopt.cli import exit_codes, logs
 from lyapopt.cli.live import LiveListener
 from lyapopt.cli.progress import LineListener, NoteListener, ProgressListener
 from lyapopt.cli.summary import print_best_line, print_summary
-from lyapopt.cli.text import plural
+from lyapopt.cli.text import echo, plural
+from lyapopt.display import one_line
 from lyapopt.errors import UserError
 from lyapopt.store.errors import masked
 from lyapopt.store.retry import RetryPolicy
@@ -145,7 +146,7 @@ def _conclude_promoted(file: StudyFile, result: RunResult, options: Options) -> 
         print_best_line(overview)
         return
     best = [_program(), "best", masked(file.storage), "--study", file.study_name]
-    typer.echo()
+    echo()
     print_summary(study, overview, result.reason, None, [shlex.join(best)])
 
 
@@ -181,5 +182,5 @@ def _delete(file: StudyFile, options: Options) -> None:
     if not options.yes:
         if not sys.stdin.isatty():
             raise UserError(f"--fresh deletes {what}; confirm with --yes")
-        typer.confirm(f"delete {what}?", abort=True, err=True)
+        typer.confirm(f"delete {one_line(what)}?", abort=True, err=True)
     delete_study(file)

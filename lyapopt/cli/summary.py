@@ -4,9 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import typer
-
-from lyapopt.cli.text import assignments, count, counts, duration, interval, print_rows, short
+from lyapopt.cli.text import (
+    LONGEST_REASON,
+    WHOLE_REASON,
+    assignments,
+    count,
+    counts,
+    duration,
+    echo,
+    interval,
+    print_rows,
+    short,
+)
+from lyapopt.display import one_line
 from lyapopt.study.analysis.overview import Overview, StoredStudy, StoredTrial
 
 __all__ = ["best_in_words", "cost_in_words", "facts", "print_best_line", "print_summary"]
@@ -30,7 +40,7 @@ def print_summary(
         seconds: How long it took; `None` if it ran nothing.
         commands: What the user may want to run next.
     """
-    typer.echo(f"study {study.name}: {reason}\n")
+    echo(f"study {short(study.name)}: {reason}\n")
     rows = facts(study, overview)
     if seconds is not None:
         rows.append(("time", duration(seconds)))
@@ -55,7 +65,8 @@ def facts(study: StoredStudy, overview: Overview) -> list[tuple[str, str]]:
     rows.append(("cost", cost_in_words(overview)))
     failed = next((trial for trial in study.trials if trial.state == "failed"), None)
     if failed is not None and failed.reason:
-        rows.append(("failure", f"trial {failed.number}: {failed.reason}"))
+        reason = one_line(failed.reason, LONGEST_REASON, WHOLE_REASON)
+        rows.append(("failure", f"trial {failed.number}: {reason}"))
     return rows
 
 
@@ -73,7 +84,7 @@ def best_in_words(trial: StoredTrial) -> str:
     if trial.exponent is not None:
         parts.append(f"exponent {short(trial.exponent)} {interval(trial.interval)}".rstrip())
     if trial.verdict is not None:
-        parts.append(trial.verdict)
+        parts.append(short(trial.verdict))
     return ", ".join(parts)
 
 
@@ -90,4 +101,4 @@ def cost_in_words(overview: Overview) -> str:
 def print_best_line(overview: Overview) -> None:
     """Print the best trial in one line each, or nothing."""
     for trial in overview.best:
-        typer.echo(f"{best_in_words(trial)}, {assignments(trial.params)}")
+        echo(f"{best_in_words(trial)}, {assignments(trial.params)}")

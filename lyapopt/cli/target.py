@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import typer
-
+from lyapopt.cli.text import echo
+from lyapopt.display import one_line
 from lyapopt.errors import UserError
 from lyapopt.store import RecordNotFoundError
 from lyapopt.study.analysis.overview import StoredStudy, load_study, names_of_studies
@@ -55,15 +55,17 @@ def target_of(text: str, study_name: str | None = None) -> Target:
         return Target(file.storage, study_name or file.study_name, file.store, path)
     if not path.exists():
         raise UserError(
-            f"there is no file {text}; give a storage URL (sqlite:///runs/study.db), a database "
-            "file, or a study file"
+            f"there is no file {one_line(text)}; give a storage URL (sqlite:///runs/study.db), a "
+            "database file, or a study file"
         )
     if path.is_dir():
-        raise UserError(f"{text} is a folder; give a database file in it, or a study file")
+        raise UserError(
+            f"{one_line(text)} is a folder; give a database file in it, or a study file"
+        )
     with path.open("rb") as opened:
         begin = opened.read(len(_SQLITE_BEGINS))
     if begin and begin != _SQLITE_BEGINS:
-        raise UserError(f"{text} is neither a SQLite database nor a study file (.yaml)")
+        raise UserError(f"{one_line(text)} is neither a SQLite database nor a study file (.yaml)")
     return Target(f"sqlite:///{path.as_posix()}", study_name)
 
 
@@ -80,7 +82,7 @@ def with_study(target: Target) -> tuple[Target, str]:
         return target, names[0]
     if not names:
         raise UserError("this storage holds no study yet")
-    shown = [f"  {name}" for name in names[:_SHOWN]]
+    shown = [f"  {one_line(name)}" for name in names[:_SHOWN]]
     if len(names) > _SHOWN:
         shown.append(f"  ... and {len(names) - _SHOWN} more")
     listed = "\n".join(shown)
@@ -99,7 +101,8 @@ def stored_study(text: str, study_name: str | None) -> StoredStudy:
     except RecordNotFoundError as error:
         if target.file is None or study_name is not None:
             raise
-        raise UserError(f"{error}\nto run the study: lyapopt run {target.file}") from error
+        advice = f"to run the study: lyapopt run {one_line(target.file)}"
+        raise UserError(f"{error}\n{advice}") from error
     _say_damage(study)
     return study
 
@@ -107,7 +110,7 @@ def stored_study(text: str, study_name: str | None) -> StoredStudy:
 def _say_damage(study: StoredStudy) -> None:
     """Say on stderr what of a study cannot be read, and is left out of what is shown."""
     for text in study.damage[:_DAMAGE_SHOWN]:
-        typer.echo(f"damaged: {text}", err=True)
+        echo(f"damaged: {one_line(text)}", err=True)
     more = len(study.damage) - _DAMAGE_SHOWN
     if more > 0:
-        typer.echo(f"damaged: and {more} more; all of them: lyapopt storage doctor", err=True)
+        echo(f"damaged: and {more} more; all of them: lyapopt storage doctor", err=True)

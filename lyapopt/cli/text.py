@@ -7,8 +7,18 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Iterable, Mapping
+from typing import Final
 
 import typer
+
+from lyapopt.display import one_line, printable
+
+LONGEST_NAME: Final = 100
+"""Characters of a name or a choice."""
+LONGEST_REASON: Final = 500
+"""Characters of why a trial ended as it did."""
+WHOLE_REASON: Final = "lyapopt trials -f json"
+"""Where the whole reason is."""
 
 _LABEL_WIDTH = 10
 _SECONDS = ((86400, "d"), (3600, "h"), (60, "min"))
@@ -25,7 +35,7 @@ def short(value: object) -> str:
         return ""
     if isinstance(value, float) and not isinstance(value, bool):
         return f"{value:.4g}"
-    return str(value)
+    return one_line(value, LONGEST_NAME)
 
 
 def count(value: float) -> str:
@@ -84,7 +94,7 @@ def assignments(params: Mapping[str, object]) -> str:
         >>> assignments({"activation": "relu", "lr": 0.123456, "clip": None})
         'activation=relu lr=0.1235 clip=null'
     """
-    return " ".join(f"{name}={parameter(params, name)}" for name in params)
+    return " ".join(f"{short(name)}={parameter(params, name)}" for name in params)
 
 
 def counts(found: Mapping[str, int]) -> str:
@@ -94,7 +104,7 @@ def counts(found: Mapping[str, int]) -> str:
         >>> counts({"complete": 31, "pruned": 29})
         '31 complete, 29 pruned'
     """
-    return ", ".join(f"{count(number)} {name}" for name, number in found.items() if number)
+    return ", ".join(f"{count(number)} {short(name)}" for name, number in found.items() if number)
 
 
 def plural(number: int, noun: str) -> str:
@@ -107,6 +117,11 @@ def plural(number: int, noun: str) -> str:
     return f"{count(number)} {noun}" + ("" if number == 1 else "s")
 
 
+def echo(text: str = "", *, err: bool = False) -> None:
+    """Print a text for people, whose own newlines and tabs stay; nothing in it can steer."""
+    typer.echo(printable(text, keep="\n\t"), err=err)
+
+
 def print_rows(rows: Iterable[tuple[str, str]]) -> None:
     """Print labels and texts in two columns on stdout.
 
@@ -117,9 +132,10 @@ def print_rows(rows: Iterable[tuple[str, str]]) -> None:
     """
     width = shutil.get_terminal_size().columns - _LABEL_WIDTH if sys.stdout.isatty() else None
     for label, text in rows:
+        text = printable(text)
         lines = [text] if width is None else _wrapped(text, max(20, width))
         for first, line in enumerate(lines):
-            typer.echo(f"{'' if first else label:<{_LABEL_WIDTH}}{line}".rstrip())
+            echo(f"{'' if first else label:<{_LABEL_WIDTH}}{line}".rstrip())
 
 
 def _wrapped(text: str, width: int) -> list[str]:

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lyapopt.cli.text import count, interval, parameter, short
+from lyapopt.display import one_line
 from lyapopt.store.trials import StoredTrial
 
 __all__ = ["style_of", "trial_lines", "trial_table"]
@@ -62,7 +63,7 @@ def trial_table(
     table = Table(box=None, padding=(0, _PADDING, 0, 0), pad_edge=False, header_style="dim")
     for column in columns:
         table.add_column(
-            column.title,
+            Text(column.title),  # text in brackets is no markup
             justify="right" if column.justify_right else "left",
             no_wrap=True,
             overflow="ellipsis",
@@ -106,14 +107,16 @@ def _columns(
         *(_param(name, 6 if position else 7) for position, name in enumerate(names)),
         _Column("exponent", lambda t: short(t.exponent), True, 8),
         _Column("interval", lambda t: interval(t.interval), False, 3),
-        _Column("verdict", lambda t: t.verdict or "", False, 9),
+        _Column("verdict", lambda t: short(t.verdict), False, 9),
     ]
     objectives = max((len(trial.values) for trial in trials), default=1)
     columns += [_value(index, objectives) for index in range(max(1, objectives))]
     columns.append(_Column("state", lambda t: t.state, False, 5))
     if with_reason:
         columns.append(_Column("cost", lambda t: count(t.gradient_evaluations), True, 4))
-        columns.append(_Column("reason", lambda t: _cut(t.reason or ""), False, 2))
+        columns.append(
+            _Column("reason", lambda t: one_line(t.reason or "", _LONGEST_REASON), False, 2)
+        )
     return [
         column
         for column in columns
@@ -122,7 +125,8 @@ def _columns(
 
 
 def _param(name: str, importance: int) -> _Column:
-    return _Column(f"params_{name}", lambda t: parameter(t.params, name), False, importance)
+    title = f"params_{short(name)}"
+    return _Column(title, lambda t: parameter(t.params, name), False, importance)
 
 
 def _value(index: int, objectives: int) -> _Column:
@@ -130,10 +134,6 @@ def _value(index: int, objectives: int) -> _Column:
     return _Column(
         title, lambda t: short(t.values[index]) if index < len(t.values) else "", True, 10
     )
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= _LONGEST_REASON else text[: _LONGEST_REASON - 3] + "..."
 
 
 def _fitting(columns: list[_Column], trials: Sequence[StoredTrial], width: int) -> list[_Column]:

@@ -12,6 +12,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from lyapopt.display import printable
+
 __all__ = ["yaml_lines"]
 
 _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]*")
@@ -48,9 +50,9 @@ def _item(item: Any) -> list[str]:
 
 
 def _scalar(value: Any) -> str:
-    if isinstance(value, str):
+    if isinstance(value, str):  # YAML has the escapes of `printable`: the data stay exact
         is_word = _WORD.fullmatch(value) is not None and value.lower() not in _NOT_WORDS
-        return value if is_word else json.dumps(value, ensure_ascii=False)
+        return value if is_word else printable(json.dumps(value, ensure_ascii=False))
     if isinstance(value, float):
         return _number(value)
     return json.dumps(value, default=str)

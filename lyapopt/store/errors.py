@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 import sqlalchemy
 from sqlalchemy import exc
 
+from lyapopt.display import one_line, printable
 from lyapopt.errors import UserError
 from lyapopt.redaction import SECRET_KEYS, redacted
 
@@ -38,7 +39,7 @@ class DamagedDataError(StoreError):
 
 
 def masked(url: str | sqlalchemy.URL) -> str:
-    """A database URL as text, without its password.
+    """A database URL as a person may read it: without its password, in one line.
 
     Args:
         url: A database URL, parsed or not.
@@ -54,10 +55,10 @@ def masked(url: str | sqlalchemy.URL) -> str:
         try:
             return masked(sqlalchemy.make_url(url))
         except (exc.ArgumentError, ValueError):  # which it raises of a port that is no number
-            return redacted(url)
+            return printable(redacted(url))
     hidden = {key: "***" for key in url.query if key.lower() in SECRET_KEYS}
     shown = url.update_query_dict(hidden).render_as_string(hide_password=True)
-    return redacted(shown.replace("%2A%2A%2A", "***"))
+    return printable(redacted(shown.replace("%2A%2A%2A", "***")))
 
 
 def _without_password(text: str, url: sqlalchemy.URL) -> str:
@@ -177,14 +178,14 @@ def explain(error: exc.SQLAlchemyError, url: sqlalchemy.URL, doing: str) -> Stor
     if isinstance(error, exc.PendingRollbackError):  # a lost connection, used once more
         return StoreBusyError(f"{where}: {_UNREACHABLE.what}. {_UNREACHABLE.advice}")
     if not isinstance(error, exc.DBAPIError):
-        return StoreError(f"{where}: {_without_password(str(error), url)}")
+        return StoreError(f"{where}: {one_line(_without_password(str(error), url))}")
     said = _without_password(" ".join(str(error.orig).split()), url)
     for code in _codes(error):
         if code in _CAUSES:
             cause = _CAUSES[code]
-            said = f"(The database said: {said})"
+            said = f"(The database said: {one_line(said)})"
             return cause.error(f"{where}: {cause.what}. {cause.advice} {said}")
-    return StoreError(f"{where}: {said}")
+    return StoreError(f"{where}: {one_line(said)}")
 
 
 @contextmanager

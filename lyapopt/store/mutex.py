@@ -19,6 +19,7 @@ import sqlalchemy
 from filelock import FileLock, Timeout
 from sqlalchemy import Connection, Engine, exc, text
 
+from lyapopt.display import one_line
 from lyapopt.store.engine import make_engine, parse_url, sqlite_path
 from lyapopt.store.errors import StoreBusyError, StoreError, explained, masked
 
@@ -143,7 +144,7 @@ class FileMutex(Mutex):
                 raise StoreError(f"cannot write beside {self._where}") from None
             raise self._too_long() from None
         except OSError as error:
-            raise StoreError(f"cannot lock {self._where}: {error}") from error
+            raise StoreError(f"cannot lock {one_line(self._where)}: {one_line(error)}") from error
 
     def _release(self) -> None:
         self._lock.release()
@@ -284,5 +285,5 @@ def file_mutex(beside: Path, name: str, timeout: float = DEFAULT_TIMEOUT) -> Fil
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise StoreError(f"cannot write beside {beside}: {error}") from error
+        raise StoreError(f"cannot write beside {one_line(beside)}: {one_line(error)}") from error
     return FileMutex(path, str(beside), timeout)

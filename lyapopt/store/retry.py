@@ -12,6 +12,7 @@ from typing import TypeVar
 import sqlalchemy
 from sqlalchemy import exc
 
+from lyapopt.display import one_line
 from lyapopt.store.errors import StoreBusyError, StoreError, StoreFullError, explain
 
 T = TypeVar("T")
@@ -82,9 +83,9 @@ class RetryPolicy:
 
     def _announce(self, text: str) -> None:
         if self.notify is None:
-            _log.info(text)
+            _log.info("%s", one_line(text))
         else:
-            self.notify(text)
+            self.notify(one_line(text))
 
 
 def as_store_error(

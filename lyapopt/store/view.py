@@ -14,6 +14,7 @@ from typing import Final
 
 from sqlalchemy import Connection, TableClause, exc, inspect, select
 
+from lyapopt.display import one_line
 from lyapopt.store.lookup import (
     ATTRIBUTE_RUN,
     ATTRIBUTES,
@@ -98,7 +99,7 @@ def create(connection: Connection) -> None:
         with _shielded(connection):
             connection.exec_driver_sql(f"CREATE VIEW {VIEW_NAME} AS {text}")
     except exc.DBAPIError as error:
-        _logger.warning("The view %s could not be created: %s", VIEW_NAME, error.orig)
+        _logger.warning("The view %s could not be created: %s", VIEW_NAME, one_line(error.orig))
 
 
 def _shielded(connection: Connection) -> AbstractContextManager[object]:

@@ -8,6 +8,7 @@ import socket
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from lyapopt.display import one_line
 from lyapopt.errors import UserError
 
 if TYPE_CHECKING:
@@ -83,7 +84,9 @@ def bind(host: str, port: int | None = None) -> Server:
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
                 continue
-            raise UserError(f"cannot listen on {host}:{candidate}: {error.strerror}") from error
+            raise UserError(
+                f"cannot listen on {one_line(host)}:{candidate}: {error.strerror}"
+            ) from error
     taken = f"port {port} is" if port is not None else f"ports {ports[0]} to {ports[-1]} are"
     raise UserError(f"{taken} taken; choose another with --port")
 
@@ -112,7 +115,7 @@ def _loopback(host: str) -> str:
     except ValueError:
         pass
     raise UserError(
-        f"--host {host}: the dashboard has no login, and everybody who reaches it can delete "
-        "studies; it listens on 127.0.0.1 only. From elsewhere, use a tunnel: "
+        f"--host {one_line(host)}: the dashboard has no login, and everybody who reaches it can "
+        "delete studies; it listens on 127.0.0.1 only. From elsewhere, use a tunnel: "
         "ssh -L 8080:127.0.0.1:8080 this-machine"
     )

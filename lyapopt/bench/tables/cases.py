@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from lyapopt.display import one_line
 from lyapopt.dynamics import Training
 from lyapopt.errors import UserError
 from lyapopt.search.probing.building import Build, build_training
@@ -114,7 +115,7 @@ def build_cell(case: Case, params: Mapping[str, Any]) -> Training:
     except (Exception, SystemExit) as error:
         given = ", ".join(f"{name}={value!r}" for name, value in params.items())
         raise UserError(
-            f"{case.task}: no training for {given}: {type(error).__name__}: {error}"
+            f"{case.task}: no training for {given}: {type(error).__name__}: {one_line(error)}"
         ) from error
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lyapopt.bench.tables.cases import ACTIVATIONS, SEEDS, Case, spaced
+from lyapopt.display import one_line
 from lyapopt.dynamics.structure import module_structure
 from lyapopt.errors import UserError
 from lyapopt.search.probing.building import Build, build_training
@@ -45,16 +46,18 @@ def own_case(path: str, build: Build, grid: Sequence[str] = ()) -> Case:
 def _axis(text: str) -> tuple[str, tuple[Any, ...]]:
     name, _, values = text.partition("=")
     if not name or not values:
-        raise UserError(f"--grid {text}: expected name=value,value or lr=low:high:count")
+        raise UserError(f"--grid {one_line(text)}: expected name=value,value or lr=low:high:count")
     if name != "lr":
         return name, tuple(_value(value) for value in values.split(","))
     try:
         low, high, count = values.split(":")
         rates = spaced(float(low), float(high), int(count))
     except (ValueError, ZeroDivisionError) as error:
-        raise UserError(f"--grid {text}: expected lr=low:high:count, as in lr=1e-4:1:13") from error
+        raise UserError(
+            f"--grid {one_line(text)}: expected lr=low:high:count, as in lr=1e-4:1:13"
+        ) from error
     if len(rates) < 3 or not 0 < rates[0] < rates[-1]:
-        raise UserError(f"--grid {text}: at least three ascending rates are needed")
+        raise UserError(f"--grid {one_line(text)}: at least three ascending rates are needed")
     return name, rates
 
 

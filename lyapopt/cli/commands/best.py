@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import typer
-
 from lyapopt.cli import exit_codes
 from lyapopt.cli.arguments import Format, OutputFormat, Storage, Study
+from lyapopt.cli.text import echo
 
 
 def best(storage: Storage, study: Study = None, form: OutputFormat = Format.TABLE) -> int:
@@ -18,7 +17,7 @@ def best(storage: Storage, study: Study = None, form: OutputFormat = Format.TABL
     stored = stored_study(storage, study)
     found = Overview.of(stored).best
     if not found:
-        typer.echo(f"study {stored.name!r} has no completed trial", err=True)
+        echo(f"study {stored.name!r} has no completed trial", err=True)
         return exit_codes.NO_COMPLETED_TRIAL
     print_best(found, form.value)
     return exit_codes.DONE

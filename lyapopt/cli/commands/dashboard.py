@@ -8,6 +8,8 @@ import typer
 
 from lyapopt.cli import exit_codes
 from lyapopt.cli.arguments import Storage
+from lyapopt.cli.text import echo
+from lyapopt.display import one_line
 
 
 def dashboard(
@@ -38,7 +40,7 @@ def dashboard(
         open_storage(target.storage, create=False), server.host, server.port, read_only=read_only
     )
     suffix = " (read-only)" if read_only else ""
-    typer.echo(f"dashboard of {masked(target.storage)}{suffix}: {server.url}")
-    typer.echo("Ctrl-C ends it", err=True)
+    echo(f"dashboard of {one_line(masked(target.storage))}{suffix}: {server.url}")
+    echo("Ctrl-C ends it", err=True)
     server.serve(app)
     return exit_codes.DONE  # Ctrl-C is how a dashboard is meant to end

@@ -5,11 +5,9 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-import typer
-
 from lyapopt.cli import exit_codes
 from lyapopt.cli.arguments import Storage, Study
-from lyapopt.cli.text import assignments, duration, print_rows
+from lyapopt.cli.text import assignments, duration, echo, print_rows, short
 
 if TYPE_CHECKING:
     from lyapopt.study.analysis.overview import StoredTrial
@@ -26,7 +24,7 @@ def status(storage: Storage, study: Study = None) -> int:
 
     stored = stored_study(storage, study)
     overview = Overview.of(stored)
-    typer.echo(f"study {stored.name}: {', '.join(stored.directions)}\n")
+    echo(f"study {short(stored.name)}: {', '.join(map(short, stored.directions))}\n")
     rows = facts(stored, overview)
     for position, trial in enumerate(overview.running[:_RUNNING_SHOWN]):
         rows.append(("" if position else "running", _running(trial)))

@@ -10,7 +10,8 @@ import typer
 
 from lyapopt.cli import exit_codes
 from lyapopt.cli.arguments import Storage
-from lyapopt.cli.text import plural
+from lyapopt.cli.text import echo, plural
+from lyapopt.display import one_line, printable
 from lyapopt.errors import UserError
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def init(storage: Storage) -> int:
 
     target = _new_target(storage)
     created = init_storage(target.storage, target.store)
-    typer.echo(f"{masked(target.storage)}: {'created' if created else 'was there already'}")
+    echo(f"{one_line(masked(target.storage))}: {'created' if created else 'was there already'}")
     return exit_codes.DONE
 
 
@@ -58,7 +59,7 @@ def upgrade(storage: Storage) -> int:
         ("Optuna's", before.optuna, after.optuna),
         ("our", before.lyapopt, after.lyapopt),
     ):
-        typer.echo(f"{whose} tables: " + ("none" if old is None else f"{old} -> {new}"))
+        echo(f"{whose} tables: " + ("none" if old is None else f"{old} -> {new}"))
     return exit_codes.DONE
 
 
@@ -77,7 +78,7 @@ def gc(
 
     target = target_of(storage)
     count = collect_garbage(target.storage, target.store, dry_run=dry_run, grace=grace)
-    typer.echo(f"{plural(count, 'run')} {'would be' if dry_run else 'were'} deleted")
+    echo(f"{plural(count, 'run')} {'would be' if dry_run else 'were'} deleted")
     return exit_codes.DONE
 
 
@@ -112,7 +113,7 @@ def export(
         trajectories=trajectories,
     )
     for file in files:
-        typer.echo(str(file))
+        echo(printable(str(file)))
     return exit_codes.DONE
 
 
@@ -131,8 +132,8 @@ def doctor(
     target = target_of(storage)
     findings = examine(target.storage, target.store, deep=deep)
     for finding in findings:
-        advice = "" if finding.advice is None else f"\n       -> {finding.advice}"
-        typer.echo(f"{finding.level:5}  {finding.what}{advice}")
+        advice = "" if finding.advice is None else f"\n       -> {one_line(finding.advice)}"
+        echo(f"{finding.level:5}  {one_line(finding.what)}{advice}")
     wrong = any(finding.level == "wrong" for finding in findings)
     return exit_codes.FAILED if wrong else exit_codes.DONE
 
@@ -145,4 +146,6 @@ def _new_target(text: str) -> Target:
         return target_of(text)
     if Path(text).suffix.lower() in (".db", ".sqlite", ".sqlite3"):
         return Target(f"sqlite:///{text}")
-    raise UserError(f"{text} is neither a storage URL nor a database file such as study.db")
+    raise UserError(
+        f"{one_line(text)} is neither a storage URL nor a database file such as study.db"
+    )

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import typer
-
 from lyapopt.cli.arguments import File, Overrides
+from lyapopt.cli.text import echo
+from lyapopt.display import printable
 
 
 def validate(file: File, overrides: Overrides = None) -> None:
@@ -13,4 +13,4 @@ def validate(file: File, overrides: Overrides = None) -> None:
     from lyapopt.study.file import load_study_file
 
     study = load_study_file(file, overrides or [])
-    typer.echo(f"{file}: study {study.study_name!r} is valid")
+    echo(f"{printable(str(file))}: study {study.study_name!r} is valid")

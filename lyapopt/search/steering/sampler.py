@@ -12,6 +12,7 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState
 
+from lyapopt.display import one_line
 from lyapopt.errors import UserError
 from lyapopt.probe import Probe
 from lyapopt.search._optuna import (
@@ -358,7 +359,7 @@ class EdgeOfChaosSampler(ProbingSampler):
             if subject in self._warned:
                 return
             self._warned.add(subject)
-        warnings.warn(f"EdgeOfChaosSampler: {text}", UserWarning, stacklevel=3)
+        warnings.warn(f"EdgeOfChaosSampler: {one_line(text)}", UserWarning, stacklevel=3)
 
     def _state_in_another_process(self) -> dict[str, object]:
         per_trial: dict[str, object] = {"_answers": {}, "_drawn": {}, "_known": {}}

@@ -14,6 +14,7 @@ from typing import Final, Literal
 import optuna
 import pandas as pd
 
+from lyapopt.display import one_line
 from lyapopt.errors import UserError
 from lyapopt.store import TrajectoryStore
 from lyapopt.store.damage import UNREADABLE
@@ -61,7 +62,7 @@ def export(
     if format == "sqlite":
         return [_export_database(storage, path, names, store, trajectories)]
     if path.is_file():
-        raise UserError(f"{path} is a file: tables are written into a folder")
+        raise UserError(f"{one_line(path)} is a file: tables are written into a folder")
     return _export_tables(storage, path, names, store, format, trajectories)
 
 
@@ -69,7 +70,7 @@ def _export_database(
     storage: str, path: Path, names: Iterable[str], store: str | None, trajectories: bool
 ) -> Path:
     if path.exists():
-        raise UserError(f"{path} exists already; give the name of a new file")
+        raise UserError(f"{one_line(path)} exists already; give the name of a new file")
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.part")  # which gets its name when it is whole
     part.unlink(missing_ok=True)
@@ -170,7 +171,7 @@ def _write(table: pd.DataFrame, path: Path, format: Format) -> Path:
             "Parquet needs pyarrow: pip install 'lyapopt[parquet]', or export as csv"
         ) from error
     except OSError as error:
-        raise UserError(f"cannot write {target}: {error}") from error
+        raise UserError(f"cannot write {one_line(target)}: {one_line(error)}") from error
     return target
 
 

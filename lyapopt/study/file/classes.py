@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path as FilePath
 from typing import Any
 
+from lyapopt.display import one_line
 from lyapopt.errors import UserError
 from lyapopt.registry import Role, Row, row_of
 from lyapopt.study.file.document import Path, Plain, Report
@@ -110,7 +111,9 @@ class ClassSpec:
         except UserError:
             raise
         except (TypeError, ValueError) as error:
-            raise UserError(f"{self.class_name} refuses its arguments: {error}") from error
+            raise UserError(
+                f"{self.class_name} refuses its arguments: {one_line(error)}"
+            ) from error
 
 
 def resolve_class(role: Role, value: Plain, path: Path, report: Report) -> ClassSpec | None:

@@ -8,6 +8,7 @@ from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
+from lyapopt.display import one_line, printable
 from lyapopt.errors import UserError
 from lyapopt.redaction import redacted
 
@@ -82,11 +83,11 @@ class Issue:
         """The place, the message, the line with a caret under the place, the hint."""
         head = f"{self.path}: {self.message}" if self.path else self.message
         place = f"{self.mark}: " if self.mark is not None else ""
-        lines = [_printable(redacted(place + head))]
+        lines = [one_line(place + head)]
         if self.mark is not None:
             lines += _excerpt(self.mark)
         if self.hint:
-            lines.append(f"      {_printable(redacted(self.hint))}")
+            lines.append(f"      {one_line(self.hint)}")
         return "\n".join(lines)
 
     def _order(self) -> tuple[int, int, int, str]:
@@ -125,19 +126,15 @@ def _excerpt(mark: Mark) -> list[str]:
     column = min(mark.column, len(line))
     start = max(0, column - _WIDTH * 2 // 3) if len(line) > _WIDTH else 0
     text = line[start : start + _WIDTH]
-    before = "".join("\t" if c == "\t" else " " for c in text[: column - start])
+    shown = printable(text[: column - start], keep="\t")
+    before = "".join("\t" if c == "\t" else " " for c in shown)
     margin = " " * 5 + " | " if mark.source.rank else f"{mark.line + 1:>5} | "
     cut = "..." if start else ""
     more = "..." if start + _WIDTH < len(line) else ""
     return [
-        margin + cut + _printable(text, keep="\t") + more,
+        margin + cut + printable(text, keep="\t") + more,
         " " * (len(margin) - 2) + "| " + " " * len(cut) + before + "^",
     ]
-
-
-def _printable(text: str, keep: str = "\n") -> str:
-    """No control characters: a file must not be able to steer the terminal that shows it."""
-    return "".join(c if c in keep or c.isprintable() else "\ufffd" for c in text)
 
 
 def dotted(path: Path) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
+from lyapopt.display import printable
 from lyapopt.study.file.document import Path, Plain, Report
 
 __all__ = [
@@ -113,7 +114,7 @@ def number(value: int | float) -> str:
 
 
 def _shorten(text: str) -> str:
-    return text if len(text) <= 60 else text[:57] + "..."
+    return printable(text if len(text) <= 60 else text[:57] + "...")
 
 
 def _form(name: str) -> str:

@@ -15,6 +15,7 @@ import torch
 from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 
+from lyapopt.display import one_line
 from lyapopt.dynamics.randomness import derive_seed
 from lyapopt.errors import UserError
 from lyapopt.probe import Probe
@@ -49,7 +50,7 @@ def sampler(file: StudyFile, space: SearchSpace) -> BaseSampler:
     try:
         base = spec.build(base_dir=file.base_dir, search_space=grid, seed=file.seed)
     except UserError as error:
-        raise UserError(f"sampler: {error}") from error
+        raise UserError(f"sampler: {one_line(error)}") from error
     return SeededSampler(cast(BaseSampler, base), file.seed, space.seeds)
 
 
@@ -67,7 +68,7 @@ def pruner(file: StudyFile) -> BasePruner:
     try:
         return cast(BasePruner, file.pruner_spec.build(base_dir=file.base_dir))
     except UserError as error:
-        raise UserError(f"pruner: {error}") from error
+        raise UserError(f"pruner: {one_line(error)}") from error
 
 
 def builder(file: StudyFile) -> Build:

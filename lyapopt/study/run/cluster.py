@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import optuna
 
+from lyapopt.display import one_line
 from lyapopt.errors import UserError
 from lyapopt.search._optuna import every_trial
 from lyapopt.store.errors import masked
@@ -65,7 +66,9 @@ def run_on_dask(
     try:
         client = Client(address, timeout=10)
     except (OSError, ValueError) as error:
-        raise UserError(f"no Dask scheduler answers at {address}: {error}") from error
+        raise UserError(
+            f"no Dask scheduler answers at {one_line(address)}: {one_line(error)}"
+        ) from error
     with client, sigterm_interrupts():
         study = open_study(file, listener, settings)
         return _run(client, study, file, listener, extra, settings)
@@ -100,7 +103,7 @@ def _run(
     finished.tell_new()
     if not outcomes:
         error = futures[0].exception()
-        raise UserError(f"every worker failed; the first: {error}")
+        raise UserError(f"every worker failed; the first: {one_line(error)}")
     reason = "interrupted" if interrupted else outcomes[-1][1]
     after = Ledger.of(study, file.on_failure.max_retries)
     listener.stopped(StudyEvent(study.study_name, total, after), reason)

@@ -9,6 +9,7 @@ from types import TracebackType
 
 import optuna
 
+from lyapopt.display import one_line
 from lyapopt.search._optuna import record_heartbeats, remove_session
 from lyapopt.study.run.leases import Leases
 
@@ -60,6 +61,6 @@ class Heartbeat:
                 self._leases.beat()
             except Exception as error:
                 # The database is in trouble; the worker itself will notice and say so.
-                _log.debug("no heartbeat: %s", error)
+                _log.debug("no heartbeat: %s", one_line(error))
             wait = self._interval
         remove_session(self._study)

@@ -42,6 +42,7 @@ from dataclasses import dataclass
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from lyapopt.display import one_line
 from lyapopt.search._optuna import (
     begin_again,
     begin_trial,
@@ -249,7 +250,7 @@ class Leases:
     def _remove_dead(self, table: WorkerTable, now: float) -> None:
         living = table.living(now, self._settings.grace)
         for name in set(table.workers) - {*living, self.worker}:
-            _log.info("%s is dead", processes.short_name(name))
+            _log.info("%s is dead", one_line(processes.short_name(name)))
             group = table.workers.pop(name).group
             if group is not None:
                 table.leave_open(group)

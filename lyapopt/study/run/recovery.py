@@ -21,6 +21,7 @@ from typing import Final
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from lyapopt.display import one_line
 from lyapopt.search import attributes
 from lyapopt.search._optuna import end_interrupted, every_trial, logical_number, set_attribute
 from lyapopt.store import (
@@ -144,7 +145,7 @@ def _stored_result(trial: FrozenTrial, store: TrajectoryStore | None) -> RunReco
     except RecordNotFoundError:
         return None
     except DamagedDataError as error:
-        _log.warning("trial %d is run again: %s", trial.number, error)
+        _log.warning("trial %d is run again: %s", trial.number, one_line(error))
         return None
     return record if record.state in ("complete", "pruned", "failed") else None
 

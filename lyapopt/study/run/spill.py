@@ -17,6 +17,7 @@ from pathlib import Path
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from lyapopt.display import one_line
 from lyapopt.search._optuna import NUMBER_ATTRIBUTE, every_trial, logical_number
 from lyapopt.store import RUN_ATTRIBUTE, RunRecord, StoreError, TrajectoryStore, new_run_id
 from lyapopt.store.engine import parse_url, sqlite_path
@@ -89,7 +90,7 @@ class Spill:
                 with TrajectoryStore(f"sqlite:///{path}", create=False) as store:
                     yield path, store.read(path.stem.rpartition("-")[2])
             except StoreError as error:
-                _log.warning("spill file %s cannot be read: %s", path, error)
+                _log.warning("spill file %s cannot be read: %s", one_line(path), one_line(error))
 
 
 def import_spilled(
@@ -116,7 +117,7 @@ def import_spilled(
     for path, record in spill.records():
         trial = trials.get(record.run)
         if trial is None:
-            _log.warning("spill file %s holds a trial that study no longer has", path)
+            _log.warning("spill file %s holds a trial that study no longer has", one_line(path))
             continue
         number = logical_number(trial)
         if trial.state == TrialState.FAIL and record.state in ("complete", "pruned"):

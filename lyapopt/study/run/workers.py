@@ -18,6 +18,7 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial
 
+from lyapopt.display import one_line
 from lyapopt.errors import UserError
 from lyapopt.study.file import StudyFile
 from lyapopt.study.run.events import WAITING, RunResult, StudyEvent, StudyListener
@@ -167,7 +168,7 @@ class _Crew:
             case "error":
                 self.errors.append(*details)
                 self._done.add(connection)
-                self.listener.note(f"a worker ended: {details[0]}")
+                self.listener.note(f"a worker ended: {one_line(details[0])}")
             case _:
                 if what == "finished":
                     self.finished += 1
