@@ -10,7 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
-from lyapopt.errors import UserError
+from lyapopt.checks import Arguments
+from lyapopt.errors import RadiusError
 
 __all__ = [
     "COUNT",
@@ -26,6 +27,7 @@ __all__ = [
 Distance = Literal["weights", "outputs"]
 Estimator = Literal["neighbours", "tangent"]
 KeptWeights = Literal["full", "projection", "none"]
+Precision = Literal["float32", "float64"]
 NanPolicy = Literal["prune", "fail", "worst"]
 """What becomes of a trial whose value is not finite."""
 Value = Literal["loss", "metric", "exponent", "both"]
@@ -73,20 +75,18 @@ class ProbeSettings:
     level: float = 0.95
 
     def __post_init__(self) -> None:
+        check = Arguments("Probe")
         for name in ("horizon", "neighbours", "segment"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise UserError(f"Probe: {name} must be a positive integer, not {value!r}")
-        _check_choice("distance", self.distance, Distance)
-        _check_choice("estimator", self.estimator, Estimator)
-        if not 0 < self.level < 1:
-            raise UserError(f"Probe: level must lie between 0 and 1, not {self.level!r}")
+            _set(self, name, check.whole(name, getattr(self, name), least=1))
+        _set(self, "radius", Arguments("Probe", RadiusError).real("radius", self.radius, above=0))
+        check.choice("distance", self.distance, get_args(Distance))
+        check.choice("estimator", self.estimator, get_args(Estimator))
+        _set(self, "level", check.real("level", self.level, above=0, below=1))
 
 
-def _check_choice(name: str, value: str, choices: Any) -> None:
-    if value not in get_args(choices):
-        known = " or ".join(map(repr, get_args(choices)))
-        raise UserError(f"Probe: {name} must be {known}, not {value!r}")
+def _set(settings: object, name: str, value: Any) -> None:
+    """Put the plain number of Python in the place of one of NumPy's: settings become JSON."""
+    object.__setattr__(settings, name, value)
 
 
 @dataclass(frozen=True)
@@ -111,9 +111,11 @@ class RecordSettings:
     projection_dim: int = field(
         default=64, metadata={**COUNT, "description": "Dimension of the projection."}
     )
-    dtype: Literal["float32", "float64"] = "float32"
+    dtype: Precision = "float32"
 
     def __post_init__(self) -> None:
+        check = Arguments("record")
         for name in ("every", "projection_dim"):
-            if getattr(self, name) < 1:
-                raise UserError(f"record: {name} must be at least 1, not {getattr(self, name)}")
+            _set(self, name, check.whole(name, getattr(self, name), least=1))
+        check.choice("weights", self.weights, get_args(KeptWeights))
+        check.choice("dtype", self.dtype, get_args(Precision))

@@ -92,6 +92,21 @@ class BatchOrder:
         return indices[:used].view(self.steps_per_epoch, self.size)
 
 
+def check_type(data: object, what: str) -> None:
+    """Refuse what no examples can be read from; nothing is read.
+
+    Raises:
+        TrainingError: If it is neither tensors, nor a data set, nor a loader.
+    """
+    is_tensors = isinstance(data, tuple | list) and all(isinstance(d, Tensor) for d in data)
+    if not (is_tensors or isinstance(data, Dataset | DataLoader)):
+        given = ", ".join(type(d).__name__ for d in data) if isinstance(data, tuple | list) else ""
+        raise TrainingError(
+            f"Training: {what} must be (inputs, target) tensors, a Dataset or a DataLoader, "
+            f"not {f'a {type(data).__name__} of {given}' if given else type(data).__name__}"
+        )
+
+
 def read_examples(data: Any, what: str = "data") -> Examples:
     """The tensors behind `data`.
 
@@ -112,12 +127,8 @@ def read_examples(data: Any, what: str = "data") -> Examples:
         return _checked(data.tensors, what)
     if isinstance(data, Dataset):
         return _collated(data, default_collate, what)
-    if isinstance(data, tuple | list):
-        return _checked(tuple(data), what)
-    raise TrainingError(
-        f"Training: {what} must be (inputs, target) tensors, a Dataset or a DataLoader, "
-        f"not {type(data).__name__}"
-    )
+    check_type(data, what)
+    return _checked(tuple(data), what)
 
 
 def read_order(data: Any, examples: Examples, batch_size: int | None, seed: int) -> BatchOrder:

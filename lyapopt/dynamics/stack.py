@@ -9,7 +9,7 @@ from lyapopt.dynamics.compilation import Compile
 from lyapopt.dynamics.execution import leaving_inference_mode
 from lyapopt.dynamics.structure import activations
 from lyapopt.dynamics.system import System
-from lyapopt.dynamics.training import Training
+from lyapopt.dynamics.training import Training, as_list
 from lyapopt.dynamics.training_map import TrainingMap
 from lyapopt.dynamics.unstacked import UnstackedMap, UnstackedSystem
 from lyapopt.errors import NotStackableError
@@ -55,7 +55,7 @@ def stack(
         >>> [positions for positions, step in stack([training(2), training(3), training(2)])]
         [[0, 2], [1]]
     """
-    systems = [read_system(training) for training in trainings]
+    systems = [read_system(training) for training in as_list(trainings)]
     found: list[tuple[list[int], AnyTrainingMap]] = []
     for positions in _positions_by_structure(systems):
         maps = maps_of([systems[position] for position in positions], compile, expected_steps)
@@ -98,7 +98,7 @@ def group_by_structure(trainings: Iterable[Training]) -> list[list[int]]:
 
     See `stack`, which makes the maps too.
     """
-    return _positions_by_structure([read_system(training) for training in trainings])
+    return _positions_by_structure([read_system(training) for training in as_list(trainings)])
 
 
 def _unstacked(training: Training, refusal: NotStackableError) -> UnstackedSystem:

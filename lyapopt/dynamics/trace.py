@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from lyapopt.dynamics.broadcasting import RefusedBroadcasting
 from lyapopt.dynamics.data import BatchOrder, Examples
 from lyapopt.dynamics.layers import DeterministicLayers
 from lyapopt.dynamics.training import Training
@@ -144,7 +145,8 @@ def _loss(
         with torch.random.fork_rng(devices=[]):
             with layers:
                 outputs = model(*batch[:-1])
-            loss = training.loss_fn(outputs, batch[-1])
+            with RefusedBroadcasting():
+                loss = training.loss_fn(outputs, batch[-1])
     except UserError:
         raise
     except Exception as error:

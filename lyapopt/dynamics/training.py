@@ -11,7 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from lyapopt.dynamics.data import Examples
+from lyapopt.checks import Arguments
+from lyapopt.dynamics.broadcasting import RefusedBroadcasting
+from lyapopt.dynamics.data import Examples, check_type
 from lyapopt.dynamics.modules import plain_loss, plain_module
 from lyapopt.errors import TrainingError
 
@@ -72,33 +74,25 @@ class Training:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        self._check_types()
-        self.model = plain_module(self.model)
-        self.loss_fn = plain_loss(self.loss_fn)
-        for name in ("batch_size", "steps"):
-            value = getattr(self, name)
-            if value is not None and (not _is_integer(value) or value < 1):
-                raise TrainingError(f"Training: {name} must be a positive integer, not {value!r}")
-        if not _is_integer(self.seed):
-            raise TrainingError(f"Training: seed must be an integer, not {self.seed!r}")
+        check = Arguments("Training", TrainingError)
+        check.instance("model", self.model, nn.Module, "an nn.Module")
+        check.function("loss_fn", self.loss_fn, "a function of outputs and target")
+        example = "a torch.optim object such as torch.optim.SGD(model.parameters(), lr=0.1)"
+        check.instance("optimizer", self.optimizer, torch.optim.Optimizer, example)
+        check_type(self.data, "data")
+        if self.validation is not None:
+            check_type(self.validation, "validation")
+        check.optional(check.function, "metric", self.metric)
+        self.model, self.loss_fn = plain_module(self.model), plain_loss(self.loss_fn)
+        self._check_scheduler(check)
+        self.batch_size = check.optional(check.whole, "batch_size", self.batch_size, least=1)
+        self.steps = check.optional(check.whole, "steps", self.steps, least=1)
+        self.seed = check.whole("seed", self.seed)
         clip = self.clip_grad_norm
-        if clip is not None and not (isinstance(clip, int | float) and clip > 0):
-            raise TrainingError(f"Training: clip_grad_norm must be a positive number, not {clip!r}")
-        if isinstance(clip, float) and math.isnan(clip):
-            raise TrainingError("Training: clip_grad_norm is NaN")
+        if clip != math.inf:  # which clips nothing
+            self.clip_grad_norm = check.optional(check.real, "clip_grad_norm", clip, above=0)
 
-    def _check_types(self) -> None:
-        if not isinstance(self.model, nn.Module):
-            raise TrainingError(f"Training: model must be an nn.Module, not {_type(self.model)}")
-        if not callable(self.loss_fn):
-            raise TrainingError(f"Training: loss_fn must be callable, not {_type(self.loss_fn)}")
-        if not isinstance(self.optimizer, torch.optim.Optimizer):
-            raise TrainingError(
-                "Training: optimizer must be a torch.optim object such as "
-                f"torch.optim.SGD(model.parameters(), lr=0.1), not {_type(self.optimizer)}"
-            )
-        if self.metric is not None and not callable(self.metric):
-            raise TrainingError(f"Training: metric must be callable, not {_type(self.metric)}")
+    def _check_scheduler(self, check: Arguments) -> None:
         if isinstance(self.scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
             raise TrainingError(
                 "Training: ReduceLROnPlateau depends on the losses, so that it is no function of "
@@ -107,11 +101,23 @@ class Training:
         if isinstance(self.scheduler, torch.optim.lr_scheduler.LRScheduler):
             if self.scheduler.optimizer is not self.optimizer:
                 raise TrainingError("Training: scheduler belongs to another optimizer")
-        elif self.scheduler is not None and not callable(self.scheduler):
-            raise TrainingError(
-                "Training: scheduler must be a torch.optim.lr_scheduler or a function of the step, "
-                f"not {_type(self.scheduler)}"
-            )
+        else:
+            example = "a torch.optim.lr_scheduler or a function of the step"
+            check.optional(check.function, "scheduler", self.scheduler, example=example)
+
+
+def as_list(trainings: object) -> list[Training]:
+    """Trainings as a list.
+
+    Raises:
+        TrainingError: If they are something else, such as one training that is in no list.
+    """
+    given: list[object] = list(trainings) if isinstance(trainings, Iterable) else [trainings]
+    found = [each for each in given if isinstance(each, Training)]
+    if not isinstance(trainings, Iterable) or len(found) < len(given):
+        wrong = next((each for each in given if not isinstance(each, Training)), trainings)
+        Arguments("", TrainingError).refuse("trainings", wrong, "a list of lyapopt.Training")
+    return found
 
 
 @dataclass(frozen=True)
@@ -137,7 +143,8 @@ def evaluate(parts: Iterable[tuple[nn.Module, Training, Examples]]) -> Evaluatio
         count = examples.count
         with torch.no_grad():
             outputs = model.eval()(*inputs)
-            losses.append(float(training.loss_fn(outputs, target)))
+            with RefusedBroadcasting("Training: validation"):
+                losses.append(float(training.loss_fn(outputs, target)))
             if training.metric is not None:
                 metrics.append(float(training.metric(outputs, target)))
     return Evaluation(losses, metrics or None, count)
@@ -155,11 +162,3 @@ def one_tensor(outputs: object) -> Tensor:
             "tensor (separations in weights do not)"
         )
     return outputs
-
-
-def _is_integer(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _type(value: object) -> str:
-    return type(value).__name__

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Hashable, Sequence
+from typing import get_args
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from lyapopt.checks import Arguments
 from lyapopt.dynamics.batches import Batch, StackedBatches
 from lyapopt.dynamics.compilation import (
     Compile,
@@ -23,7 +25,7 @@ from lyapopt.dynamics.hyperparameters import CoefficientWindow
 from lyapopt.dynamics.maps import Losses, State
 from lyapopt.dynamics.structure import module_structure
 from lyapopt.dynamics.system import System
-from lyapopt.dynamics.training import Evaluation, Training, evaluate, one_tensor
+from lyapopt.dynamics.training import Evaluation, Training, as_list, evaluate, one_tensor
 from lyapopt.dynamics.update_rules import Flag, UpdateRule, rule_for, smooth_root
 from lyapopt.errors import NotStackableError, TrainingError
 
@@ -74,7 +76,10 @@ class TrainingMap:
         compile: Compile = "auto",
         expected_steps: int | None = None,
     ) -> None:
-        systems = [System.read(training) for training in trainings]
+        check = Arguments("TrainingMap", TrainingError)
+        check.choice("compile", compile, get_args(Compile))
+        check.optional(check.whole, "expected_steps", expected_steps, least=0)
+        systems = [System.read(training) for training in as_list(trainings)]
         self._assemble(systems, None, compile, expected_steps)
         verify_stack(systems, self._gradients, self._batches)
 

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from lyapopt.dynamics.broadcasting import RefusedBroadcasting
 from lyapopt.dynamics.data import BatchOrder, Examples, read_examples, read_order
 from lyapopt.dynamics.execution import leaving_inference_mode
 from lyapopt.dynamics.hyperparameters import HyperparameterTable
@@ -298,7 +299,8 @@ class UnstackedSystem:
             torch.manual_seed(derive_seed(self.training.seed, t, "step"))
             with _SeededLayers(self._key, t):
                 outputs = model(*inputs)
-            return self.training.loss_fn(outputs, target).reshape(())
+            with RefusedBroadcasting():
+                return self.training.loss_fn(outputs, target).reshape(())
 
     def _restore_modes(self) -> None:
         for part, mode in self._modes:

@@ -12,7 +12,13 @@ from torch import Tensor
 from lyapopt.dynamics import maps
 from lyapopt.dynamics.maps import Map
 from lyapopt.errors import UserError
-from lyapopt.exponents.checks import check_burn_in, check_counts, check_state, no_type_check
+from lyapopt.exponents.checks import (
+    check_burn_in,
+    check_counts,
+    check_map,
+    check_state,
+    no_type_check,
+)
 from lyapopt.exponents.diagnostics import spectrum_with_flags
 from lyapopt.exponents.frame import DeadNetworkCheck, Frame, Moment, Resolution, qr
 from lyapopt.exponents.perturbations import embed, gaussian, seed_of_each, weight_positions
@@ -89,9 +95,12 @@ def spectrum(
         >>> s.values.shape, round(s.sum.item(), 9)
         (torch.Size([1, 2]), -1.203972804)
     """
+    check_map(step, start)
     horizon, qr_every = check_counts(horizon=horizon, qr_every=qr_every)
     burn_in = check_burn_in(burn_in)
     check_state(z0)
+    if k is not None:
+        (k,) = check_counts(k=k)
     if chunk is not None:
         (chunk,) = check_counts(chunk=chunk)
     z = z0.detach()
@@ -185,7 +194,6 @@ def _count(k: int | None, width: int, where: str) -> int:
                 f"vectors of that size; ask for the largest few with k, or for k={width}"
             )
         return width
-    (k,) = check_counts(k=k)
     if k > width:
         raise UserError(f"k={k} exponents were asked for, but the {where} has {width} dimensions")
     return k

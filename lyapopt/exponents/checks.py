@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from numbers import Integral, Real
 from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from lyapopt.checks import Arguments
 from lyapopt.dynamics import maps
 from lyapopt.dynamics.maps import Map
 from lyapopt.errors import RadiusError, UserError
 
 UNRESOLVED = 1e-2  # relative rounding error of a separation that makes an exponent worthless
+
+_CHECK = Arguments("")
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -30,24 +32,32 @@ def no_type_check(function: Function) -> Function:
 
 def check_counts(**counts: int) -> tuple[int, ...]:
     """The numbers as plain integers (NumPy has its own), or a `UserError` unless positive."""
-    return tuple(_integer(name, value, 1, "a positive integer") for name, value in counts.items())
+    return tuple(_CHECK.whole(name, value, least=1) for name, value in counts.items())
 
 
 def check_burn_in(burn_in: int) -> int:
     """The number as a plain integer, or a `UserError` unless it is not negative."""
-    return _integer("burn_in", burn_in, 0, "a non-negative integer")
+    return _CHECK.whole("burn_in", burn_in, least=0)
 
 
-def _integer(name: str, value: object, least: int, what: str) -> int:
-    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
-        raise UserError(f"{name} must be {what}, not {value!r}")
-    return int(value)
+@no_type_check
+def check_map(step: Map, start: int, observe: object = None) -> None:
+    """Raise a `UserError` unless the first is a map, `start` a time and `observe` a function."""
+    _CHECK.function("step", step, "a map step(z, t) -> z")
+    _CHECK.whole("start", start)
+    _CHECK.optional(_CHECK.function, "observe", observe)
+
+
+@no_type_check
+def check_flags(**flags: bool) -> None:
+    """Raise a `UserError` unless they are `True` or `False`."""
+    for name, value in flags.items():
+        _CHECK.flag(name, value)
 
 
 def check_level(level: float) -> None:
     """Raise a `UserError` unless it lies between 0 and 1."""
-    if not (isinstance(level, Real) and 0 < level < 1):
-        raise UserError(f"level must lie between 0 and 1, not {level!r}")
+    _CHECK.real("level", level, above=0, below=1)
 
 
 def check_state(z0: Tensor) -> None:
@@ -76,8 +86,7 @@ def check_radius(
     step: Map, z0: Float[Tensor, "systems 1 dim"], radius: float, what: str = "radius"
 ) -> None:
     """Raise a `RadiusError` unless the dtype can resolve the radius beside the weights."""
-    if not (isinstance(radius, Real) and 0 < radius < float("inf")):
-        raise RadiusError(f"{what} must be positive and finite, not {radius!r}")
+    radius = Arguments("", RadiusError).real(what, radius, above=0)
     limits = torch.finfo(z0.dtype)
     norms = torch.linalg.vector_norm(maps.weights(step, z0.detach()), dim=-1)
     resolvable = (limits.eps * norms / UNRESOLVED).clamp(min=limits.tiny**0.5 / limits.eps)

@@ -12,6 +12,8 @@ from lyapopt.dynamics.maps import Map
 from lyapopt.exponents.checks import (
     check_burn_in,
     check_counts,
+    check_flags,
+    check_map,
     check_radius,
     check_state,
     no_type_check,
@@ -95,6 +97,8 @@ def from_neighbours(
         >>> abs(e.value.mean().item() - 0.6931) < 0.01
         True
     """
+    check_map(step, start, observe)
+    check_flags(redraw=redraw, check_linearity=check_linearity)
     horizon, neighbours, segment = check_counts(
         horizon=horizon, neighbours=neighbours, segment=segment
     )

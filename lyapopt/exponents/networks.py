@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, RandomSampler, TensorDataset
 
+from lyapopt.checks import Arguments
 from lyapopt.dynamics import Training, stack
 from lyapopt.dynamics.data import read_examples, read_order
 from lyapopt.dynamics.modules import plain_module
@@ -156,6 +157,8 @@ def _trainings(
     seed: int | Sequence[int],
     dtype: torch.dtype | None,
 ) -> list[Training]:
+    if dtype not in (None, torch.float32, torch.float64):
+        Arguments("").refuse("dtype", dtype, "torch.float32, torch.float64 or None")
     models = _models(model)
     of_each = list(seed_of_each(seed, len(models)))
     seeds = of_each * len(models) if len(of_each) == 1 else of_each

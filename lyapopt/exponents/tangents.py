@@ -19,6 +19,7 @@ from lyapopt.errors import UserError
 from lyapopt.exponents.checks import (
     check_burn_in,
     check_counts,
+    check_map,
     check_state,
     check_step,
     no_type_check,
@@ -78,6 +79,7 @@ def from_tangents(
         >>> abs(from_tangents(logistic, z0, 1000).value.mean().item() - 0.6931) < 0.01
         True
     """
+    check_map(step, start, observe)
     horizon, tangents, segment = check_counts(horizon=horizon, tangents=tangents, segment=segment)
     burn_in = check_burn_in(burn_in)
     check_state(z0)

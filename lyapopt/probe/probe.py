@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from lyapopt.checks import Arguments
 from lyapopt.dynamics import AnyTrainingMap, Training, stack
 from lyapopt.dynamics.randomness import derive_seed
+from lyapopt.dynamics.training import as_list
 from lyapopt.errors import UserError
 from lyapopt.exponents import Exponent, from_neighbours, from_tangents
 from lyapopt.exponents.ensemble import Observer
@@ -58,6 +60,7 @@ class Probe(ProbeSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        Arguments("Probe").instance("rule", self.rule, VerdictRule, "a VerdictRule")
         # Not in the settings: a study file says it with the place of its key (`check_study`).
         if self.estimator == "tangent" and self.distance != "weights":
             raise UserError("Probe: estimator 'tangent' measures in the weights only")
@@ -77,6 +80,7 @@ class Probe(ProbeSettings):
             One measurement a training, in their order.
         """
         found: dict[int, Measurement] = {}
+        trainings = as_list(trainings)
         for positions, step in stack(trainings):
             z0 = step.initial_state()
             measurements = self.read(step, self.run(step, z0))

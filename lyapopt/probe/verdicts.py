@@ -9,7 +9,7 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from lyapopt.errors import UserError
+from lyapopt.checks import Arguments
 
 
 class Verdict(StrEnum):
@@ -39,8 +39,11 @@ class VerdictRule:
     blow_up: float = 1e3
 
     def __post_init__(self) -> None:
-        if not (self.hot > 0 and self.cool >= 0 and self.blow_up > 1):
-            raise UserError("verdict thresholds: hot > 0, cool >= 0 and blow_up > 1 are needed")
+        check = Arguments("VerdictRule")
+        check.real("hot", self.hot, above=0)
+        check.real("cool", self.cool, least=0)
+        check.real("fall", self.fall)
+        check.real("blow_up", self.blow_up, above=1)
 
     def judge(
         self,

@@ -18,6 +18,7 @@ from lyapopt.store.states import (
     LOW,
     RUN_ATTRIBUTE,
     VERDICT,
+    number_in,
 )
 
 __all__ = [
@@ -72,10 +73,7 @@ def of_measurement(measurement: Measurement) -> dict[str, float | str]:
 
 def number(trial: FrozenTrial, name: str) -> float | None:
     """A finite number among a trial's user attributes, or `None`."""
-    value = trial.user_attrs.get(name)
-    if not isinstance(value, int | float) or isinstance(value, bool):
-        return None
-    return float(value) if math.isfinite(value) else None
+    return number_in(trial.user_attrs, name)
 
 
 def rounded(value: float) -> float:

@@ -39,7 +39,7 @@ class Float64Copy:
             UserError: If the model is scripted, sparse, complex or the like, they cannot be copied,
                 do not belong together, or train nothing.
         """
-        _check_optimizer(optimizer)
+        _refuse_closure(optimizer)
         model = plain_module(model)
         try:
             copied, copied_optimizer = copy.deepcopy((model, optimizer))
@@ -138,9 +138,7 @@ def in_float64(value: Any) -> Any:
     return value
 
 
-def _check_optimizer(optimizer: object) -> None:
-    if not isinstance(optimizer, torch.optim.Optimizer):
-        raise UserError(f"watch: a torch.optim.Optimizer is needed, not {type(optimizer).__name__}")
+def _refuse_closure(optimizer: torch.optim.Optimizer) -> None:
     closure = inspect.signature(type(optimizer).step).parameters.get("closure")
     if closure is not None and closure.default is inspect.Parameter.empty:
         name = type(optimizer).__name__

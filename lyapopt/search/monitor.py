@@ -9,8 +9,11 @@ from typing import Any
 import numpy as np
 import optuna
 import torch
+from optuna.trial import BaseTrial
 from torch import Tensor, nn
 
+from lyapopt.checks import Arguments
+from lyapopt.dynamics.broadcasting import RefusedBroadcasting
 from lyapopt.dynamics.randomness import derive_seed
 from lyapopt.errors import UserError
 from lyapopt.probe import Verdict, VerdictRule
@@ -89,6 +92,7 @@ def watch(
         >>> str(monitor.verdict), monitor.gradient_evaluations
         ('edge', 10)
     """
+    Arguments("watch").function("loss_fn", loss_fn, "a function of outputs and target")
     return Monitor(
         trial,
         model,
@@ -99,7 +103,7 @@ def watch(
         radius=radius,
         accumulate=accumulate,
         clip_grad_norm=clip_grad_norm,
-        rule=rule or VerdictRule(),
+        rule=VerdictRule() if rule is None else rule,
         seed=seed,
     )
 
@@ -128,15 +132,20 @@ class Monitor:
         rule: VerdictRule,
         seed: int,
     ) -> None:
-        for name, count in (
-            ("horizon", horizon),
-            ("neighbours", neighbours),
-            ("accumulate", 1 if accumulate is None else accumulate),
-        ):
-            if isinstance(count, bool) or not isinstance(count, int) or count < 1:
-                raise UserError(f"watch: {name} must be a positive integer, not {count!r}")
-        if not (radius > 0 and math.isfinite(radius)):
-            raise UserError(f"watch: radius must be positive and finite, not {radius!r}")
+        check = Arguments("watch")
+        trials = "a trial of Optuna's, or None"
+        check.optional(check.instance, "trial", trial, types=BaseTrial, expected=trials)
+        check.instance("model", model, nn.Module, "an nn.Module")
+        check.instance("optimizer", optimizer, torch.optim.Optimizer, "a torch.optim.Optimizer")
+        check.optional(check.function, "loss_fn", loss_fn)
+        check.whole("horizon", horizon, least=1)
+        check.whole("neighbours", neighbours, least=1)
+        check.real("radius", radius, above=0)
+        check.optional(check.whole, "accumulate", accumulate, least=1)
+        if clip_grad_norm != math.inf:  # which clips nothing
+            check.optional(check.real, "clip_grad_norm", clip_grad_norm, above=0)
+        check.instance("rule", rule, VerdictRule, "a VerdictRule")
+        check.whole("seed", seed)
         self.exponent: float | None = None
         self.verdict: Verdict | None = None
         self.gradient_evaluations = 0
@@ -175,7 +184,13 @@ class Monitor:
         if self._loss_fn is None:
             raise UserError("watch: there is no loss_fn; use observe_loss")
         loss_fn, x, y = self._loss_fn, in_float64(x), in_float64(y)
-        self.observe_loss(lambda model: loss_fn(_call(model, x), y))
+
+        def loss_of(model: nn.Module) -> Tensor:
+            outputs = _call(model, x)
+            with RefusedBroadcasting("watch"):
+                return loss_fn(outputs, y)
+
+        self.observe_loss(loss_of)
 
     def observe_loss(
         self, loss_of: Callable[[nn.Module], Tensor], weight: float | None = None

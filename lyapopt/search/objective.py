@@ -12,10 +12,10 @@ import optuna
 
 from lyapopt.dynamics import Training
 from lyapopt.dynamics.compilation import Compile
-from lyapopt.errors import UserError
 from lyapopt.probe import Probe
 from lyapopt.search import attributes
 from lyapopt.search._optuna import frozen, is_fixed, logical_number
+from lyapopt.search.arguments import SearchArguments
 from lyapopt.search.candidate import Candidate, Outcome
 from lyapopt.search.probing.building import Build, Params, build_training
 from lyapopt.search.probing.probes import SteeringFailedError
@@ -99,11 +99,23 @@ class Objective:
         networks: Sequence[int] | None = None,
         stop_at: int | None = None,
     ) -> None:
-        if value not in get_args(Value):
-            names = ", ".join(get_args(Value))
-            raise UserError(f"Objective: value must be one of {names}, not {value!r}")
-        if stop_at is not None and (not isinstance(stop_at, int) or stop_at < 1):
-            raise UserError(f"Objective: stop_at must be at least 1 step, not {stop_at!r}")
+        check = SearchArguments("Objective")
+        check.build(build)
+        check.space(search_space, may_be_function=True)
+        check.choice("value", value, get_args(Value))
+        check.probe(probe)
+        settings = "a lyapopt.search.RecordSettings"
+        check.optional(check.instance, "record", record, types=RecordSettings, expected=settings)
+        stores = "a lyapopt.TrajectoryStore"
+        check.optional(check.instance, "store", store, types=TrajectoryStore, expected=stores)
+        check.choice("nan", nan, get_args(NanPolicy))
+        check.choice("compile", compile, get_args(Compile))
+        check.optional(check.real, "constrain_hot", constrain_hot)
+        numbers = "a list of trial numbers"
+        check.optional(check.instance, "networks", networks, types=Sequence, expected=numbers)
+        for number in networks or ():
+            check.whole("networks: a trial number", number, least=0)
+        stop_at = check.optional(check.whole, "stop_at", stop_at, least=1)
         self._build = build
         self._stop_at = stop_at
         self._space = as_space(search_space)
@@ -116,8 +128,8 @@ class Objective:
             record=record or RecordSettings(),
             value=value,
             nan=nan,
-            reports=reports,
-            seed=seed,
+            reports=check.whole("reports", reports, least=1),
+            seed=check.whole("seed", seed),
             compile=compile,
         )
 

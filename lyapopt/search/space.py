@@ -15,6 +15,7 @@ from optuna.distributions import (
     IntDistribution,
 )
 
+from lyapopt.checks import Arguments
 from lyapopt.errors import UserError
 from lyapopt.space import (
     AnyParameter,
@@ -49,6 +50,15 @@ class SearchSpace:
     conditions: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        check = Arguments("SearchSpace")
+        example = "a mapping of names to distributions, lists and constants"
+        check.instance("entries", self.entries, Mapping, example)
+        for name in self.entries:
+            check.instance("entries: a name", name, str, "a text")
+        example = 'a mapping such as {"momentum": {"optimizer": "sgd"}}'
+        check.instance("conditions", self.conditions, Mapping, example)
+        for name, condition in self.conditions.items():
+            check.instance(f"the condition of {name!r}", condition, Mapping, "a mapping")
         for name in self.conditions:
             if name not in self.entries:
                 raise UserError(f"search space: a condition for {name!r}, which it does not have")
@@ -166,6 +176,8 @@ def _unconditional(name: str, entry: Entry) -> AnyParameter:
             return CategoricalParameter(choices)
         case BaseDistribution():
             raise UserError(f"search space: {name!r} has a distribution of unknown type {entry!r}")
+        case []:
+            raise UserError(f"search space: {name!r} has no choices")
         case list():
             return CategoricalParameter(tuple(entry))
     return ConstantParameter(entry)

@@ -102,6 +102,12 @@ def sqlite_path(url: sqlalchemy.URL) -> Path | None:
     return None if "uri" in url.query else Path(str(url.database))
 
 
+def absolute(url: sqlalchemy.URL) -> sqlalchemy.URL:
+    """The URL with the path of its SQLite file made absolute, if it has one."""
+    path = sqlite_path(url)
+    return url if path is None else url.set(database=str(path.absolute()))
+
+
 @contextmanager
 def writing(engine: Engine) -> Iterator[Connection]:
     """A transaction that writes, committed at the end of the body, or rolled back as a whole.

@@ -281,7 +281,8 @@ def file_mutex(beside: Path, name: str, timeout: float = DEFAULT_TIMEOUT) -> Fil
         StoreError: If its folder cannot be made.
     """
     short = blake2b(name.encode(), digest_size=4).hexdigest()
-    path = beside.with_name(f"{beside.name}.{short}.lock")
+    # Absolute: the lock of a program that changes its working directory stays where it is.
+    path = beside.absolute().with_name(f"{beside.name}.{short}.lock")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:

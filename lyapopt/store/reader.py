@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any, Self
 import sqlalchemy
 from sqlalchemy import Connection, Engine, Subquery, select
 
+from lyapopt.checks import Arguments
 from lyapopt.store import schema
 from lyapopt.store.damage import warn_of
-from lyapopt.store.engine import make_engine, parse_url, refuse_missing_file
-from lyapopt.store.errors import RecordNotFoundError, explained, masked
+from lyapopt.store.engine import absolute, make_engine, parse_url, refuse_missing_file
+from lyapopt.store.errors import RecordNotFoundError, StoreError, explained, masked
 from lyapopt.store.lookup import Numbers, find_trials
 from lyapopt.store.reading import (
     examine_run,
@@ -47,11 +48,16 @@ class StoreReader:
         create: bool = True,
         timeout: float = 30.0,
     ) -> None:
-        self._timeout = timeout
+        check = Arguments("TrajectoryStore", StoreError)
+        example = "the URL of a database, such as sqlite:///runs/study.db, or an engine"
+        check.instance("url", url, (str, sqlalchemy.URL, Engine), example)
+        check.flag("create", create)
+        self._timeout = check.real("timeout", timeout, least=0)
         self._owned: Engine | None = None
         self._owner = 0  # the process that the engine belongs to
         self._given = url if isinstance(url, Engine) else None
         self._url = url.url if isinstance(url, Engine) else parse_url(url)
+        self._place = absolute(self._url)  # a program may change its working directory
         if self._given is None and not create:
             refuse_missing_file(self._url)
         with explained(self._url, "open"):
@@ -286,7 +292,7 @@ class StoreReader:
             self._owned.dispose(close=False)  # a fork must not use its parent's connections
             self._owned = None
         if self._owned is None:
-            self._owned, self._owner = make_engine(self._url, self._timeout), os.getpid()
+            self._owned, self._owner = make_engine(self._place, self._timeout), os.getpid()
         return self._owned
 
     @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -21,6 +22,9 @@ HIGH: Final = "exponent_high"
 VERDICT: Final = "verdict"
 COST: Final = "gradient_evaluations"
 
+NUMBERS: Final = frozenset({EXPONENT, LOW, HIGH, COST})
+"""The attributes that hold numbers."""
+
 FAILED: Final = "failed"
 INTERRUPTED: Final = "interrupted"
 
@@ -34,6 +38,43 @@ _STATES: Final[Mapping[str, State]] = {
     "RUNNING": "running",
     "WAITING": "waiting",
 }
+
+
+def number_in(attributes: Mapping[str, Any], name: str) -> float | None:
+    """The finite number that an attribute of ours holds, or `None`.
+
+    A study of other tools may have anything under the same name: that is no number of ours.
+
+    Example:
+        >>> number_in({"exponent": 0.25}, "exponent"), number_in({"exponent": "high"}, "exponent")
+        (0.25, None)
+    """
+    value = attributes.get(name)
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:  # an integer beyond all floats
+        return None
+    return number if math.isfinite(number) else None
+
+
+def count_in(attributes: Mapping[str, Any], name: str) -> int | None:
+    """The count that an attribute of ours holds, such as a number of a trial, or `None`."""
+    value = attributes.get(name)
+    is_count = isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**31
+    return value if is_count else None
+
+
+def run_in(attributes: Mapping[str, Any]) -> str | None:
+    """The run that a trial names, or `None`."""
+    run = attributes.get(RUN_ATTRIBUTE)
+    return run if isinstance(run, str) else None
+
+
+def cost_in(attributes: Mapping[str, Any]) -> float:
+    """The gradient evaluations that a trial has cost; none where they were not counted."""
+    return max(0.0, number_in(attributes, COST) or 0.0)
 
 
 def state_of(trial: FrozenTrial) -> State:

@@ -19,16 +19,17 @@ from lyapopt.store.engine import make_engine, parse_url, refuse_missing_file
 from lyapopt.store.errors import RecordNotFoundError, explained, masked
 from lyapopt.store.lookup import STUDIES, check_study, has_optuna
 from lyapopt.store.states import (
-    COST,
     EXPONENT,
     FAILED,
     HIGH,
     INTERRUPTED,
     LOW,
-    RUN_ATTRIBUTE,
     VERDICT,
     WORKER_ATTRIBUTE,
     State,
+    cost_in,
+    number_in,
+    run_in,
     state_from,
     state_of,
 )
@@ -112,19 +113,15 @@ class StoredTrial:
     def verdict(self) -> str | None:
         """The probe's verdict; none where there is only a state, such as `failed`."""
         found = self.attributes.get(VERDICT)
-        return None if found in (FAILED, INTERRUPTED, None) else str(found)
+        return found if isinstance(found, str) and found not in (FAILED, INTERRUPTED) else None
 
     @property
     def gradient_evaluations(self) -> float:
         """Gradient evaluations that the trial has cost."""
-        return self._number(COST) or 0.0
+        return cost_in(self.attributes)
 
     def _number(self, name: str) -> float | None:
-        found = self.attributes.get(name)
-        try:
-            return float(found) if isinstance(found, int | float) else None
-        except OverflowError:  # a whole number of hundreds of digits, which JSON can say
-            return None
+        return number_in(self.attributes, name)
 
 
 @dataclass
@@ -181,7 +178,7 @@ def read_study(url: str, study_name: str, *, reasons_url: str | None = None) -> 
         with _connected(reasons_url, holds_studies=False) as connection:
             reasons |= _reasons(connection, study_name)
     for trial in trials:
-        trial.reason = reasons.get(str(trial.attributes.get(RUN_ATTRIBUTE)))
+        trial.reason = reasons.get(run_in(trial.attributes) or "")
     return StoredStudy(study_name, directions, trials, tuple(damage))
 
 

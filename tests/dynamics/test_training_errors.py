@@ -113,9 +113,12 @@ def loader(**settings: Any) -> DataLoader[Any]:
 WRONG: dict[str, tuple[Callable[[], Training], str]] = {
     "model is a class": (
         lambda: Training(nn.Linear, nn.MSELoss(), training().optimizer, (X, Y)),  # type: ignore[arg-type]
-        "model must be an nn.Module, not type",
+        "model must be an nn.Module, not the class Linear",
     ),
-    "loss is a number": (lambda: training(loss_fn=0.5), "loss_fn must be callable, not float"),
+    "loss is a number": (
+        lambda: training(loss_fn=0.5),
+        "loss_fn must be a function of outputs and target, not 0.5",
+    ),
     "optimizer is a class": (lambda: training(optimizer=SGD), "torch.optim object such as"),
     "optimizer of another model": (
         lambda: training(optimizer=SGD(network(3).parameters(), lr=0.1)),
@@ -128,7 +131,10 @@ WRONG: dict[str, tuple[Callable[[], Training], str]] = {
         "another optimizer",
     ),
     "scheduler is a number": (lambda: training(scheduler=0.1), "function of the step"),
-    "metric is a string": (lambda: training(metric="accuracy"), "metric must be callable"),
+    "metric is a string": (
+        lambda: training(metric="accuracy"),
+        "metric must be a function, not 'accuracy'",
+    ),
     "batch size zero": (lambda: training(batch_size=0), "batch_size must be a positive"),
     "batch size is a float": (lambda: training(batch_size=8.0), "batch_size must be a positive"),
     "steps negative": (lambda: training(steps=-1), "steps must be a positive integer"),
@@ -183,7 +189,7 @@ WRONG: dict[str, tuple[Callable[[], Training], str]] = {
     "unequal lengths": (lambda: training(data=(X, Y[:5])), r"different lengths \[5, 12\]"),
     "only inputs": (lambda: training(data=(X,)), "at least two tensors"),
     "data is a string": (lambda: training(data="mnist"), "not str"),
-    "arrays": (lambda: training(data=(X.numpy(), Y.numpy())), "at least two tensors"),
+    "arrays": (lambda: training(data=(X.numpy(), Y.numpy())), "not a tuple of ndarray, ndarray"),
     "stream": (lambda: training(data=Stream()), "IterableDataset"),
     "stream in a loader": (lambda: training(data=DataLoader(Stream())), "IterableDataset"),
     "broken data set": (lambda: training(data=Broken()), "OSError: the disk is gone"),

@@ -223,7 +223,7 @@ def test_records_written_before_lines_had_names_are_read() -> None:
 
 @pytest.mark.parametrize("reuse", [-0.1, math.nan, math.inf, "a lot", True])
 def test_a_spread_that_is_none_is_refused(reuse: Any) -> None:
-    with pytest.raises(UserError, match="reuse must be None or decades"):
+    with pytest.raises(UserError, match="reuse must be a finite number of at least 0"):
         edge_sampler(reuse=reuse)
 
 

@@ -168,7 +168,7 @@ def test_the_promoted_keep_the_value_and_the_direction_of_a_ranking(path: Path) 
 
 @pytest.mark.parametrize("stop_at", [0, -3, 1.5, "10"])
 def test_a_training_is_stopped_after_a_whole_number_of_steps(stop_at: Any) -> None:
-    with pytest.raises(UserError, match="stop_at must be at least 1 step"):
+    with pytest.raises(UserError, match="stop_at must be a positive integer"):
         Objective(lambda params: params["x"], {"x": [1]}, stop_at=stop_at)
 
 

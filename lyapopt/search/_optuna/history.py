@@ -11,7 +11,7 @@ import optuna
 from optuna.pruners import BasePruner
 from optuna.trial import FrozenTrial, TrialState
 
-from lyapopt.store.states import INTERRUPTED, WORKER_ATTRIBUTE, state_of
+from lyapopt.store.states import INTERRUPTED, WORKER_ATTRIBUTE, count_in, state_of
 
 NUMBER_ATTRIBUTE = "lyapopt:number"
 """User attribute of a trial whose logical number is not Optuna's (after an interruption)."""
@@ -23,7 +23,8 @@ def logical_number(trial: FrozenTrial | optuna.Trial) -> int:
     It is Optuna's number until a trial is interrupted and run again: the second try has a new
     number in Optuna and keeps the logical one, and so does every trial after it.
     """
-    return int(trial.user_attrs.get(NUMBER_ATTRIBUTE, trial.number))
+    number = count_in(trial.user_attrs, NUMBER_ATTRIBUTE)
+    return trial.number if number is None else number
 
 
 def worker_of(trial: FrozenTrial) -> str | None:

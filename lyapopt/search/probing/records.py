@@ -78,7 +78,10 @@ class SteeringRecord:
             return None
         try:
             probes = tuple((float(v), e, str(verdict)) for v, e, verdict in found["probes"])
-            return cls(**{**found, "probes": probes})
+            record = cls(**{**found, "probes": probes})
+            _check_numbers(record.gradient_evaluations, record.examples, record.value)
+            _check_numbers(record.target)
+            return record
         except (KeyError, TypeError, ValueError):
             return None  # somebody else's attribute of that name
 
@@ -156,9 +159,18 @@ class ScreeningRecord:
             return None
         try:
             candidates = tuple(ScreenedCandidate(*row) for row in found["candidates"])
-            return cls(**{**found, "candidates": candidates})
+            record = cls(**{**found, "candidates": candidates})
+            _check_numbers(record.gradient_evaluations, record.examples)
+            return record
         except (KeyError, TypeError):
             return None  # somebody else's attribute of that name
+
+
+def _check_numbers(*values: object) -> None:
+    """Raise a `TypeError` if one is none: this is no record of ours."""
+    for value in values:
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise TypeError(f"{value!r} is no number")
 
 
 def _plain(number: float | None) -> float | None:

@@ -19,6 +19,7 @@ from optuna.trial import FrozenTrial
 
 from lyapopt.errors import UserError
 from lyapopt.search._optuna import wrapped_pruners
+from lyapopt.search.arguments import SearchArguments
 from lyapopt.store import Decision
 
 _COMPARE_WITH_FINISHED = (MedianPruner, NopPruner, PercentilePruner, ThresholdPruner)
@@ -62,6 +63,7 @@ class WrappingPruner(BasePruner):
     reads_initial_loss = False
 
     def __init__(self, wrapped: BasePruner | None = None) -> None:
+        SearchArguments(type(self).__name__).pruner(wrapped)
         _refuse_hyperband(type(self).__name__, wrapped)
         self._wrapped = wrapped or NopPruner()
         self._decisions: dict[int, Decision] = {}

@@ -12,7 +12,7 @@ from optuna.pruners import BasePruner
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from lyapopt.errors import UserError
+from lyapopt.checks import Arguments
 from lyapopt.search import attributes
 from lyapopt.search.forecasting import Fits, Observation, Surrogate, feature_table, fitted_on
 from lyapopt.search.pruners.decision import WrappingPruner
@@ -53,10 +53,10 @@ class ForecastPruner(WrappingPruner):
         wrapped: BasePruner | None = None,
         seed: int = 0,
     ) -> None:
-        if isinstance(k, bool) or not isinstance(k, int) or k < 1:
-            raise UserError(f"ForecastPruner: k must be at least 1, not {k!r}")
-        if not 0 < alpha < 1:
-            raise UserError(f"ForecastPruner: alpha must lie between 0 and 1, not {alpha!r}")
+        check = Arguments("ForecastPruner")
+        check.whole("k", k, least=1)
+        check.real("alpha", alpha, above=0, below=1)
+        check.whole("seed", seed)
         super().__init__(wrapped)
         self._k = k
         self._alpha = alpha

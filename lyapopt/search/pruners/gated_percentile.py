@@ -7,7 +7,7 @@ import optuna
 from optuna.pruners import BasePruner
 from optuna.trial import FrozenTrial, TrialState
 
-from lyapopt.errors import UserError
+from lyapopt.checks import Arguments
 from lyapopt.search import attributes
 from lyapopt.search.pruners.decision import WrappingPruner
 from lyapopt.store import Decision
@@ -49,15 +49,9 @@ class GatedPercentilePruner(WrappingPruner):
         n_startup_trials: int = 8,
         wrapped: BasePruner | None = None,
     ) -> None:
-        if not 0 < percentile < 100:
-            raise UserError(
-                f"GatedPercentilePruner: percentile must lie between 0 and 100, not {percentile!r}"
-            )
-        if n_startup_trials < 1:
-            raise UserError(
-                "GatedPercentilePruner: n_startup_trials must be at least 1, not "
-                f"{n_startup_trials!r}"
-            )
+        check = Arguments("GatedPercentilePruner")
+        check.real("percentile", percentile, above=0, below=100)
+        check.whole("n_startup_trials", n_startup_trials, least=1)
         super().__init__(wrapped)
         self._percentile = percentile
         self._n_startup_trials = n_startup_trials

@@ -10,7 +10,7 @@ import optuna
 from optuna.pruners import BasePruner
 from optuna.trial import FrozenTrial, TrialState
 
-from lyapopt.errors import UserError
+from lyapopt.checks import Arguments
 from lyapopt.probe import Probe, Verdict
 from lyapopt.search import attributes
 from lyapopt.search.pruners.decision import WrappingPruner
@@ -58,15 +58,12 @@ class LyapunovPruner(WrappingPruner):
         n_startup_trials: int = 10,
         wrapped: BasePruner | None = None,
     ) -> None:
-        if hot is not None and not hot > 0:
-            raise UserError(f"LyapunovPruner: hot must be positive, not {hot!r}")
-        for name, share in (("level", level), ("hot_quantile", hot_quantile)):
-            if share is not None and not 0 < share < 1:
-                raise UserError(f"LyapunovPruner: {name} must lie between 0 and 1, not {share!r}")
-        if n_startup_trials < 1:
-            raise UserError(
-                f"LyapunovPruner: n_startup_trials must be at least 1, not {n_startup_trials!r}"
-            )
+        check = Arguments("LyapunovPruner")
+        check.optional(check.real, "hot", hot, above=0)
+        check.flag("dead", dead)
+        check.real("level", level, above=0, below=1)
+        check.optional(check.real, "hot_quantile", hot_quantile, above=0, below=1)
+        check.whole("n_startup_trials", n_startup_trials, least=1)
         super().__init__(wrapped)
         self._hot = hot
         self._dead = dead
@@ -110,6 +107,8 @@ class LyapunovPruner(WrappingPruner):
         if low is None or exponent is None:
             return low
         measured = attributes.number(trial, attributes.LEVEL) or Probe.level
+        if not 0 < measured < 1:  # somebody else's attribute of that name
+            measured = Probe.level
         if math.isclose(measured, self._level):
             return low
         return exponent - (exponent - low) * _quantile(self._level) / _quantile(measured)

@@ -12,6 +12,7 @@ from optuna.trial import FrozenTrial
 
 from lyapopt.dynamics.randomness import derive_seed
 from lyapopt.search._optuna import contains, logical_number, reseed
+from lyapopt.search.arguments import SearchArguments
 from lyapopt.search.samplers.wrapping import WrappingSampler
 from lyapopt.space import SeedParameter, on_grid
 
@@ -50,6 +51,13 @@ class SeededSampler(WrappingSampler):
         seed: int,
         seeds: Mapping[str, SeedParameter] | None = None,
     ) -> None:
+        check = SearchArguments("SeededSampler")
+        check.sampler(base, is_needed=True)
+        seed = check.whole("seed", seed)
+        mapping = "a mapping of names to SeedParameters"
+        check.optional(check.instance, "seeds", seeds, types=Mapping, expected=mapping)
+        for name, parameter in (seeds or {}).items():
+            check.instance(f"seeds[{name!r}]", parameter, SeedParameter, "a SeedParameter")
         super().__init__(base)
         self._seed = seed
         self._seeds = dict(seeds or {})

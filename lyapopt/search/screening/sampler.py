@@ -16,6 +16,7 @@ from lyapopt.dynamics.randomness import derive_seed
 from lyapopt.errors import UserError
 from lyapopt.probe import Probe
 from lyapopt.search._optuna import draw_relative, identifier, logical_number, set_attribute
+from lyapopt.search.arguments import SearchArguments
 from lyapopt.search.probing.building import Build, Params
 from lyapopt.search.probing.probes import Probed, ProbedStart, SteeringFailedError, probe_all
 from lyapopt.search.probing.records import SCREENING, ScreenedCandidate, ScreeningRecord
@@ -72,14 +73,16 @@ class ScreeningSampler(ProbingSampler):
         search_space: SearchSpace | Mapping[str, Entry] | None = None,
         seed: int | None = None,
     ) -> None:
-        if not callable(build):
-            raise UserError(f"ScreeningSampler: build must be a function, not {build!r}")
-        if isinstance(candidates, bool) or not isinstance(candidates, int) or candidates < 1:
-            raise UserError(f"ScreeningSampler: candidates must be at least 1, not {candidates!r}")
-        if rule not in ("forecast", "paper") and not callable(rule):
-            raise UserError(
-                f"ScreeningSampler: rule must be 'forecast', 'paper' or a function, not {rule!r}"
-            )
+        check = SearchArguments("ScreeningSampler")
+        check.sampler(base)
+        check.build(build)
+        check.probe(probe)
+        check.whole("candidates", candidates, least=1)
+        if rule not in ("forecast", "paper"):
+            check.function("rule", rule, "'forecast', 'paper' or a function")
+        if search_space is not None:
+            check.space(search_space)
+        check.optional(check.whole, "seed", seed)
         super().__init__(base or TPESampler())
         self._build = build
         self._probe = probe or Probe()

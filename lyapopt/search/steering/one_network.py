@@ -12,6 +12,7 @@ from optuna.distributions import FloatDistribution
 
 from lyapopt.errors import UserError
 from lyapopt.probe import Measurement, Probe, Verdict
+from lyapopt.search.arguments import SearchArguments
 from lyapopt.search.probing.building import Build, Params
 from lyapopt.search.probing.probes import Probed, SteeringFailedError, probe_all
 from lyapopt.search.steering.growth import point_of, settled_interval
@@ -120,10 +121,17 @@ def steer(
         >>> found.status, 0.1 < found.rate < 10
         ('crossed', True)
     """
-    if not 0 < low < high < math.inf:
-        raise UserError(f"steer: 0 < low < high is needed, not low={low!r}, high={high!r}")
-    if isinstance(rates, bool) or not isinstance(rates, int) or rates < 3:
-        raise UserError(f"steer: rates must be at least 3, not {rates!r}")
+    check = SearchArguments("steer")
+    check.build(build)
+    mapping = "a mapping of names to values"
+    check.optional(check.instance, "params", params, types=Mapping, expected=mapping)
+    check.instance("name", name, str, "the name of a parameter")
+    low = check.real("low", low, above=0)
+    high = check.real("high", high, above=low)
+    target = check.optional(check.real, "target", target, above=0)
+    check.probe(probe)
+    check.whole("rates", rates, least=3)
+    check.whole("seed", seed)
     probe = probe or Probe(horizon=20, neighbours=4)
     axis = Axis(FloatDistribution(low, high, log=True))
     line = SearchLine(axis, math.nan)

@@ -22,6 +22,7 @@ from lyapopt.search._optuna import (
     logical_number,
     set_attribute,
 )
+from lyapopt.search.arguments import SearchArguments
 from lyapopt.search.probing.building import Build, Params
 from lyapopt.search.probing.probes import ProbedStart
 from lyapopt.search.probing.records import STEERING, SteeringRecord
@@ -103,13 +104,18 @@ class EdgeOfChaosSampler(ProbingSampler):
         reuse: float | None = None,
         seed: int | None = None,
     ) -> None:
-        if not callable(build):
-            raise UserError(f"EdgeOfChaosSampler: build must be a function, not {build!r}")
-        if target != "adaptive" and not (isinstance(target, int | float) and target > 0):
-            raise UserError(
-                "EdgeOfChaosSampler: target must be 'adaptive' or a positive number, not "
-                f"{target!r}"
-            )
+        check = SearchArguments("EdgeOfChaosSampler")
+        check.sampler(base)
+        check.build(build)
+        check.probe(probe)
+        check.instance("steer", steer, str, "the name of a parameter")
+        if isinstance(target, str):
+            check.choice("target", target, ("adaptive",))
+        else:
+            check.real("target", target, above=0)
+        if search_space is not None:
+            check.space(search_space)
+        check.optional(check.whole, "seed", seed)
         super().__init__(base or TPESampler())
         self._space = declared_space(search_space, steer)
         self._settings = SearchSettings(

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from lyapopt.checks import Arguments
 from lyapopt.dynamics.randomness import generator
 from lyapopt.errors import UserError
 from lyapopt.probe import Probe
@@ -49,21 +50,10 @@ class SearchSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("rates_at_once", "rounds"):
-            count = getattr(self, name)
-            if isinstance(count, bool) or not isinstance(count, int) or count < 1:
-                raise UserError(f"EdgeOfChaosSampler: {name} must be at least 1, not {count!r}")
-        if self.reuse is not None and not _is_spread(self.reuse):
-            raise UserError(
-                "EdgeOfChaosSampler: reuse must be None or decades of at least 0, such as 0.25, "
-                f"not {self.reuse!r}"
-            )
-
-
-def _is_spread(value: object) -> bool:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return False
-    return 0 <= value < math.inf
+        check = Arguments("EdgeOfChaosSampler")
+        check.whole("rates_at_once", self.rates_at_once, least=1)
+        check.whole("rounds", self.rounds, least=1)
+        check.optional(check.real, "reuse", self.reuse, least=0)
 
 
 @dataclass

@@ -8,8 +8,9 @@ from contextlib import contextmanager, nullcontext
 import optuna
 
 from lyapopt.errors import UserError
-from lyapopt.store import RUN_ATTRIBUTE, RecordNotFoundError
+from lyapopt.store import RecordNotFoundError
 from lyapopt.store.errors import masked
+from lyapopt.store.states import run_in
 from lyapopt.study.analysis.overview import load_study
 from lyapopt.study.file import StudyFile
 from lyapopt.study.run import processes
@@ -40,8 +41,8 @@ def delete_study(file: StudyFile) -> None:
         delete_study(promoted)
     with sole_runner(file.storage, file.study_name):
         stored = load_study(file.storage, file.study_name)
-        named = (trial.attributes.get(RUN_ATTRIBUTE) for trial in stored.trials)
-        runs = [str(run) for run in named if run is not None]
+        named = (run_in(trial.attributes) for trial in stored.trials)
+        runs = [run for run in named if run is not None]
         storage = open_storage(file.storage, create=False)
         optuna.delete_study(study_name=file.study_name, storage=storage)
         store = open_store(file.store or file.storage)

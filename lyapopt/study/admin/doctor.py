@@ -16,7 +16,6 @@ from sqlalchemy import text
 
 from lyapopt.search._optuna import worker_of
 from lyapopt.store import (
-    RUN_ATTRIBUTE,
     RecordNotFoundError,
     StoreError,
     StoreSchemaError,
@@ -26,6 +25,7 @@ from lyapopt.store import (
 from lyapopt.store.engine import has_sql, make_engine, parse_url, refuse_missing_file
 from lyapopt.store.errors import explained
 from lyapopt.store.reading import numbered
+from lyapopt.store.states import run_in
 from lyapopt.study.analysis.overview import StoredStudy, load_study, names_of_studies
 from lyapopt.study.run import processes
 from lyapopt.study.run.spill import Spill
@@ -199,7 +199,7 @@ def _agreement(study: StoredStudy, rows: TrajectoryStore) -> list[Finding]:
     states, bare = rows.states(study.name), rows.runs_without_exponents(study.name)
     missing, different, unmeasured = [], [], []
     for trial in study.trials:
-        run = trial.attributes.get(RUN_ATTRIBUTE)
+        run = run_in(trial.attributes)
         if run is None or trial.state not in ("complete", "pruned"):
             continue
         if run not in states:

@@ -10,10 +10,11 @@ import sqlalchemy
 from optuna.storages import RDBStorage
 
 from lyapopt.errors import UserError
-from lyapopt.store import RUN_ATTRIBUTE, StoreSchemaError, TrajectoryStore, schema
+from lyapopt.store import StoreSchemaError, TrajectoryStore, schema
 from lyapopt.store.engine import has_sql, make_engine, parse_url, refuse_missing_file
 from lyapopt.store.errors import explained, masked
 from lyapopt.store.mutex import database_mutex
+from lyapopt.store.states import run_in
 from lyapopt.study.run.storage import (
     check_tables,
     initialise,
@@ -151,12 +152,12 @@ def collect_garbage(
     if store is not None:
         opened = open_storage(storage, create=False)
         named = {
-            str(trial.user_attrs[RUN_ATTRIBUTE])
+            run
             for name in optuna.get_all_study_names(opened)
             for trial in optuna.load_study(study_name=name, storage=opened).get_trials(
                 deepcopy=False
             )
-            if RUN_ATTRIBUTE in trial.user_attrs
+            if (run := run_in(trial.user_attrs)) is not None
         }
     with TrajectoryStore(store or storage, create=False) as trajectories:
         return trajectories.gc(dry_run, grace=grace, named=named)

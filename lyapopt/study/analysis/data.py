@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from lyapopt.checks import Arguments
 from lyapopt.errors import UserError
 from lyapopt.store import TrajectoryStore
 from lyapopt.store.damage import warn_of
 from lyapopt.store.engine import has_sql
 from lyapopt.store.errors import StoreSchemaError, masked
+from lyapopt.store.states import NUMBERS, number_in
 from lyapopt.study.analysis.figures import StudyFigures
-from lyapopt.study.analysis.overview import Overview, StoredStudy, load_study, names_of_studies
+from lyapopt.study.analysis.overview import (
+    Overview,
+    StoredStudy,
+    StoredTrial,
+    load_study,
+    names_of_studies,
+)
 
 
 def load(
@@ -52,7 +61,12 @@ def load(
         ('parabola', 3, ['study_name', 'trial_number', 'state', 'value'])
         >>> folder.cleanup()
     """
-    url = str(storage)
+    check = Arguments("load")
+    example = "the URL of a storage, such as sqlite:///runs/study.db, or the path of a file"
+    check.instance("storage", storage, (str, os.PathLike), example)
+    check.optional(check.instance, "study_name", study_name, types=str, expected="a text")
+    check.optional(check.instance, "store", store, types=str, expected="the URL of a database")
+    url = os.fsdecode(storage)
     if "://" not in url:
         url = f"sqlite:///{Path(url)}"
     names = names_of_studies(url)
@@ -76,6 +90,10 @@ class StudyData:
     """
 
     def __init__(self, study: StoredStudy, storage: str, store: str | None = None) -> None:
+        check = Arguments("StudyData")
+        check.instance("study", study, StoredStudy, "a study that lyapopt.load has read")
+        check.instance("storage", storage, str, "the URL of a storage")
+        check.optional(check.instance, "store", store, types=str, expected="the URL of a database")
         self._study = study
         self._url = store or (storage if has_sql(storage) else None)
 
@@ -114,11 +132,7 @@ class StudyData:
                 **{f"params_{name}": value for name, value in trial.params.items()},
             }
             last = {"started": trial.started, "finished": trial.finished, "reason": trial.reason}
-            attributes = {
-                f"user_attrs_{name}" if name in own or name in last else name: value
-                for name, value in trial.attributes.items()
-            }
-            rows.append(own | attributes | last)
+            rows.append({**own, **_attribute_columns(trial, {*own, *last}), **last})
         table = pd.DataFrame(rows)
         for name in ("started", "finished"):
             if name in table:
@@ -195,6 +209,20 @@ class StudyData:
             raise UserError(f"{error}; study {self.name!r} was not run by lyapopt") from error
 
 
+def _attribute_columns(trial: StoredTrial, taken: Collection[str]) -> dict[str, Any]:
+    """A trial's user attributes by column, others' attributes with our names put right.
+
+    One that is called like a column of ours is in `user_attrs_NAME`, as Optuna has it; one that is
+    called like a number of ours and is none is left out.
+    """
+    named = {f"user_attrs_{n}" if n in taken else n: v for n, v in trial.attributes.items()}
+    return {
+        name: value
+        for name, value in named.items()
+        if name not in NUMBERS or number_in(trial.attributes, name) is not None
+    }
+
+
 def compare(studies: Iterable[StudyData]) -> pd.DataFrame:
     """Studies side by side, a row each.
 
@@ -206,8 +234,13 @@ def compare(studies: Iterable[StudyData]) -> pd.DataFrame:
         trial, of the first objective), `best_trial`, `gradient_evaluations` and `saved_share`
         (what pruning saved).
     """
+    given: list[object] = list(studies) if isinstance(studies, Iterable) else [studies]
+    found = [study for study in given if isinstance(study, StudyData)]
+    if not isinstance(studies, Iterable) or len(found) < len(given):
+        wrong = next((each for each in given if not isinstance(each, StudyData)), studies)
+        Arguments("compare").refuse("studies", wrong, "a list of what lyapopt.load returns")
     rows = []
-    for study in studies:
+    for study in found:
         overview = study.overview
         best = overview.best[0] if overview.best else None
         rows.append(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from os import PathLike
 from pathlib import Path as FilePath
 
+from lyapopt.checks import Arguments
 from lyapopt.redaction import redacted
 from lyapopt.study.file.document import (
     Document,
@@ -36,6 +38,12 @@ def load_study_file(path: str | FilePath, overrides: Sequence[str] = ()) -> Stud
     Raises:
         StudyFileError: with every mistake of the file, each with line, column and advice.
     """
+    check = Arguments("load_study_file")
+    check.instance("path", path, (str, PathLike), "the path of a YAML file")
+    texts = "a list of texts such as ['seed=1']"
+    is_list = isinstance(overrides, Sequence) and not isinstance(overrides, str | bytes)
+    if not (is_list and all(isinstance(text, str) for text in overrides)):
+        check.refuse("overrides", overrides, texts)
     document = read_yaml_file(path)
     apply_overrides(document, overrides)
     study = check_document(document, default_name=FilePath(path).stem)

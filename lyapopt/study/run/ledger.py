@@ -17,7 +17,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from lyapopt.search import attributes
 from lyapopt.search._optuna import every_trial, logical_number
-from lyapopt.store.states import state_of
+from lyapopt.store.states import cost_in, count_in, state_of
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Ledger:
             if trial.state == TrialState.WAITING:
                 continue
             begun.setdefault(logical_number(trial), []).append(trial)
-            cost += float(trial.user_attrs.get(attributes.COST, 0.0))
+            cost += cost_in(trial.user_attrs)
             states[state_of(trial)] += 1
         done = {number for number, tries in begun.items() if _counts(tries, max_retries)}
         unfinished = {
@@ -76,13 +76,15 @@ class Ledger:
 
 def deaths_of(tries: Iterable[FrozenTrial]) -> int:
     """How often the processes of these tries of one trial died."""
-    return max((int(trial.user_attrs.get(attributes.DEATHS, 0)) for trial in tries), default=0)
+    counts = (count_in(trial.user_attrs, attributes.DEATHS) for trial in tries)
+    return max((count or 0 for count in counts), default=0)
 
 
 def _counts(tries: Sequence[FrozenTrial], max_retries: int) -> bool:
     states = Counter(state_of(trial) for trial in tries)
     ended = states["complete"] + states["pruned"]
     given_up = any(
-        state_of(trial) == "failed" and attributes.DEATHS in trial.user_attrs for trial in tries
+        state_of(trial) == "failed" and count_in(trial.user_attrs, attributes.DEATHS)
+        for trial in tries
     )
     return ended > 0 or given_up or states["failed"] > max_retries

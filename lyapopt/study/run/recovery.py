@@ -32,6 +32,7 @@ from lyapopt.store import (
     new_run_id,
 )
 from lyapopt.store.errors import DamagedDataError
+from lyapopt.store.states import run_in
 from lyapopt.study.run.ledger import deaths_of
 from lyapopt.study.run.worker_table import Group
 
@@ -112,7 +113,7 @@ def _died(
     if max_deaths is None or deaths < max_deaths:
         _interrupt(study, trial)
         return False
-    run = trial.user_attrs.get(RUN_ATTRIBUTE)
+    run = run_in(trial.user_attrs)
     if run is None:
         run = new_run_id()
         set_attribute(study, trial, RUN_ATTRIBUTE, run)
@@ -137,7 +138,7 @@ def _interrupt(study: optuna.Study, trial: FrozenTrial) -> None:
 
 def _stored_result(trial: FrozenTrial, store: TrajectoryStore | None) -> RunRecord | None:
     """How a running trial ended according to its rows; `None` if they were not written."""
-    run = trial.user_attrs.get(RUN_ATTRIBUTE)
+    run = run_in(trial.user_attrs)
     if store is None or run is None:
         return None
     try:

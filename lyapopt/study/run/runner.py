@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 
+from lyapopt.checks import Arguments
 from lyapopt.search._optuna import inside_optimize
 from lyapopt.study.file import StudyFile
 from lyapopt.study.run.events import RunResult, StudyListener
@@ -51,9 +54,19 @@ def run_study(
             database that cannot be opened, or that was in trouble for longer than
             `settings.retry_seconds`. Trials that had ended are then kept in spill files.
     """
+    check = Arguments("run_study")
+    loaded = "a study file that was read: lyapopt.load_study_file('study.yaml')"
+    check.instance("file", file, StudyFile, loaded)
     listener, settings = listener or StudyListener(), settings or WorkerSettings()
-    result = _run(file, listener, settings, extra, total)
-    return promote(file, result, listener, settings) if promotes else result
+    check.instance("listener", listener, StudyListener, "a StudyListener")
+    check.optional(check.whole, "extra", extra, least=0)
+    check.optional(check.whole, "total", total, least=0)
+    check.instance("settings", settings, WorkerSettings, "WorkerSettings")
+    check.flag("promotes", promotes)
+    file = file.resolved()  # a user's code may change the working directory
+    with _same_folder():
+        result = _run(file, listener, settings, extra, total)
+        return promote(file, result, listener, settings) if promotes else result
 
 
 def promote(
@@ -76,10 +89,12 @@ def promote(
     settings = settings or WorkerSettings()
     if not file.promote or result.interrupted:
         return result
+    file = file.resolved()
     chosen = promotion(file, result.ledger, listener, settings)
     if chosen is None:
         return result
-    promoted = _run(chosen.file, listener, settings, promotion=chosen)
+    with _same_folder():
+        promoted = _run(chosen.file, listener, settings, promotion=chosen)
     return replace(result, promoted=promoted, interrupted=promoted.interrupted)
 
 
@@ -99,6 +114,17 @@ def _run(
                 return Execution(opened).run(extra, total)
             finally:
                 opened.close()
+
+
+@contextmanager
+def _same_folder() -> Iterator[None]:
+    """Come back to the working directory, wherever a user's code has gone meanwhile."""
+    before = Path.cwd()
+    try:
+        yield
+    finally:
+        if before.is_dir():
+            os.chdir(before)
 
 
 @contextmanager

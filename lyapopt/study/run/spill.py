@@ -21,6 +21,7 @@ from lyapopt.display import one_line
 from lyapopt.search._optuna import NUMBER_ATTRIBUTE, every_trial, logical_number
 from lyapopt.store import RUN_ATTRIBUTE, RunRecord, StoreError, TrajectoryStore, new_run_id
 from lyapopt.store.engine import parse_url, sqlite_path
+from lyapopt.store.states import run_in
 from lyapopt.study.file import absolute_url
 from lyapopt.study.run.ledger import Ledger
 from lyapopt.study.run.recovery import STATES, result_attributes
@@ -113,7 +114,7 @@ def import_spilled(
     """
     imported = added = 0
     everything = every_trial(study)
-    trials = {trial.user_attrs.get(RUN_ATTRIBUTE): trial for trial in everything}
+    trials = {run_in(trial.user_attrs): trial for trial in everything}
     for path, record in spill.records():
         trial = trials.get(record.run)
         if trial is None:

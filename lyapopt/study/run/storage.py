@@ -242,5 +242,5 @@ def _is_foreign(url: sqlalchemy.URL) -> StoreSchemaError:
 
 
 def journal_path(url: str) -> Path:
-    """The file of a journal storage, `journal:///path`."""
-    return Path(url.removeprefix("journal:///"))
+    """The file of a journal storage, `journal:///path`; it stays where it is, whoever moves."""
+    return Path(url.removeprefix("journal:///")).absolute()
