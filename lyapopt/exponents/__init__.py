@@ -25,10 +25,14 @@ configurations differently; only compare equal ones, over equal horizons and num
 From neighbours (Eq. 4)
 -----------------------
 Train K perturbed copies of every system on the same batches with the same dropout masks; after each
-segment of tau steps put each copy back to the radius along its own direction. With `D_i` the mean
-separation over the copies in segment i,
+segment of tau steps put each copy back to the radius along its own direction. With `D_i` the
+separation of a copy in segment i, and the mean over the copies,
 
-    lambda = 1 / T * sum_i ln( D_i(tau) / D_i(0) ).
+    lambda = 1 / T * sum_i mean ln( D_i(tau) / D_i(0) ).
+
+The paper takes the mean before the logarithm (`average="paper"`). With K > 1 copies that do not
+turn into one direction this adds an excess in every segment and drifts upwards: for the heavy ball
+below critical damping, whose directions never agree, it does not tend to the exponent at all.
 
 >>> import torch
 >>> from lyapopt.dynamics.systems import Henon
@@ -44,9 +48,9 @@ holds only a share `1 / sqrt(P)` of the leading one, so that without `burn_in` t
 up to `ln(P) / (2 T)`; `alignment` says how far the copies have turned. (2) Separations feel the
 curvature of the map, in proportion to the radius: `linearity_error`. (3) Rounding adds
 `eps |w| / radius` a step: float64 and 1e-6 are far from both ends for weights of norm 1 to 100.
-(4) The logarithm of a mean over K copies is below that of the mean over all directions by about
-half its relative variance over K. *Not to be used* in float32 with a small radius (it is refused),
-or for more than the largest exponent.
+(4) Copies that point different ways (the flag `unaligned`) measure the mean over their directions,
+at most what the direction of fastest growth does. *Not to be used* in float32 with a small radius
+(it is refused), or for more than the largest exponent.
 
 From tangents (Benettin's algorithm)
 ------------------------------------

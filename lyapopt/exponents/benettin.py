@@ -9,7 +9,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lyapopt.dynamics import maps
 from lyapopt.dynamics.maps import Map
 from lyapopt.errors import UserError
 from lyapopt.exponents.checks import (
@@ -21,7 +20,13 @@ from lyapopt.exponents.checks import (
 )
 from lyapopt.exponents.diagnostics import spectrum_with_flags
 from lyapopt.exponents.frame import DeadNetworkCheck, Frame, Moment, Resolution, qr
-from lyapopt.exponents.perturbations import embed, gaussian, seed_of_each, weight_positions
+from lyapopt.exponents.perturbations import (
+    embed,
+    gaussian,
+    seed_of_each,
+    weight_norms,
+    weight_positions,
+)
 from lyapopt.exponents.results import Spectrum
 from lyapopt.exponents.tangents import TangentStep, differentiable
 
@@ -127,9 +132,10 @@ def spectrum(
         resolution = Resolution.of(frame, last, push)
         dead = check.dead(last, push, seeds)
     spent = (1 + 2 * frame.Q.shape[-1]) * (burn_in + horizon)
+    over_weights = frame.increments() + torch.stack(shares).diff(dim=0)
     result = Spectrum(
         increments=resolution.increments,
-        weight_increments=frame.increments()[..., 0] + torch.stack(shares).diff(dim=0),
+        weight_increments=over_weights[..., 0],
         segment_steps=torch.tensor(frame.segment_steps, device=z.device),
         alignment=frame.alignment(),
         largest_growth=frame.largest_growth() / horizon,
@@ -142,7 +148,12 @@ def spectrum(
         steps_per_epoch=getattr(step, "steps_per_epoch", None),
     )
     return spectrum_with_flags(
-        result, torch.stack(is_finite), resolution.is_zero, resolution.is_doubtful, dead.rows
+        result,
+        over_weights,
+        torch.stack(is_finite),
+        resolution.is_zero,
+        resolution.is_doubtful,
+        dead.rows,
     )
 
 
@@ -153,11 +164,9 @@ def _segments(burn_in: int, horizon: int, qr_every: int) -> Iterator[tuple[int, 
             yield first, min(qr_every, end - first), is_measured
 
 
-def _log_share(step: Map, frame: Frame) -> Float[Tensor, " systems"]:
-    """Log of the norm over the weights of the leading tangent."""
-    leading = frame.Q[..., 0].unsqueeze(1)
-    share: Tensor = torch.linalg.vector_norm(maps.weights(step, leading), dim=-1)[:, 0]
-    return share.double().log()
+def _log_share(step: Map, frame: Frame) -> Float[Tensor, "systems k"]:
+    """Log of the norm over the weights of every tangent: which one leads is seen at the end."""
+    return weight_norms(step, frame.Q.movedim(-1, -2)).double().log()
 
 
 def _first_frame(

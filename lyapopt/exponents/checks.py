@@ -60,6 +60,12 @@ def check_level(level: float) -> None:
     _CHECK.real("level", level, above=0, below=1)
 
 
+def check_average(average: str) -> None:
+    """Raise a `UserError` unless it is one of the two."""
+    if average not in ("logs", "paper"):
+        raise UserError(f"average must be 'logs' or 'paper' (Eq. 4 as published), not {average!r}")
+
+
 def check_state(z0: Tensor) -> None:
     """Raise a `UserError` unless `z0` is `(systems, 1, dim)`, float32 or float64."""
     if not isinstance(z0, Tensor):

@@ -25,6 +25,7 @@ from lyapopt.exponents.results import Exponent, Spectrum
 _DOUBTFUL = 1e-4  # relative rounding error of a separation
 _DOUBTFUL_SHARE = 0.1  # of an exponent, that rounding may be
 _FAR = 1e-2  # separation over the norm of the weights
+_ALIGNED = 0.9  # mean cosine between directions of neighbours
 _CURVED = 0.01  # relative change of an exponent at a tenth of the radius
 
 
@@ -42,7 +43,8 @@ class _Facts:
         has_moved: Whether the weights of the reference ever moved.
         noise: Relative rounding error of a separation.
         reach: Largest separation over the norm of the weights.
-        linearity_error: See `Exponent`.
+        linearity_error, alignment, average: See `Exponent`.
+        lost: How many neighbours met their reference for good.
         is_drifting: Whether the growth rate drifts from one half of the horizon to the other.
         halves: The growth rate over each, nats per step.
     """
@@ -59,6 +61,9 @@ class _Facts:
     noise: float
     reach: float
     linearity_error: float | None
+    alignment: float | None
+    average: str
+    lost: int
     is_drifting: bool
     halves: tuple[float, float]
 
@@ -88,6 +93,8 @@ class _Facts:
                 f"the growth rate drifts: {first:.4g} in the first half, {second:.4g} in the "
                 "second (nats per step); the value belongs to this horizon",
             )
+        if self.alignment is not None and self.alignment < _ALIGNED:
+            yield Flag(f.UNALIGNED, self._about_directions(self.alignment))
         if not has_interval_over_time(self.segments):
             others = "and one neighbour" if self.neighbours == 1 else "in time"
             yield Flag(
@@ -95,6 +102,12 @@ class _Facts:
                 f"{self.segments} segments {others} are too few to average over; an interval "
                 f"over time needs {FEWEST_SEGMENTS}",
             )
+
+    def _about_directions(self, alignment: float) -> str:
+        angle = f"the neighbours point different ways at the end (mean cosine {alignment:.2g})"
+        if self.average == "paper":
+            return f"{angle}: the log of their mean separation drifts upwards; use average='logs'"
+        return f"{angle}: a longer burn_in turns them, where one direction grows fastest"
 
     def _doubts_of_precision(self) -> Iterator[Flag]:
         if self.swallowed_at is not None:
@@ -107,6 +120,12 @@ class _Facts:
                 "may be -inf",
                 self.tiny_at,
             )
+        elif 0 < self.lost < self.neighbours:
+            lost = f"{self.lost} of {self.neighbours} neighbours met their reference"
+            left_out = (
+                "" if self.average == "paper" else ", and are left out of the mean from there"
+            )
+            yield Flag(f.PRECISION, lost + left_out)
         elif self.noise > _DOUBTFUL:
             yield Flag(f.PRECISION, f"separations carry a rounding error of {self.noise:.1g}")
         elif not self.is_unchanged and self.noise > _DOUBTFUL_SHARE * abs(self.value):
@@ -137,7 +156,8 @@ def with_flags(exponent: Exponent, growth: Growth, log: SeparationLog) -> Expone
     # A map that annihilates a separation leaves its own rounding error of it.
     tiny = (exponent.increments < math.log(64 * eps)) & torch.isfinite(exponent.increments)
     halves = half_means(exponent.increments, exponent.segment_steps)
-    error = exponent.linearity_error
+    error, alignment = exponent.linearity_error, exponent.alignment
+    lost = (logs == -torch.inf).any(0) if exponent.redraw else logs[-1] == -torch.inf
     columns = {
         "value": exponent.value.tolist(),
         "diverged_at": _first(~growth.is_finite, ~is_finite),
@@ -151,12 +171,16 @@ def with_flags(exponent: Exponent, growth: Growth, log: SeparationLog) -> Expone
         "noise": noise.nan_to_num(0.0).tolist(),
         "reach": _reach(log).tolist(),
         "linearity_error": [None] * len(noise) if error is None else error.tolist(),
+        "alignment": [None] * len(noise) if alignment is None else alignment.tolist(),
+        "lost": lost.sum(-1).tolist(),
         "is_drifting": drifts(exponent.increments, exponent.segment_steps).tolist(),
         "halves": list(zip(*(half.tolist() for half in halves), strict=True)),
     }
-    segments, neighbours = len(exponent.increments), exponent.neighbours
+    common = (len(exponent.increments), exponent.neighbours, exponent.average)
     rows = (dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True))
-    facts = (_Facts(segments=segments, neighbours=neighbours, **row) for row in rows)
+    facts = (
+        _Facts(segments=common[0], neighbours=common[1], average=common[2], **row) for row in rows
+    )
     flags = tuple(tuple(each.flags()) for each in facts)
     return dataclasses.replace(exponent, flags=flags)
 
@@ -196,6 +220,7 @@ def _first(
 
 def spectrum_with_flags(
     result: Spectrum,
+    over_weights: Float[Tensor, "segments systems exponents"],
     is_finite: Bool[Tensor, "steps systems"],
     is_zero: Bool[Tensor, "systems exponents"],
     is_doubtful: Bool[Tensor, "systems exponents"],
@@ -205,6 +230,7 @@ def spectrum_with_flags(
 
     Args:
         result: Exponents in the order of the frame.
+        over_weights: Log growth of every tangent over the weights alone, in that order.
         is_finite: Whether the states were finite after each step, burn-in included.
         is_zero, is_doubtful: Which exponents are `-inf`, and which fell below rounding (see
             `Resolution`).
@@ -217,7 +243,13 @@ def spectrum_with_flags(
     tangents = result.final_tangents.gather(
         1, order.unsqueeze(-1).expand(-1, -1, result.final_tangents.shape[-1])
     )
-    spectrum = dataclasses.replace(result, increments=increments, final_tangents=tangents)
+    leading = order[:, :1].expand(len(over_weights), -1, -1)
+    spectrum = dataclasses.replace(
+        result,
+        increments=increments,
+        weight_increments=over_weights.gather(-1, leading)[..., 0],
+        final_tangents=tangents,
+    )
     rounding = 8 * torch.finfo(spectrum.final_state.dtype).eps
     columns = (
         [None if all(row) else row.index(False) for row in is_finite.T.tolist()],

@@ -16,6 +16,7 @@ DEAD = "dead"
 PRECISION = "precision"
 NONLINEAR = "nonlinear"
 NOT_CONVERGED = "not-converged"
+UNALIGNED = "unaligned"
 NO_INTERVAL = "no-interval"
 TRUNCATED = "truncated"
 
@@ -35,6 +36,8 @@ class Flag:
             - `nonlinear`: separations left the regime in which growth does not depend on them;
             - `not-converged`: the growth rate still drifts, so that the value is one of this
               horizon and not the asymptotic exponent;
+            - `unaligned`: neighbours have not turned into one direction, so that the mean over them
+              is not one over the direction of fastest growth (and the paper's mean drifts upwards);
             - `no-interval`: too few segments to average over in time;
             - `truncated`: the dimension needs more exponents than were asked for.
         detail: What happened, in words.

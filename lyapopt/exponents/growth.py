@@ -2,21 +2,27 @@
 
     lambda = 1 / N * sum_{i = 1..M} ln( D_i(tau) / D_i(0) ),    N = M tau,
 
-where `D_i(s)` is the separation of the neighbours from their reference s steps into segment i,
-averaged over the neighbours, and every neighbour is put back to the radius between two segments.
+where `D_i(s)` is the separation of a neighbour from its reference s steps into segment i, and every
+neighbour is put back to the radius between two segments. With several neighbours the logarithms are
+averaged over them. The paper averages the separations instead, before the logarithm: neighbours
+that do not turn into one direction are then weighed anew in every segment by how much they grow in
+it, and the mean lies above all of their own rates by an excess that no horizon takes away.
 
 Source: Mitra, arXiv:2410.05988, Eq. 4 (with the binary logarithm there, and a time step).
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from lyapopt.exponents.ensemble import Ensemble
+
+Average = Literal["logs", "paper"]
+"""Whether the logs of separations are averaged over neighbours, or separations before the log."""
 
 Series = Float[Tensor, "segments systems"]
 SeriesOfEach = Float[Tensor, "segments systems neighbours"]
@@ -26,8 +32,9 @@ class Growth(NamedTuple):
     """Growth of the separations of `K` neighbours of every system.
 
     Attributes:
-        increments: `ln( D_i(tau) / D_i(0) )`; NaN from a divergence on, and from where rounding
-            swallowed the radius. Their sum over segments, divided by all steps, is Eq. 4.
+        increments: `ln( D_i(tau) / D_i(0) )`, averaged over neighbours; NaN from a divergence
+            on, and from where rounding swallowed the radius. Their sum over segments, divided by
+            all steps, is Eq. 4.
         relative: Growth of every neighbour over the mean growth.
         log_separations: Natural logarithm of the separations, as if never rescaled.
         is_finite: Whether all separations are numbers, at the start and after every step.
@@ -76,15 +83,15 @@ def follow(
     return log
 
 
-def growth_of(log: SeparationLog, neighbours: slice, redraw: bool) -> Growth:
+def growth_of(log: SeparationLog, neighbours: slice, redraw: bool, average: Average) -> Growth:
     """The growth of some of the neighbours (Eq. 4)."""
     times = torch.stack(log.separations)[..., neighbours]
     starts = torch.stack(log.starts[:-1])[..., neighbours]
     ends = torch.stack([log.separations[end] for end in log.ends])[..., neighbours]
-    D_0, D_tau = starts.mean(-1), ends.mean(-1)
-    increments = D_tau.log() - D_0.log()
-    if not redraw and bool((D_tau == 0).any()):
-        increments = _bridged(D_0.log(), D_tau.log())
+    if average == "paper":
+        increments = _log_growth(starts.mean(-1), ends.mean(-1), redraw)
+    else:
+        increments = _mean_of_those_apart(_log_growth(starts, ends, redraw))
     is_swallowed = _swallowed(starts, ends)
     valid = (torch.isfinite(ends).all(-1) & ~is_swallowed).cumprod(0).bool()
     return Growth(
@@ -96,7 +103,21 @@ def growth_of(log: SeparationLog, neighbours: slice, redraw: bool) -> Growth:
     )
 
 
-def _bridged(log_start: Series, log_end: Series) -> Series:
+def _log_growth(starts: Tensor, ends: Tensor, redraw: bool) -> Tensor:
+    """Log growth in every segment of separations `(segments, ...)`."""
+    if redraw or not bool((ends == 0).any()):
+        return ends.log() - starts.log()
+    return _bridged(starts.log(), ends.log())
+
+
+def _mean_of_those_apart(of_each: SeriesOfEach) -> Series:
+    """Mean over the neighbours that have not met their reference for good; -inf if all have."""
+    is_apart = of_each != -torch.inf
+    total = torch.where(is_apart, of_each, 0.0).sum(-1)
+    return torch.where(is_apart.any(-1), total / is_apart.sum(-1), -torch.inf)
+
+
+def _bridged(log_start: Tensor, log_end: Tensor) -> Tensor:
     """Increments where a separation may be zero for a while and come back.
 
     The growth over such a gap belongs to the segment at its end. A separation that never comes back

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from lyapopt.dynamics.maps import Map
 from lyapopt.exponents.checks import (
+    check_average,
     check_burn_in,
     check_counts,
     check_flags,
@@ -20,7 +21,7 @@ from lyapopt.exponents.checks import (
 )
 from lyapopt.exponents.diagnostics import with_flags
 from lyapopt.exponents.ensemble import Ensemble, NeighbourEnsemble, Observer
-from lyapopt.exponents.growth import SeparationLog, follow, growth_of
+from lyapopt.exponents.growth import Average, SeparationLog, follow, growth_of
 from lyapopt.exponents.perturbations import Distance, seed_of_each
 from lyapopt.exponents.results import Exponent
 
@@ -39,6 +40,7 @@ def from_neighbours(
     burn_in: int = 0,
     distance: Distance = "weights",
     redraw: bool = False,
+    average: Average = "logs",
     check_linearity: bool = False,
     seed: int | Sequence[int] = 0,
     start: int = 0,
@@ -48,10 +50,10 @@ def from_neighbours(
 
     Every system is trained together with `neighbours` copies whose weights lie on a sphere of
     radius `radius` around its own, under common random numbers. After each segment of tau steps
-    every neighbour is put back to the radius along its own direction. With `D_i` the mean
-    separation in segment i over the neighbours,
+    every neighbour is put back to the radius along its own direction. With `D_i` the separation of
+    a neighbour in segment i, and the mean over the neighbours,
 
-        lambda = 1 / T * sum_i ln( D_i(tau) / D_i(0) ),    T = steps of all segments.
+        lambda = 1 / T * sum_i mean ln( D_i(tau) / D_i(0) ),    T = steps of all segments.
 
     Perturbations lie in the weight block; a rescaling acts on the whole difference of states.
 
@@ -62,14 +64,20 @@ def from_neighbours(
         neighbours: Copies K of each system.
         radius: Separation, in the norm of the weights, that neighbours start with and are rescaled
             to. 1e-6 is small against curvature and large against rounding in float64.
-        segment: Steps tau between two rescalings. Longer ones let `value` follow the neighbour that
-            grows most, and let separations grow out of the linear regime.
+        segment: Steps tau between two rescalings. Longer ones let separations grow out of the
+            linear regime.
         burn_in: Steps before the measurement, in which the neighbours turn into the direction of
             fastest growth; a random direction biases a short measurement by up to -ln(P) / (2 T).
         distance: Separation in `weights`, in `outputs` on a fixed batch, or a function. Neighbours
             are rescaled to the radius in the weights whatever is measured.
         redraw: Draw new neighbours after every segment instead of rescaling: the isotropic growth,
             another quantity than the largest exponent (about -lr tr(H) / P near a minimum).
+        average: `logs` takes the mean over neighbours of the logarithms of their growth, which
+            tends to the exponent whatever the directions are. `paper` is Eq. 4 as published, the
+            logarithm of the mean separation: the same with one neighbour, or once all neighbours
+            point one way. Where they do not (heavy ball below critical damping) it collects an
+            excess in every segment and drifts upwards, past zero too: `value` does not tend to the
+            exponent then, and its intervals do not cover it.
         check_linearity: Run K more neighbours in the same directions at a tenth of the radius, and
             compare.
         seed: Directions follow from it: the same for all systems if it is one number (common
@@ -103,6 +111,7 @@ def from_neighbours(
         horizon=horizon, neighbours=neighbours, segment=segment
     )
     burn_in = check_burn_in(burn_in)
+    check_average(average)
     check_state(z0)
     check_radius(step, z0, radius)
     if check_linearity:
@@ -128,7 +137,10 @@ def from_neighbours(
         gradient_evaluations=trajectories * (burn_in + horizon),
         distance=distance if isinstance(distance, str) else getattr(distance, "__name__", "own"),
         redraw=redraw,
-        linearity_error=_linearity_error(log, neighbours, redraw) if check_linearity else None,
+        average=average,
+        linearity_error=(
+            _linearity_error(log, neighbours, redraw, average) if check_linearity else None
+        ),
         forward_passes=trajectories * measurements if distance == "outputs" else 0,
     )
 
@@ -142,6 +154,7 @@ def exponent_of(
     gradient_evaluations: int,
     distance: str = "weights",
     redraw: bool = False,
+    average: Average = "logs",
     linearity_error: Float[Tensor, " systems"] | None = None,
     forward_passes: int = 0,
 ) -> Exponent:
@@ -150,12 +163,12 @@ def exponent_of(
     Args:
         log: What was written down on the way.
         neighbours: How many separations of each system are averaged over.
-        segment, burn_in, distance, redraw: How it was measured.
+        segment, burn_in, distance, redraw, average: How it was measured.
         gradient_evaluations, forward_passes: Cost of each system.
         linearity_error: See `Exponent`.
     """
     ensemble = log.ensemble
-    growth = growth_of(log, slice(0, neighbours), redraw)
+    growth = growth_of(log, slice(0, neighbours), redraw, average)
     exponent = Exponent(
         increments=growth.increments,
         segment_steps=torch.tensor(log.segment_steps, device=growth.increments.device),
@@ -171,6 +184,7 @@ def exponent_of(
         burn_in=burn_in,
         distance=distance,
         redraw=redraw,
+        average=average,
         alignment=None if neighbours == 1 or redraw else _alignment(ensemble, neighbours),
         linearity_error=linearity_error,
         forward_passes=forward_passes,
@@ -189,11 +203,11 @@ def _alignment(ensemble: Ensemble, neighbours: int) -> Float[Tensor, " systems"]
 
 
 def _linearity_error(
-    log: SeparationLog, neighbours: int, redraw: bool
+    log: SeparationLog, neighbours: int, redraw: bool, average: Average
 ) -> Float[Tensor, " systems"]:
     """Absolute difference between the exponents at the radius and at a tenth of it."""
-    large = growth_of(log, slice(0, neighbours), redraw).increments
-    small = growth_of(log, slice(neighbours, None), redraw).increments
+    large = growth_of(log, slice(0, neighbours), redraw, average).increments
+    small = growth_of(log, slice(neighbours, None), redraw, average).increments
     used = torch.isfinite(large) & torch.isfinite(small)
     steps = large.new_tensor(log.segment_steps).unsqueeze(-1) * used
     return torch.where(used, large - small, 0.0).sum(0).abs() / steps.sum(0)

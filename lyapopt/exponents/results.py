@@ -12,6 +12,7 @@ from torch import Tensor
 
 from lyapopt.errors import UserError
 from lyapopt.exponents.estimate import Estimate
+from lyapopt.exponents.growth import Average
 from lyapopt.exponents.intervals import Over, mean_interval_over_replicas
 from lyapopt.exponents.quantities import Quantity
 
@@ -21,8 +22,8 @@ class Exponent(Estimate):
     """Largest finite-time Lyapunov exponents of `M` systems, with all that they were made from.
 
     Attributes:
-        increments: Log growth of the mean separation in every segment, `(segments, M)`; NaN from a
-            divergence on.
+        increments: Mean over neighbours of their log growth in every segment, `(segments, M)` (log
+            growth of their mean separation, where `average` is `paper`); NaN from a divergence on.
         segment_steps: Steps of every segment, `(segments,)`.
         growth: Growth factor of every neighbour in every segment over the mean growth factor,
             `(segments, M, K)`.
@@ -35,7 +36,8 @@ class Exponent(Estimate):
         flags: What to know of every system's estimate before trusting it.
         gradient_evaluations: Gradients spent on each system, neighbours and burn-in included
             (steps of the map, where the map is no training).
-        horizon, neighbours, radius, segment, burn_in, distance, redraw: How it was measured.
+        horizon, neighbours, radius, segment, burn_in, distance, redraw, average: How it was
+            measured.
         alignment: Mean absolute cosine between the first neighbour's direction and the others' at
             the end, `(M,)`: 1 where all have turned into the direction of fastest growth. `None`
             with one neighbour or with `redraw`.
@@ -55,6 +57,7 @@ class Exponent(Estimate):
     segment: int
     distance: str
     redraw: bool
+    average: Average
     linearity_error: Float[Tensor, " systems"] | None = None
     forward_passes: int = 0
 
@@ -72,8 +75,9 @@ class Exponent(Estimate):
     def value(self) -> Float[Tensor, " systems"]:
         """The exponents, `(M,)`: mean growth per step over the segments before any divergence.
 
-        Eq. 4: the logarithm is taken of the mean separation. `-inf` where separations became zero,
-        NaN (with a flag) where a system diverged in its first segment.
+        Eq. 4, with the mean over neighbours taken of the logarithms, or before them where `average`
+        is `paper`. `-inf` where all separations became zero, NaN (with a flag) where a system
+        diverged in its first segment.
         """
         return self._rates
 
@@ -84,7 +88,7 @@ class Exponent(Estimate):
 
     @property
     def values_per_neighbour(self) -> Float[Tensor, "systems neighbours"]:
-        """Mean log growth of every neighbour on its own, `(M, K)` (mean of logs, not Eq. 4)."""
+        """Mean log growth of every neighbour on its own, `(M, K)`."""
         steps = self._steps_used()
         last = steps.view(1, -1, 1).expand(1, -1, self.log_separations.shape[-1])
         end = self.log_separations.gather(0, last)[0]
@@ -95,8 +99,8 @@ class Exponent(Estimate):
     def mean_log(self) -> Float[Tensor, " systems"]:
         """Mean over neighbours of their own growth rates, `(M,)`.
 
-        For separations in the weights it is at most `value` (Jensen), and equal to it once all
-        neighbours point the same way.
+        The same as `value`, unless `average` is `paper`: then it is at most `value` for separations
+        in the weights (Jensen), and equal to it once all neighbours point the same way.
         """
         return self.values_per_neighbour.mean(-1)
 
@@ -113,6 +117,8 @@ class Exponent(Estimate):
             return super()._interval_of_run(level, over)
         if over != "neighbours":
             raise UserError(f"over must be 'time', 'neighbours' or 'replicas', not {over!r}")
+        if self.average == "logs":
+            return mean_interval_over_replicas(self.values_per_neighbour, level)
         # Delta method: a neighbour moves the log of the mean by its relative excess.
         steps = self._steps_used().unsqueeze(-1)
         excess = (self.growth - 1).sum(0) * self.scale.unsqueeze(-1) / steps

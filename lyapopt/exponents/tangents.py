@@ -17,6 +17,7 @@ from lyapopt.dynamics import maps
 from lyapopt.dynamics.maps import Map
 from lyapopt.errors import UserError
 from lyapopt.exponents.checks import (
+    check_average,
     check_burn_in,
     check_counts,
     check_map,
@@ -26,7 +27,7 @@ from lyapopt.exponents.checks import (
 )
 from lyapopt.exponents.derivatives import verify_derivative
 from lyapopt.exponents.ensemble import Ensemble, Observer
-from lyapopt.exponents.growth import follow
+from lyapopt.exponents.growth import Average, follow
 from lyapopt.exponents.neighbours import exponent_of
 from lyapopt.exponents.perturbations import seed_of_each, weight_norms
 from lyapopt.exponents.results import Exponent
@@ -41,6 +42,7 @@ def from_tangents(
     tangents: int = 1,
     segment: int = 1,
     burn_in: int = 0,
+    average: Average = "logs",
     seed: int | Sequence[int] = 0,
     start: int = 0,
     observe: Observer | None = None,
@@ -59,6 +61,7 @@ def from_tangents(
             many neighbours.
         segment: Steps between two rescalings.
         burn_in: Steps before the measurement.
+        average: See `from_neighbours`.
         seed: Directions follow from it; one number, or one a system.
         start: Time of the first step.
         observe: Called before each step with time, states `(M, 1, D)` and losses.
@@ -82,6 +85,7 @@ def from_tangents(
     check_map(step, start, observe)
     horizon, tangents, segment = check_counts(horizon=horizon, tangents=tangents, segment=segment)
     burn_in = check_burn_in(burn_in)
+    check_average(average)
     check_state(z0)
     ensemble = TangentEnsemble(step, z0, tangents, seed_of_each(seed, len(z0)), observe)
     with differentiable():
@@ -91,6 +95,7 @@ def from_tangents(
         tangents,
         segment=segment,
         burn_in=burn_in,
+        average=average,
         gradient_evaluations=(1 + 2 * tangents) * (burn_in + horizon),
     )
 

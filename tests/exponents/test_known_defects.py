@@ -36,11 +36,14 @@ def test_neighbours_see_the_batches_of_their_reference():
 
 def test_all_neighbours_count_not_the_last_alone():
     step = TrainingMap([oracle.quadratic([4.0, 0.1], lambda p: SGD(p, lr=0.2))])
-    found = from_neighbours(step, step.initial_state(), 1, neighbours=6)
+    found = from_neighbours(step, step.initial_state(), 1, neighbours=6, average="paper")
     separations = found.log_separations[:, 0].exp()
     mean = (separations[1].mean() / separations[0].mean()).log()
     torch.testing.assert_close(found.value[0], mean, rtol=0, atol=1e-12)
     assert (found.values_per_neighbour[0] - found.value[0]).abs().max() > 1e-3
+    logs = from_neighbours(step, step.initial_state(), 1, neighbours=6)
+    mean_log = (separations[1] / separations[0]).log().mean()
+    torch.testing.assert_close(logs.value[0], mean_log, rtol=0, atol=1e-12)
 
 
 def test_the_optimiser_keeps_its_memory_over_epochs():

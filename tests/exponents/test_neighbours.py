@@ -51,9 +51,9 @@ def test_an_unaligned_start_is_biased_and_a_burn_in_removes_it():
     assert aligned.gradient_evaluations == 9 * 610
 
 
-def test_the_logarithm_is_taken_of_the_mean_and_the_mean_log_is_at_most_that():
+def test_as_in_the_paper_the_logarithm_is_taken_of_the_mean_and_the_mean_log_is_at_most_that():
     step, z0 = descent()
-    found = from_neighbours(step, z0, 6, neighbours=8, segment=3)
+    found = from_neighbours(step, z0, 6, neighbours=8, segment=3, average="paper")
     separations = found.log_separations[:, 0].exp()
     first = (separations[3].mean() / separations[0].mean()).log()
     torch.testing.assert_close(found.increments[0, 0], first)
@@ -172,6 +172,7 @@ def test_a_radius_that_cannot_be_resolved_is_refused():
         ({"segment": -1}, "segment"),
         ({"burn_in": -1}, "burn_in"),
         ({"distance": "angle"}, "distance"),
+        ({"average": "mean"}, "average"),
         ({"distance": "outputs"}, "outputs"),
         ({"distance": lambda a, b: a}, "shape"),
         ({"seed": [1, 2]}, "seed"),

@@ -167,3 +167,17 @@ def test_both_estimators_leave_the_training_as_it_was():
     assert found.gradient_evaluations == (1 + 2 * 2) * 4
     assert found.final_state.shape == z0.shape
     assert found.final_tangents.shape == (1, 2, z0.shape[-1])
+
+
+@pytest.mark.parametrize("order", [(0.5, 2.0), (2.0, 0.5)])
+@pytest.mark.parametrize("horizon", [1, 2, 40])
+def test_growth_in_the_weights_is_that_of_the_vector_that_grew_most(order, horizon):
+    # Where all of the state are weights, the two are the same, whichever vector came first.
+    step = LinearMap(torch.diag(torch.tensor(order, dtype=torch.float64)))
+    z0 = torch.ones(4, 1, 2, dtype=torch.float64)
+    found = spectrum(step, z0, horizon, seed=[0, 1, 2, 3])
+    torch.testing.assert_close(found.weight_value, found.value, rtol=0, atol=1e-12)
+    assert (found.weight_value > 0).all()
+    torch.testing.assert_close(
+        found.weight_increments, found.increments[..., 0], rtol=0, atol=1e-12
+    )

@@ -163,7 +163,10 @@ class _Measured:
     is_still: NDArray[np.bool_]
 
     def exponents(self, horizon: int) -> Numbers:
-        """Eq. 4 with a rescaling at every step; NaN where a training diverged."""
+        """Eq. 4 as published (the log of the mean separation), rescaled at every step.
+
+        NaN where a training diverged.
+        """
         with np.errstate(all="ignore"):  # separations of networks that blew up
             growth = np.diff(self.separations[:, : horizon + 1], axis=1)
             found: Numbers = np.log(np.exp(growth).mean(-1)).mean(1)
@@ -188,7 +191,15 @@ def _run(
                 kept.append(z[:, 0].clone())
 
         seeds = [derive_seed(0, "paper", int(cells[row]["init_seed"])) for row in rows]
-        run = from_neighbours(step, z0, horizon, neighbours=neighbours, seed=seeds, observe=observe)
+        run = from_neighbours(
+            step,
+            z0,
+            horizon,
+            neighbours=neighbours,
+            average="paper",
+            seed=seeds,
+            observe=observe,
+        )
         separations[rows] = run.log_separations.movedim(1, 0).numpy()
         is_still[rows] = ProbeRun(run, kept[0], run.final_state[:, 0]).stands_still(run.radius)
         z = z0

@@ -34,27 +34,41 @@ def log_separations(table: Table, neighbours: int, horizon: int) -> Numbers:
 
 
 def increments(table: Table, distance: Distance, neighbours: int, horizon: int) -> Numbers:
-    """Log growth of the mean separation in every step, `(N, horizon)`; NaN from a divergence on."""
+    """Log growth in every step, averaged over neighbours as the probe does, `(N, horizon)`.
+
+    NaN from a divergence on.
+    """
     if distance == "tangent":
         return np.diff(table.tangent[:, : horizon + 1], axis=1)
     if distance == "outputs":
-        growth = _growth_in_outputs(table, neighbours, horizon)
+        of_each = _growth_in_outputs(table, neighbours, horizon)
     else:
-        series = log_separations(table, neighbours, horizon)
-        with np.errstate(all="ignore"):
-            growth = np.log(np.exp(np.diff(series, axis=1)).mean(-1))
+        of_each = _growth(table, neighbours, horizon)
+    growth = _mean_of_those_apart(of_each)
     lost = np.cumsum(np.isnan(growth) | np.isposinf(growth), axis=1) > 0
     return np.where(lost, np.nan, growth)
 
 
-def _growth_in_outputs(table: Table, neighbours: int, horizon: int) -> Numbers:
-    """Log growth of the mean distance in outputs, neighbours put back to the radius in weights."""
+def _growth(table: Table, neighbours: int, horizon: int) -> Numbers:
+    """Log growth of every neighbour in every step, `(N, horizon, neighbours)`."""
     with np.errstate(all="ignore"):
-        rescaling = table.separations[:, :horizon, :neighbours]
-        start = np.exp(table.outputs[:, :horizon, :neighbours] - rescaling).mean(-1)
-        end = np.exp(table.outputs[:, 1 : horizon + 1, :neighbours] - rescaling).mean(-1)
-        growth: Numbers = np.log(end) - np.log(start)
+        growth: Numbers = np.diff(log_separations(table, neighbours, horizon), axis=1)
     return growth
+
+
+def _growth_in_outputs(table: Table, neighbours: int, horizon: int) -> Numbers:
+    """The same of distances in outputs: taking back a rescaling moves both ends of a step alike."""
+    with np.errstate(all="ignore"):
+        growth: Numbers = np.diff(table.outputs[:, : horizon + 1, :neighbours], axis=1)
+    return growth
+
+
+def _mean_of_those_apart(of_each: Numbers) -> Numbers:
+    """Mean over the neighbours that did not meet their reference in a step; -inf if all did."""
+    is_apart = ~np.isneginf(of_each)
+    with np.errstate(all="ignore"):
+        mean = np.where(is_apart, of_each, 0.0).sum(-1) / is_apart.sum(-1)
+    return np.where(is_apart.any(-1), mean, -np.inf)
 
 
 def exponents(table: Table, distance: Distance, neighbours: int, horizon: int) -> Numbers:
@@ -131,14 +145,10 @@ def _intervals(
     """As the probe has them: over neighbours if there are a few, else over time."""
     growth = increments(table, "weights", neighbours, horizon)
     if neighbours >= 4 or (neighbours > 1 and horizon < 20):
-        with np.errstate(all="ignore"):
-            factors = np.exp(np.diff(log_separations(table, neighbours, horizon), axis=1))
-            relative = factors / factors.mean(-1, keepdims=True)
         used = ~np.isnan(growth)
-        excess = np.where(used[..., None], relative - 1, 0.0).sum(1)
-        excess = excess / np.maximum(used.sum(1), 1)[:, None]
-        sample = torch.as_tensor(values[:, None] + excess)
-        low, high = mean_interval_over_replicas(sample, _LEVEL)
+        total = np.where(used[..., None], _growth(table, neighbours, horizon), 0.0).sum(1)
+        of_each = torch.as_tensor(total / np.maximum(used.sum(1), 1)[:, None])
+        low, high = mean_interval_over_replicas(of_each, _LEVEL)
     else:
         steps = torch.ones(horizon, dtype=torch.float64)
         low, high = mean_interval_over_time(torch.as_tensor(growth.T.copy()), steps, _LEVEL)
