@@ -15,6 +15,45 @@ _WORD = re.compile(r"\S+")
 _OPTIONS = re.compile(rf"([?&](?:{'|'.join(sorted(SECRET_KEYS))})=)[^&\s'\"]+", re.IGNORECASE)
 
 
+_SCHEME = re.compile(r"[A-Za-z][\w+]*://")
+_QUERY = re.compile(r"\?[\w.-]+=\S*$")
+
+
+def has_bare_at(url: str) -> bool:
+    """Whether a user name or a password in a URL has an @ that is not encoded.
+
+    Such a URL ends up at another host than the one that was meant, or with a part of the password
+    in the name of the database.
+
+    Example:
+        >>> has_bare_at("mysql://me:p@ss/word@host/db"), has_bare_at("mysql://me:p%40ss@host/db")
+        (True, False)
+    """
+    begin = _SCHEME.match(url.strip())
+    if begin is None or begin[0].startswith(("sqlite", "journal", "grpc")):
+        return False
+    rest = url.strip()[begin.end() :]
+    before = _QUERY.sub("", rest)
+    if before.count("@") == 1 and re.search(r"@[^&/]+/", rest[len(before) :]):
+        return True  # what looks like an option is a part of a password
+    return before.count("@") > 1
+
+
+def has_lost_end(url: str) -> bool:
+    """Whether a `?` in the name of a SQLite file would be taken for the begin of options.
+
+    Example:
+        >>> has_lost_end("sqlite:///a?b.db"), has_lost_end("sqlite:///a.db?timeout=5")
+        (True, False)
+    """
+    path, mark, options = url.partition("?")
+    is_file = path.startswith("sqlite") and mark == "?"
+    return is_file and re.match(r"[\w.-]+=", options) is None
+
+
+ENCODING_HINT: Final = "in a user name or a password, write %40 for @, %3A for : and %2F for /"
+
+
 def redacted(text: str) -> str:
     """A text in which the passwords of URLs, also of mistyped ones, are `***`.
 

@@ -9,6 +9,7 @@ from lyapopt.cli.text import echo
 from lyapopt.display import one_line
 from lyapopt.errors import UserError
 from lyapopt.store import RecordNotFoundError
+from lyapopt.store.urls import sqlite_url
 from lyapopt.study.analysis.overview import StoredStudy, load_study, names_of_studies
 
 _SQLITE_BEGINS = b"SQLite format 3\0"
@@ -66,7 +67,7 @@ def target_of(text: str, study_name: str | None = None) -> Target:
         begin = opened.read(len(_SQLITE_BEGINS))
     if begin and begin != _SQLITE_BEGINS:
         raise UserError(f"{one_line(text)} is neither a SQLite database nor a study file (.yaml)")
-    return Target(f"sqlite:///{path.as_posix()}", study_name)
+    return Target(sqlite_url(path), study_name)
 
 
 def with_study(target: Target) -> tuple[Target, str]:

@@ -10,7 +10,9 @@ from typing import Final
 import sqlalchemy
 from sqlalchemy import Connection, Engine, exc
 
+from lyapopt.redaction import ENCODING_HINT, has_bare_at, has_lost_end, redacted
 from lyapopt.store.errors import RecordNotFoundError, StoreError, masked
+from lyapopt.store.urls import completed
 
 MYSQL: Final = ("mysql", "mariadb")
 _EXTRAS: Final = {"postgresql": "postgresql", "mysql": "mysql", "mariadb": "mysql"}
@@ -25,23 +27,23 @@ def has_sql(url: str) -> bool:
 
 
 def parse_url(url: str | sqlalchemy.URL) -> sqlalchemy.URL:
-    """A database URL, parsed.
+    """A database URL, parsed, with the home folder for `~` and a driver that is installed.
 
     Raises:
-        StoreError: If it is not one, such as the URL of a journal file or of a gRPC proxy.
+        StoreError: If it is not one, such as the URL of a journal file or of a gRPC proxy, or if
+            it can be read in two ways.
     """
+    if isinstance(url, str) and has_bare_at(url):
+        raise StoreError(f"{masked(url)!r} has more than one @: {ENCODING_HINT}")
+    if isinstance(url, str) and has_lost_end(url):
+        raise StoreError(f"{redacted(url)!r} ends at its ?: in the name of a file, write %3F for ?")
     try:
         parsed = sqlalchemy.make_url(url)
     except (exc.ArgumentError, ValueError) as error:  # a port that is no number is a ValueError
         raise StoreError(
-            f"{masked(url)!r} is not the URL of a database. Examples: sqlite:///runs/study.db, "
-            "postgresql+psycopg://user@host/name, mysql+pymysql://user@host/name"
+            f"{masked(url)!r} is not the URL of a database ({ENCODING_HINT}). Examples: "
+            "sqlite:///runs/study.db, postgresql+psycopg://user@host/name, mysql+pymysql://user@host/name"
         ) from error
-    if "@" in (parsed.host or ""):
-        raise StoreError(
-            f"{masked(parsed)!r} has more than one @: in a user name or a password, write %40 for "
-            "@, %3A for : and %2F for /"
-        )
     backend = parsed.get_backend_name()
     if backend not in ("sqlite", *_EXTRAS):
         raise StoreError(
@@ -49,7 +51,7 @@ def parse_url(url: str | sqlalchemy.URL) -> sqlalchemy.URL:
             f"({masked(parsed)}). Give the store a database of its own, such as "
             "sqlite:///runs/trajectories.db"
         )
-    return parsed
+    return completed(parsed)
 
 
 def make_engine(url: sqlalchemy.URL, timeout: float) -> Engine:

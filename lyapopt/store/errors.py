@@ -11,7 +11,7 @@ from sqlalchemy import exc
 
 from lyapopt.display import one_line, printable
 from lyapopt.errors import UserError
-from lyapopt.redaction import SECRET_KEYS, redacted
+from lyapopt.redaction import SECRET_KEYS, has_bare_at, redacted
 
 
 class StoreError(UserError):
@@ -52,6 +52,8 @@ def masked(url: str | sqlalchemy.URL) -> str:
         'mysql+pymysql://me:***@db/studies'
     """
     if isinstance(url, str):
+        if has_bare_at(url):  # which would be split within the password
+            return redacted(url)
         try:
             return masked(sqlalchemy.make_url(url))
         except (exc.ArgumentError, ValueError):  # which it raises of a port that is no number

@@ -68,6 +68,13 @@ def test_no_error_and_no_log_shows_a_password(
 
 
 MISTYPED = {
+    "braces": f"postgresql+psycopg://me:a{{{SECRET}}}b@127.0.0.1:1/db",
+    "one brace": f"postgresql+psycopg://me:a{{{SECRET}@127.0.0.1:1/db",
+    "per cent": f"postgresql+psycopg://me:100%s%({SECRET})s%@127.0.0.1:1/db",
+    "at and slash": f"postgresql+psycopg://me:p@{SECRET}/word@127.0.0.1:1/db",
+    "at and port": f"mysql+pymysql://me:p@{SECRET}:3306/word@127.0.0.1:1/db",
+    "at and question": f"postgresql+psycopg://me:p@ss?{SECRET}=1@127.0.0.1:1/db",
+    "no database": f"postgresql://me:p@{SECRET}/@127.0.0.1:1",
     "encoded": f"postgresql+psycopg://me:p%40{SECRET}%2Fx@127.0.0.1:1/none",
     "port": f"postgresql+psycopg://me:{SECRET}@host:notaport/db",
     "one slash": f"postgresql+psycopg:/me:{SECRET}@host/db",
@@ -111,6 +118,22 @@ def test_the_command_line_shows_no_password_of_a_mistyped_url_even_in_a_tracebac
         assert main() in (0, 2)  # to validate a URL is not to open it
         shown = "".join(capfd.readouterr()) + caplog.text
         assert SECRET not in shown, command
+
+
+@pytest.mark.parametrize("name", ["at", "at and slash", "at and port", "at and question"])
+def test_a_password_with_an_at_is_refused_before_a_host_is_asked(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*args: object, **kwargs: object) -> None:
+        raise AssertionError("a host was asked")
+
+    monkeypatch.setattr("socket.getaddrinfo", never)
+    monkeypatch.setattr("sqlalchemy.engine.default.DefaultDialect.connect", never)
+    with pytest.raises(UserError, match="write %40 for @"):
+        load_study_file(shared.write(tmp_path, MISTYPED[name]))
+    for door in ("open_storage", "store", "init", "upgrade", "gc", "doctor", "load"):
+        with pytest.raises(UserError, match="write %40 for @"):
+            DOORS[door](MISTYPED[name], tmp_path)
 
 
 def test_no_table_holds_a_password(postgresql_url: str, tmp_path: Path) -> None:

@@ -141,11 +141,12 @@ def doctor(
 def _new_target(text: str) -> Target:
     """As `target_of`, but a database file need not be there."""
     from lyapopt.cli.target import Target, target_of
+    from lyapopt.store.urls import sqlite_url
 
     if "://" in text or Path(text).exists():
         return target_of(text)
     if Path(text).suffix.lower() in (".db", ".sqlite", ".sqlite3"):
-        return Target(f"sqlite:///{text}")
+        return Target(sqlite_url(text))
     raise UserError(
         f"{one_line(text)} is neither a storage URL nor a database file such as study.db"
     )

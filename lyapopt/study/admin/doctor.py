@@ -26,6 +26,7 @@ from lyapopt.store.engine import has_sql, make_engine, parse_url, refuse_missing
 from lyapopt.store.errors import explained
 from lyapopt.store.reading import numbered
 from lyapopt.store.states import run_in
+from lyapopt.store.urls import as_text
 from lyapopt.study.analysis.overview import StoredStudy, load_study, names_of_studies
 from lyapopt.study.run import processes
 from lyapopt.study.run.spill import Spill
@@ -103,7 +104,7 @@ def _storage(storage: str) -> tuple[list[Finding], bool]:
     except StoreSchemaError as error:
         return [*findings, Finding("wrong", str(error))], False
     backend = optuna.storages.RDBStorage(
-        storage, skip_compatibility_check=True, skip_table_creation=True
+        as_text(url), skip_compatibility_check=True, skip_table_creation=True
     )
     current, head = backend.get_current_version(), backend.get_head_version()
     backend.remove_session()

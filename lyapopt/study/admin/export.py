@@ -18,6 +18,7 @@ from lyapopt.display import one_line
 from lyapopt.errors import UserError
 from lyapopt.store import TrajectoryStore
 from lyapopt.store.damage import UNREADABLE
+from lyapopt.store.urls import sqlite_url
 from lyapopt.study.analysis.data import load
 from lyapopt.study.analysis.overview import names_of_studies
 from lyapopt.study.run.storage import open_storage
@@ -74,7 +75,7 @@ def _export_database(
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.part")  # which gets its name when it is whole
     part.unlink(missing_ok=True)
-    url = f"sqlite:///{part}"
+    url = sqlite_url(part)
     source = open_storage(storage, create=False)
     copies = open_storage(url)
     try:

@@ -15,6 +15,7 @@ from lyapopt.store.engine import has_sql, make_engine, parse_url, refuse_missing
 from lyapopt.store.errors import explained, masked
 from lyapopt.store.mutex import database_mutex
 from lyapopt.store.states import run_in
+from lyapopt.store.urls import as_text
 from lyapopt.study.run.storage import (
     check_tables,
     initialise,
@@ -114,7 +115,9 @@ def _upgrade_optuna(storage: str, engine: sqlalchemy.Engine, ours: str | None) -
     with database_mutex(storage, "the tables of Optuna"), explained(engine.url, "upgrade"):
         if ours is not None:
             schema.drop_view(engine)
-        backend = RDBStorage(storage, skip_compatibility_check=True, skip_table_creation=True)
+        backend = RDBStorage(
+            as_text(engine.url), skip_compatibility_check=True, skip_table_creation=True
+        )
         try:
             before = backend.get_current_version()
             if before not in backend.get_all_versions():

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Iterable, Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,7 @@ from lyapopt.store.damage import warn_of
 from lyapopt.store.engine import has_sql
 from lyapopt.store.errors import StoreSchemaError, masked
 from lyapopt.store.states import NUMBERS, number_in
+from lyapopt.store.urls import sqlite_url
 from lyapopt.study.analysis.figures import StudyFigures
 from lyapopt.study.analysis.overview import (
     Overview,
@@ -68,7 +68,7 @@ def load(
     check.optional(check.instance, "store", store, types=str, expected="the URL of a database")
     url = os.fsdecode(storage)
     if "://" not in url:
-        url = f"sqlite:///{Path(url)}"
+        url = sqlite_url(url)
     names = names_of_studies(url)
     if study_name is None:
         if len(names) != 1:

@@ -5,10 +5,12 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
+from urllib.parse import quote
 
 from pydantic import BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
+from lyapopt.redaction import ENCODING_HINT, has_bare_at, has_lost_end, redacted
 from lyapopt.settings import COUNT
 from lyapopt.study.file.import_paths import import_path_hint, is_import_path
 from lyapopt.study.file.messages import describe, did_you_mean
@@ -224,7 +226,7 @@ def storage_problem(url: str, *, sql_only: bool = False) -> tuple[str, str | Non
     if not url.strip():
         return "the storage URL is empty", _EXAMPLE
     if match is None or len(match[1]) == 1:  # a letter and a colon is a Windows drive
-        return "a storage is a URL, not a path", f"write sqlite:///{url.strip()[:80]}"
+        return "a storage is a URL, not a path", f"write sqlite:///{redacted(url.strip())[:80]}"
     scheme, rest = match[1].lower(), match[3]
     known = _SQL if sql_only else _SQL + _OTHER
     if scheme not in known:
@@ -240,6 +242,8 @@ def storage_problem(url: str, *, sql_only: bool = False) -> tuple[str, str | Non
         return (
             None if re.fullmatch(r"[^/\s]+:\d{1,5}", rest) else ("expected grpc://host:port", None)
         )
+    if has_bare_at(url):
+        return "the URL has more than one @", ENCODING_HINT
     if "/" not in rest or not rest.partition("/")[2].partition("?")[0]:
         return f"expected {scheme}://user:password@host/database", None
     return None
@@ -257,7 +261,13 @@ def absolute_url(url: str) -> str:
     match = re.fullmatch(r"((?:sqlite|journal)[^:]*:///)([^?]*)(.*)", url)
     if match is None:
         return url
-    return f"{match[1]}{Path(match[2]).absolute()}{match[3]}"
+    path = Path(match[2]).expanduser()
+    if path.is_absolute():
+        return f"{match[1]}{path}{match[3]}"
+    here = str(Path.cwd())
+    if url.startswith("sqlite"):  # whose path is encoded, unlike that of a journal
+        here = quote(here, safe="/:\\ ")
+    return f"{match[1]}{Path(here) / path}{match[3]}"
 
 
 def _unknown(scheme: str, sql_only: bool, known: tuple[str, ...]) -> tuple[str, str | None]:
@@ -268,6 +278,8 @@ def _unknown(scheme: str, sql_only: bool, known: tuple[str, ...]) -> tuple[str, 
 
 
 def _sqlite(rest: str) -> tuple[str, str | None] | None:
+    if has_lost_end(f"sqlite://{rest}"):
+        return "the URL ends at its ?", "in the name of a file, write %3F for ?"
     path = rest.removeprefix("/").partition("?")[0]
     if path in ("", ":memory:"):
         return "a database in memory is lost when the program ends", _EXAMPLE

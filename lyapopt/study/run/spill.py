@@ -22,6 +22,7 @@ from lyapopt.search._optuna import NUMBER_ATTRIBUTE, every_trial, logical_number
 from lyapopt.store import RUN_ATTRIBUTE, RunRecord, StoreError, TrajectoryStore, new_run_id
 from lyapopt.store.engine import parse_url, sqlite_path
 from lyapopt.store.states import run_in
+from lyapopt.store.urls import sqlite_url
 from lyapopt.study.file import absolute_url
 from lyapopt.study.run.ledger import Ledger
 from lyapopt.study.run.recovery import STATES, result_attributes
@@ -62,7 +63,7 @@ class Spill:
         for folder in self._folders:
             path = folder / f"{_PREFIX}-{self._digest}-{record.run}.db"
             try:
-                with TrajectoryStore(f"sqlite:///{path}") as store:
+                with TrajectoryStore(sqlite_url(path)) as store:
                     store.record(record)
             except (StoreError, OSError) as error:
                 trouble = error
@@ -88,7 +89,7 @@ class Spill:
         """Each file with what it holds; files that cannot be read are passed over."""
         for path in self.files():
             try:
-                with TrajectoryStore(f"sqlite:///{path}", create=False) as store:
+                with TrajectoryStore(sqlite_url(path), create=False) as store:
                     yield path, store.read(path.stem.rpartition("-")[2])
             except StoreError as error:
                 _log.warning("spill file %s cannot be read: %s", one_line(path), one_line(error))

@@ -19,6 +19,7 @@ from lyapopt.store.errors import explained, masked
 from lyapopt.store.lookup import Presence, presence_of_optuna
 from lyapopt.store.mutex import DEFAULT_TIMEOUT, Mutex, database_mutex, file_mutex
 from lyapopt.store.retry import RetryPolicy, as_store_error
+from lyapopt.store.urls import as_text
 
 __all__ = [
     "check_tables",
@@ -102,7 +103,7 @@ def initialise(url: str) -> bool:
         with mutex, explained(parsed, "create tables in"):
             if _is_initialised(parsed):
                 return False
-            storage = RDBStorage(url, engine_kwargs=_engine_options(parsed))
+            storage = RDBStorage(as_text(parsed), engine_kwargs=_engine_options(parsed))
             storage.remove_session()
             storage.engine.dispose()
             mutex.discard()  # whoever waits for it finds the tables there, under any lock
@@ -196,7 +197,7 @@ def _rdb_storage(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         storage = RDBStorage(
-            url,
+            as_text(parsed),
             engine_kwargs=_engine_options(parsed),
             skip_table_creation=True,
             heartbeat_interval=heartbeat,
@@ -243,4 +244,4 @@ def _is_foreign(url: sqlalchemy.URL) -> StoreSchemaError:
 
 def journal_path(url: str) -> Path:
     """The file of a journal storage, `journal:///path`; it stays where it is, whoever moves."""
-    return Path(url.removeprefix("journal:///")).absolute()
+    return Path(url.removeprefix("journal:///")).expanduser().absolute()
