@@ -49,7 +49,8 @@ def verify_derivative(step: Map, push: Push, z: Float[Tensor, "systems 1 dim"], 
     positions = weight_positions(step, dim)
     width = dim if positions is None else len(positions)
     unit = embed(on_sphere([0], 1, width, 0), positions, dim).to(z).expand(systems, -1, -1)
-    after, pushed = push(z.clone(), unit.movedim(1, 0), t)  # a map may work in place
+    # Copies: a map may work in place.
+    after, pushed = push(z.clone(), unit.movedim(1, 0).clone(), t)
     norm = torch.linalg.vector_norm(maps.weights(step, z), dim=-1, keepdim=True)
     radius = torch.finfo(z.dtype).eps ** (1 / 3) * norm.clamp(min=1.0)
     far = _differences(step, z, after, unit, radius, t)
