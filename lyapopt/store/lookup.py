@@ -33,7 +33,7 @@ from sqlalchemy import (
 
 from lyapopt.store.damage import decoding
 from lyapopt.store.errors import RecordNotFoundError, masked
-from lyapopt.store.states import RUN_ATTRIBUTE
+from lyapopt.store.states import RUN_ATTRIBUTE, WORKER_ATTRIBUTE
 from lyapopt.store.tables import RUNS
 
 Numbers = int | Sequence[int] | None
@@ -46,6 +46,7 @@ TRIALS: Final = table(
 ATTRIBUTES: Final = table(
     "trial_user_attributes", column("trial_id"), column("key"), column("value_json")
 )
+SYSTEM_ATTRIBUTES: Final = table("trial_system_attributes", column("trial_id"), column("key"))
 VALUES: Final = table(
     "trial_values", column("trial_id"), column("objective"), column("value"), column("value_type")
 )
@@ -175,9 +176,14 @@ def check_runs_of_trials(connection: Connection) -> None:
         DamagedDataError: If the attribute of a trial that names its run is damaged.
     """
     raw = select(ATTRIBUTES.c.trial_id, ATTRIBUTES.c.value_json).where(IS_RUN_ATTRIBUTE)
+    workers = select(SYSTEM_ATTRIBUTES.c.trial_id).where(
+        SYSTEM_ATTRIBUTES.c.key == WORKER_ATTRIBUTE
+    )
+    ours = set(connection.scalars(workers))  # others may mean something else by the attribute
     for trial_id, text in connection.execute(raw):
         with decoding(f"attribute {RUN_ATTRIBUTE!r} of the trial with trial_id {trial_id}"):
-            if not isinstance(json.loads(text), str):
+            is_name = isinstance(json.loads(text), str)
+            if not is_name and trial_id in ours:
                 raise ValueError(f"{text!r:.80} is not the name of a run")
 
 

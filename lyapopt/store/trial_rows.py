@@ -17,7 +17,7 @@ from sqlalchemy import Connection, String, cast, column, select, table
 
 from lyapopt.store.aggregation import decodes_slowly, grouped_rows
 from lyapopt.store.damage import UNREADABLE
-from lyapopt.store.lookup import ATTRIBUTES, TRIALS, VALUES
+from lyapopt.store.lookup import ATTRIBUTES, SYSTEM_ATTRIBUTES, TRIALS, VALUES
 from lyapopt.store.states import WORKER_ATTRIBUTE
 
 __all__ = ["Unreadable", "attributes", "heads", "params", "run_by_workers", "values"]
@@ -35,7 +35,6 @@ _HEADS = table(
     column("datetime_start"),
     column("datetime_complete"),
 )
-_SYSTEM_ATTRIBUTES = table("trial_system_attributes", column("trial_id"), column("key"))
 _PARAMS = table(
     "trial_params",
     column("param_id"),
@@ -129,10 +128,10 @@ def _attribute_rows(connection: Connection, study_id: int) -> Iterator[tuple[int
 def run_by_workers(connection: Connection, study_id: int) -> set[int]:
     """Numbers in the database of the failed trials that a worker of ours ran."""
     rows = connection.scalars(
-        select(_SYSTEM_ATTRIBUTES.c.trial_id)
-        .join(TRIALS, TRIALS.c.trial_id == _SYSTEM_ATTRIBUTES.c.trial_id)
+        select(SYSTEM_ATTRIBUTES.c.trial_id)
+        .join(TRIALS, TRIALS.c.trial_id == SYSTEM_ATTRIBUTES.c.trial_id)
         .where(TRIALS.c.study_id == study_id, cast(TRIALS.c.state, String(16)) == "FAIL")
-        .where(_SYSTEM_ATTRIBUTES.c.key == WORKER_ATTRIBUTE)
+        .where(SYSTEM_ATTRIBUTES.c.key == WORKER_ATTRIBUTE)
     )
     return set(rows)
 

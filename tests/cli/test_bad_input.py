@@ -111,7 +111,7 @@ def test_a_storage_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     write(tmp_path, STUDY.replace("sqlite:///", "sqlite:///study.yaml/"))
     done = lyapopt(tmp_path, "run", "study.yaml")
     assert done.returncode == 2
-    assert "storage sqlite:///study.yaml/study.db" in done.stderr
+    assert f"storage sqlite:///{tmp_path / 'study.yaml' / 'study.db'}" in done.stderr
     assert "Traceback" not in done.stderr
 
 
