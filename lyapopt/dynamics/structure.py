@@ -24,8 +24,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-# torch.compile leaves a mark on the module that it is given.
-_OWN_OF_MODULE = (frozenset(vars(nn.Module())) - {"training"}) | {"_is_torch_compile"}
+# Marks that torch.compile leaves on the module it is given; the second where Lightning is imported.
+_OF_COMPILE = {"_is_torch_compile", "_compile_kwargs"}
+_OWN_OF_MODULE = (frozenset(vars(nn.Module())) - {"training"}) | _OF_COMPILE
 _PLAIN = (bool, int, str, bytes, type, range, type(None), torch.dtype, torch.device, torch.Size)
 _HEAP_TYPE = 1 << 9  # of CPython's type flags: the class was made by a class statement
 _ELEMENTWISE_NAMES = """
