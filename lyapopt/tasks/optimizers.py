@@ -22,11 +22,10 @@ _OPTIMIZERS: Mapping[str, tuple[Callable[..., torch.optim.Optimizer], tuple[str,
 def make_optimizer(model: nn.Module, options: Mapping[str, Any]) -> torch.optim.Optimizer:
     """The `torch.optim` object that `options["optimizer"]` names, over all parameters."""
     make, names = _OPTIMIZERS[options["optimizer"]]
-    own = {name: options[name] for name in names}
+    own = {name: options[name] for name in ("lr", "weight_decay", *names)}
     if names is _ADAM:
         own["betas"] = tuple(options["betas"] or (options["beta1"], options["beta2"]))
-    lr, decay = float(options["lr"]), float(options["weight_decay"])
-    return make(list(model.parameters()), lr=lr, weight_decay=decay, **own)
+    return make(list(model.parameters()), **own)
 
 
 def make_scheduler(
