@@ -23,5 +23,9 @@ class NotStackableError(UserError):
     """A model that cannot be trained as a row of a stacked tensor, and why."""
 
 
+class PrecisionError(TrainingError):
+    """A training that does not run in the precision that it would be measured in, and why."""
+
+
 class RadiusError(UserError):
     """A radius that is not positive, or that the dtype cannot resolve."""

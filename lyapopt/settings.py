@@ -25,7 +25,7 @@ __all__ = [
 ]
 
 Distance = Literal["weights", "outputs"]
-Estimator = Literal["neighbours", "tangent"]
+Estimator = Literal["auto", "neighbours", "tangent"]
 KeptWeights = Literal["full", "projection", "none"]
 Precision = Literal["float32", "float64"]
 NanPolicy = Literal["prune", "fail", "worst"]
@@ -69,8 +69,11 @@ class ProbeSettings:
         default="weights", metadata={"description": "What the separation is measured in."}
     )
     estimator: Estimator = field(
-        default="neighbours",
-        metadata={"description": "Finite differences, or Jacobian-vector products."},
+        default="auto",
+        metadata={
+            "description": "Finite differences, Jacobian-vector products, or whichever the "
+            "network's precision allows."
+        },
     )
     level: float = 0.95
 

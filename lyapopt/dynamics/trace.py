@@ -16,6 +16,11 @@ from lyapopt.dynamics.layers import DeterministicLayers
 from lyapopt.dynamics.training import Training
 from lyapopt.errors import NotStackableError, TrainingError, UserError
 
+READS_MORE = (
+    "the loss reads something that is not in the outputs of the model, such as the model itself; "
+    "return what it needs from the forward pass"
+)
+
 
 @dataclass(frozen=True)
 class Trace:
@@ -58,8 +63,9 @@ def trace_first_batch(training: Training, examples: Examples, order: BatchOrder)
     index = (torch.arange(order.size) + (missing or 0)) % examples.count
     index = index.to(examples.tensors[0].device)
     batch = [tensor[index] for tensor in examples.tensors]
-    is_pure = _is_pure(training.model)
-    model = training.model if is_pure else copy_sharing_parameters(training.model)
+    model = training.model
+    if not is_pure(model):
+        model = copy_sharing_parameters(model)
     before = {name: (b, b.clone(), b._version) for name, b in model.named_buffers()}
     plain = plain_attributes(model)
     layers = DeterministicLayers(torch.tensor(training.seed & (2**63 - 1)), 0)
@@ -102,7 +108,7 @@ def _refuse_parallel(model: nn.Module) -> None:
             )
 
 
-def _is_pure(model: nn.Module) -> bool:
+def is_pure(model: nn.Module) -> bool:
     """Whether a forward pass changes nothing: torch's own modules, without buffers and hooks.
 
     Most models are that, and a copy takes longer than all the rest of the reading.
@@ -196,18 +202,26 @@ def _gradients(training: Training, loss: Tensor) -> tuple[dict[str, Tensor], lis
     return {name: candidates[name] for name in found}, list(found.values())
 
 
+def leaves_of(loss: Tensor) -> list[Tensor]:
+    """The trainable tensors that a loss depends on."""
+    nodes = _graph_of(loss)
+    return [node.variable for node in nodes if hasattr(node, "variable")]
+
+
 def _has_python_node(loss: Tensor) -> bool:
     """Whether the graph of a loss holds a function whose backward pass is written in Python."""
+    return any(isinstance(n, torch.autograd.function.BackwardCFunction) for n in _graph_of(loss))
+
+
+def _graph_of(loss: Tensor) -> set[Any]:
+    """All nodes of the graph that a backward pass goes through."""
     seen, waiting = set(), [loss.grad_fn]
     while waiting:
         node = waiting.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
-        if isinstance(node, torch.autograd.function.BackwardCFunction):
-            return True
-        waiting += [following for following, _ in node.next_functions]
-    return False
+        if node is not None and node not in seen:
+            seen.add(node)
+            waiting += [following for following, _ in node.next_functions]
+    return seen
 
 
 def _changes(

@@ -17,9 +17,10 @@ from lyapopt.dynamics.execution import leaving_inference_mode
 from lyapopt.dynamics.hyperparameters import HyperparameterTable
 from lyapopt.dynamics.layers import DeterministicLayers
 from lyapopt.dynamics.maps import Losses, State
+from lyapopt.dynamics.precision import copied
 from lyapopt.dynamics.randomness import derive_seed
 from lyapopt.dynamics.system import refuse_hooks
-from lyapopt.dynamics.trace import copy_sharing_parameters, plain_attributes
+from lyapopt.dynamics.trace import READS_MORE, copy_sharing_parameters, plain_attributes
 from lyapopt.dynamics.training import Evaluation, Training, evaluate, one_tensor
 from lyapopt.dynamics.unstacked_state import FlatState
 from lyapopt.errors import NotStackableError, TrainingError, UserError
@@ -268,10 +269,7 @@ class UnstackedSystem:
             )
         for here, there in zip(*both, strict=True):
             if not torch.allclose(here, there, 1e-3, 1e-6, equal_nan=True):
-                raise NotStackableError(
-                    "the loss reads something that is not in the outputs of the model, such as the "
-                    "model itself; return what it needs from the forward pass"
-                )
+                raise NotStackableError(READS_MORE)
 
     def _set_hyperparameters(self, t: int) -> None:
         if self.training.scheduler is None:
@@ -339,18 +337,13 @@ def _trained(model: nn.Module, optimizer: torch.optim.Optimizer) -> list[nn.Para
 
 def _copies(training: Training) -> tuple[nn.Module, torch.optim.Optimizer]:
     try:
-        memo: dict[int, Any] = {}
-        model = copy.deepcopy(training.model, memo)
-        own = {name: value for name, value in vars(training.optimizer).items() if name != "step"}
-        # Not a copy of the object: that would leave out the attributes of a class of the user's.
-        optimizer = type(training.optimizer).__new__(type(training.optimizer))
-        vars(optimizer).update(copy.deepcopy(own, memo))
+        copies = copied(training)
     except Exception as error:
         raise NotStackableError(
             f"the model or its optimizer cannot be copied ({type(error).__name__}: {error}); keep "
             "in their attributes only what copy.deepcopy can copy"
         ) from error
-    return model, optimizer
+    return copies.model, copies.optimizer
 
 
 def _refuse_closures(optimizer: torch.optim.Optimizer) -> None:

@@ -2,6 +2,7 @@
 
 from lyapopt.probe.measurement import Measurement
 from lyapopt.probe.probe import Probe
+from lyapopt.probe.reference import Reference, reference_of
 from lyapopt.probe.verdicts import Verdict, VerdictRule
 
-__all__ = ["Measurement", "Probe", "Verdict", "VerdictRule"]
+__all__ = ["Measurement", "Probe", "Reference", "Verdict", "VerdictRule", "reference_of"]

@@ -27,6 +27,8 @@ class Measurement:
             rescaled, `(horizon + 1, neighbours)`.
         gradient_evaluations: Gradients spent, neighbours included, a forward pass as a third.
         examples: Examples that they were computed on.
+        dtype: Precision that it was measured in, which need not be that of the training.
+        estimator: `neighbours` or `tangent`.
     """
 
     exponent: float
@@ -40,3 +42,5 @@ class Measurement:
     log_separations: NDArray[np.float64]
     gradient_evaluations: float
     examples: int
+    dtype: str = "float64"
+    estimator: str = "neighbours"

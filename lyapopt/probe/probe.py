@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -17,6 +17,7 @@ from lyapopt.exponents import Exponent, from_neighbours, from_tangents
 from lyapopt.exponents.ensemble import Observer
 from lyapopt.exponents.intervals import Over, has_interval_over_time
 from lyapopt.probe.measurement import Measurement
+from lyapopt.probe.reference import Reference, reference_of
 from lyapopt.probe.run import ProbeRun
 from lyapopt.probe.verdicts import VerdictRule, tail_length
 from lyapopt.settings import ProbeSettings
@@ -31,6 +32,9 @@ _DIRECTIONS_TO_AVERAGE = 4
 class Probe(ProbeSettings):
     """How systems are measured: a few steps, with a few perturbed copies on the same batches.
 
+    Networks of any precision are measured as `reference_of` decides: a float32 network by a twin
+    in float64 that begins with the same weights and sees the same batches and masks.
+
     Args:
         horizon: Steps of the measurement.
         neighbours: Perturbed copies of each system; the cost is `(neighbours + 1) * horizon`
@@ -38,16 +42,17 @@ class Probe(ProbeSettings):
         radius: Separation that neighbours start with and are rescaled to; tangents have none.
         segment: Steps between two rescalings.
         distance: Separation in `weights` or in `outputs` on a fixed batch.
-        estimator: `neighbours`, or `tangent`: derivatives instead of differences, as many tangent
-            vectors as there would be neighbours. Nothing is rounded away by them, also in float32;
-            the cost is `(2 * neighbours + 1) * horizon`.
+        estimator: `neighbours`; `tangent`: derivatives instead of differences, as many tangent
+            vectors as there would be neighbours, for `(2 * neighbours + 1) * horizon`; or `auto`:
+            neighbours wherever the network runs in float64, and tangents where it does not, which
+            lose nothing to rounding in float32.
         level: Confidence level of the intervals.
         rule: Thresholds between the verdicts.
 
     Example:
         >>> from torch import nn
-        >>> model = nn.Linear(2, 1, dtype=torch.float64)
-        >>> x = torch.eye(2, dtype=torch.float64)
+        >>> model = nn.Linear(2, 1)
+        >>> x = torch.eye(2)
         >>> training = Training(
         ...     model, nn.MSELoss(), torch.optim.SGD(model.parameters(), lr=0.1), (x, x[:, :1])
         ... )
@@ -80,18 +85,31 @@ class Probe(ProbeSettings):
             One measurement a training, in their order.
         """
         found: dict[int, Measurement] = {}
-        trainings = as_list(trainings)
-        for positions, step in stack(trainings):
-            z0 = step.initial_state()
-            measurements = self.read(step, self.run(step, z0))
+        references = [reference_of(training, self) for training in as_list(trainings)]
+        for positions, step, probe in self.stacks(references):
+            measurements = probe.read(step, probe.run(step, step.initial_state()))
             found.update(zip(positions, measurements, strict=True))
-        return [found[position] for position in range(len(trainings))]
+        return [found[position] for position in range(len(references))]
+
+    def stacks(
+        self, references: Sequence[Reference]
+    ) -> list[tuple[list[int], AnyTrainingMap, Probe]]:
+        """What is measured together: positions of references, their map, and the probe to use."""
+        found: list[tuple[list[int], AnyTrainingMap, Probe]] = []
+        for estimator in dict.fromkeys(reference.estimator for reference in references):
+            probe = replace(self, estimator=estimator)
+            alike = [
+                i for i, reference in enumerate(references) if reference.estimator == estimator
+            ]
+            stacks = stack(references[i].training for i in alike)
+            found += [([alike[row] for row in rows], step, probe) for rows, step in stacks]
+        return found
 
     def run(self, step: AnyTrainingMap, z0: Tensor, observe: Observer | None = None) -> ProbeRun:
         """Train references and neighbours over the horizon.
 
         Args:
-            step: Map of the systems.
+            step: Map of the systems, in a precision that the estimator can use (see `stacks`).
             z0: Their initial states, `(M, 1, D)`.
             observe: Called before each step with time, state and losses.
         """
@@ -161,6 +179,8 @@ class Probe(ProbeSettings):
                 log_separations=separations[:, row],
                 gradient_evaluations=gradients + FORWARD_COST * exponent.forward_passes,
                 examples=gradients * step.batch_size,
+                dtype=str(exponent.final_state.dtype).removeprefix("torch."),
+                estimator="tangent" if self.estimator == "tangent" else "neighbours",
             )
             for row, value in enumerate(exponent.value.tolist())
         ]

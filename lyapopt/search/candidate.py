@@ -11,7 +11,7 @@ from typing import Protocol
 import optuna
 
 from lyapopt.dynamics import Training
-from lyapopt.probe import Measurement, Verdict
+from lyapopt.probe import Measurement, Reference, Verdict
 from lyapopt.search.probing.building import Params
 from lyapopt.search.probing.probes import ProbedStart
 from lyapopt.search.probing.records import ScreeningRecord, SteeringRecord
@@ -64,6 +64,7 @@ class Candidate:
         outcome: How it ended; `None` while it runs.
         recorder: Its losses and weights.
         start: Its first steps, where a sampler has probed them already.
+        reference: What its probe trains, until it is measured.
         steering: What the search for its learning rate cost, once that is charged to it.
         screening: What the choice between candidates cost, likewise.
         error: What it failed with, if it raised.
@@ -85,6 +86,7 @@ class Candidate:
     outcome: Outcome | None = None
     recorder: Recorder | None = None
     start: ProbedStart | None = None
+    reference: Reference | None = None
     steering: SteeringRecord | None = None
     error: BaseException | None = None
     screening: ScreeningRecord | None = None

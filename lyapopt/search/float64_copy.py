@@ -11,7 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from lyapopt.dynamics.modules import is_compiled, plain_module
-from lyapopt.errors import UserError
+from lyapopt.dynamics.one_precision import InFloat64
+from lyapopt.dynamics.trace import READS_MORE, leaves_of
+from lyapopt.errors import TrainingError, UserError
 
 
 class Float64Copy:
@@ -30,6 +32,7 @@ class Float64Copy:
         self.optimizer = optimizer
         every = [p for group in optimizer.param_groups for p in group["params"]]
         self.parameters: list[Tensor] = [p for p in every if p.requires_grad]
+        self._is_checked = False
 
     @classmethod
     def of(cls, model: nn.Module, optimizer: torch.optim.Optimizer) -> Float64Copy:
@@ -84,12 +87,26 @@ class Float64Copy:
             own.training = theirs.training
 
     def accumulate(self, loss_of: Callable[[nn.Module], Tensor], weight: float) -> float:
-        """Add the gradient of a loss times `weight`; the loss."""
+        """Add the gradient of a loss times `weight`; the loss.
+
+        Raises:
+            TrainingError: If the loss reads trainable tensors that are not the copy's.
+        """
         device = self.parameters[0].device.type
         with torch.enable_grad(), torch.autocast(device, enabled=False):
-            loss = loss_of(self.model)
+            with InFloat64():
+                loss = loss_of(self.model)
+            if not self._is_checked:
+                self._check(loss)
             torch.autograd.backward(weight * loss)
         return float(loss.detach())
+
+    def _check(self, loss: Tensor) -> None:
+        """Refuse a loss of anything but this copy, once: the copies would not have their own."""
+        own = {id(parameter) for parameter in self.model.parameters()}
+        if any(id(leaf) not in own for leaf in leaves_of(loss)):
+            raise TrainingError(f"watch: {READS_MORE}")
+        self._is_checked = True
 
     def step(self, like: torch.optim.Optimizer, clip: float | None) -> None:
         """A step with the hyperparameters that another optimiser has now."""

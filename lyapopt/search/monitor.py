@@ -208,12 +208,14 @@ class Monitor:
         # All copies, and then the user's own step, see the same dropout masks.
         state = _generator_states()
         losses = []
-        for one in self._copies:
+        try:
+            for one in self._copies:
+                _restore_generators(state)
+                one.imitate(self._model)
+                losses.append(one.accumulate(loss_of, weight))
+                self.gradient_evaluations += 1
+        finally:
             _restore_generators(state)
-            one.imitate(self._model)
-            losses.append(one.accumulate(loss_of, weight))
-            self.gradient_evaluations += 1
-        _restore_generators(state)
         self._batch_losses.append(losses[0])
         if len(self._batch_losses) == self._accumulate:
             self.step()

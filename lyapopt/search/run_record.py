@@ -67,13 +67,16 @@ def _exponents(candidate: Candidate, probe: Probe) -> tuple[ExponentRecord, ...]
 
 
 def _exponent(measurement: Measurement, probe: Probe) -> ExponentRecord:
-    details: dict[str, float | int | str] = {"verdict": str(measurement.verdict)}
+    details: dict[str, float | int | str] = {
+        "verdict": str(measurement.verdict),
+        "dtype": measurement.dtype,
+    }
     for flag in measurement.flags:
         details[flag.name] = flag.detail
         if flag.step is not None:
             details[f"{flag.name} at step"] = flag.step
-    return _record_by(probe)(
-        name=f"{probe.estimator}@{probe.horizon}",
+    return _record_by(probe, measurement.estimator)(
+        name=f"{measurement.estimator}@{probe.horizon}",
         value=measurement.exponent,
         low=measurement.low,
         high=measurement.high,
@@ -84,8 +87,14 @@ def _exponent(measurement: Measurement, probe: Probe) -> ExponentRecord:
     )
 
 
-def _record_by(probe: Probe) -> Callable[..., ExponentRecord]:
-    """A record of an exponent, with how it was measured."""
+def _record_by(probe: Probe, estimator: str | None = None) -> Callable[..., ExponentRecord]:
+    """A record of an exponent, with how it was measured.
+
+    Args:
+        probe: The measurement.
+        estimator: Which it was; of probes whose measurements are not kept, what the settings say.
+    """
+    asked = "neighbours" if probe.estimator == "auto" else probe.estimator
     return partial(
         ExponentRecord,
         horizon=probe.horizon,
@@ -93,7 +102,7 @@ def _record_by(probe: Probe) -> Callable[..., ExponentRecord]:
         radius=probe.radius,
         segment=probe.segment,
         distance=probe.distance,
-        estimator=probe.estimator,
+        estimator=estimator or asked,
     )
 
 

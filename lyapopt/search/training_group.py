@@ -8,13 +8,12 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import torch
-from torch import Tensor
 
 from lyapopt.dynamics.compilation import Compile
 from lyapopt.dynamics.stack import AnySystem, read_system
 from lyapopt.dynamics.system import System
 from lyapopt.errors import TrainingError
-from lyapopt.probe import Probe, Verdict
+from lyapopt.probe import Probe, Verdict, reference_of
 from lyapopt.probe.verdicts import initial_scale
 from lyapopt.search.candidate import Candidate, Checkpoint, Outcome
 from lyapopt.search.training_stack import Row, TrainingStack
@@ -145,36 +144,45 @@ class TrainingGroup:
             assert candidate.training is not None
             try:
                 system = read_system(candidate.training)
+                self._prepare(candidate, system)
             except Exception as error:
                 candidate.fail("training", error)
             else:
                 alike.setdefault(self._structure(candidate, system), []).append((candidate, system))
         return [stack for rows in alike.values() for stack in self._probed(rows)]
 
-    def _structure(self, candidate: Candidate, system: AnySystem) -> Hashable:
-        """What candidates of one stack have in common: structure, and whether they have begun.
-
-        The first steps of a candidate may have been taken already, by the sampler that probed it.
-        """
+    def _prepare(self, candidate: Candidate, system: AnySystem) -> None:
+        """Decide how a candidate is measured, unless a sampler has measured it already."""
+        assert candidate.training is not None
         start = candidate.start
         if start is not None and not (
             isinstance(system, System)
             and start.probe == self._settings.probe
-            and _starts_at(start.initial, system.flat_weights())
+            and torch.equal(start.initial, system.flat_weights().to(start.initial))
         ):
             candidate.start = None
-        return system.structure, candidate.start is not None
+        if candidate.start is None:
+            candidate.reference = reference_of(candidate.training, self._settings.probe)
+
+    def _structure(self, candidate: Candidate, system: AnySystem) -> Hashable:
+        """What candidates of one stack have in common: structure, and where they begin."""
+        start, reference = candidate.start, candidate.reference
+        if start is not None:
+            return system.structure, start.steps is None
+        assert reference is not None
+        return system.structure, reference.is_own, reference.estimator
 
     def _probed(self, rows: list[Row]) -> list[TrainingStack]:
         """Stack and measure rows; if that raises, row by row, so that one row fails alone."""
         settings = self._settings
+        is_whole = settings.value == "exponent"
         try:
             stacks = TrainingStack.of(rows, settings.record, settings.seed, settings.compile)
             for stack in stacks:
                 if stack.candidates[0].start is None:
-                    stack.measure(settings.probe)
+                    stack.measure(settings.probe, is_whole)
                 else:
-                    stack.take_over_starts()
+                    stack.take_over_starts(is_whole)
         except Exception as error:
             if len(rows) > 1:
                 return [stack for row in rows for stack in self._probed([row])]
@@ -258,10 +266,6 @@ class TrainingGroup:
                 is_pair = self._settings.value == "both"
                 worst = (self._worst, self._worst) if is_pair else self._worst
                 candidate.outcome = Outcome("complete", worst, reason)
-
-
-def _starts_at(initial: Tensor, weights: Tensor) -> bool:
-    return torch.equal(initial[: len(weights)], weights)
 
 
 def checkpoint_steps(horizon: int, steps: int, reports: int) -> list[int]:

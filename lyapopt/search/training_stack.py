@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -59,36 +59,79 @@ class TrainingStack:
             found.append(cls(candidates, step, step.initial_state(), recorder))
         return found
 
-    def measure(self, probe: Probe) -> None:
-        """Take the first steps as a probe, and give every candidate its measurement and cost."""
+    def measure(self, probe: Probe, is_whole: bool = False) -> None:
+        """Measure all candidates, and give each its measurement and cost.
+
+        Where the training itself can be measured, its first steps are the probe; else a twin in
+        another precision is, and the training begins at step 0.
+
+        Args:
+            probe: The measurement.
+            is_whole: Whether nothing is trained beyond it: then the steps of twins are recorded.
+        """
+        references = [c.reference for c in self.candidates if c.reference is not None]
+        for candidate in self.candidates:
+            candidate.reference = None
+        if references[0].is_own:
+            own = replace(probe, estimator=references[0].estimator)
+            self.z = self._measure(own, self.step, self.z, self.candidates, self.recorder)
+            self.t = probe.horizon
+            self._set_steps()
+            return
+        for rows, step, own in probe.stacks(references):
+            candidates = [self.candidates[row] for row in rows]
+            recorder = self.recorder.of_rows([c.number for c in candidates]) if is_whole else None
+            self._measure(own, step, step.initial_state(), candidates, recorder)
+        if is_whole:
+            self.t = probe.horizon
+            self._set_steps()
+
+    def _measure(
+        self,
+        probe: Probe,
+        step: AnyTrainingMap,
+        z0: Tensor,
+        candidates: Sequence[Candidate],
+        recorder: Recorder | None,
+    ) -> Tensor:
+        """Measure candidates by a map of them; the states of the references afterwards."""
 
         def observe(t: int, z: Tensor, losses: Tensor | None) -> None:
             assert losses is not None
-            self.recorder.observe(self.step, t, z, losses)
+            if recorder is not None:
+                recorder.observe(step, t, z, losses)
 
         try:
-            run = probe.run(self.step, self.z, observe)
+            run = probe.run(step, z0, observe)
         finally:  # what is spent is spent, also where the probe is interrupted
-            spent = self.step.gradient_evaluations // len(self.candidates)
-            self._charge(spent)
-        measurements = probe.read(self.step, run)
-        self.z, self.t = run.exponent.final_state, probe.horizon
-        for candidate, measurement in zip(self.candidates, measurements, strict=True):
+            spent = step.gradient_evaluations // len(candidates)
+            _charge(candidates, spent, step.batch_size)
+        for candidate, measurement in zip(candidates, probe.read(step, run), strict=True):
             candidate.gradient_evaluations += measurement.gradient_evaluations - spent
-            self._give(candidate, measurement)
+            _give(candidate, measurement, recorder or self.recorder)
+        return run.exponent.final_state
 
-    def take_over_starts(self) -> None:
-        """Take over the first steps that a sampler has probed, instead of repeating them."""
+    def take_over_starts(self, is_whole: bool = False) -> None:
+        """Take over what a sampler has probed, instead of repeating it.
+
+        Args:
+            is_whole: Whether nothing is trained beyond the probe.
+        """
         starts = [c.start for c in self.candidates if c.start is not None]
+        steps = [start.steps for start in starts if start.steps is not None]
         horizon = starts[0].probe.horizon
-        for t in range(horizon):
-            losses = torch.stack([start.losses[t] for start in starts])
-            weights = torch.stack([start.weights[t] for start in starts])
-            self.recorder.observe_weights(t, weights, losses)
-        self.z, self.t = torch.stack([start.final for start in starts]).unsqueeze(1), horizon
+        if steps:
+            for t in range(horizon):
+                losses = torch.stack([first.losses[t] for first in steps])
+                weights = torch.stack([first.weights[t] for first in steps])
+                self.recorder.observe_weights(t, weights, losses)
+            self.z = torch.stack([first.final for first in steps]).unsqueeze(1)
+        if steps or is_whole:
+            self.t = horizon
+            self._set_steps()
         for candidate, start in zip(self.candidates, starts, strict=True):
             # Its cost is the sampler's, and is counted with the other probes.
-            self._give(candidate, start.measurement)
+            _give(candidate, start.measurement, self.recorder)
             candidate.start = None
 
     def advance(self, until: int) -> None:
@@ -104,9 +147,8 @@ class TrainingStack:
             for candidate in self.candidates:
                 candidate.fail(f"step {self.t}", error)
         finally:  # also where a run is interrupted
-            self._charge(self.t - start)
-            for candidate in self.candidates:
-                candidate.steps = self.t
+            _charge(self.candidates, self.t - start, self.step.batch_size)
+            self._set_steps()
 
     def are_finite(self) -> list[bool]:
         """Whether the state of each candidate is finite."""
@@ -135,17 +177,22 @@ class TrainingStack:
         self.recorder.keep([candidate.number for candidate in kept])
         return TrainingStack(kept, self.step.select(rows), self.z[rows], self.recorder, self.t)
 
-    def _charge(self, gradient_evaluations: int) -> None:
-        """Add gradient evaluations, the same for each, to what the candidates have cost."""
+    def _set_steps(self) -> None:
         for candidate in self.candidates:
-            candidate.gradient_evaluations += gradient_evaluations
-            candidate.examples += gradient_evaluations * self.step.batch_size
+            candidate.steps = self.t
 
-    def _give(self, candidate: Candidate, measurement: Measurement) -> None:
-        """Let a candidate know what its first steps have shown."""
-        candidate.recorder = self.recorder
-        candidate.measurement, candidate.verdict = measurement, measurement.verdict
-        candidate.steps = self.t
-        if not math.isfinite(measurement.losses[0]):
-            reason = f"the loss before the first step is {measurement.losses[0]}"
-            candidate.outcome = Outcome("failed", reason=reason)
+
+def _charge(candidates: Sequence[Candidate], gradient_evaluations: int, batch_size: int) -> None:
+    """Add gradient evaluations, the same for each, to what candidates have cost."""
+    for candidate in candidates:
+        candidate.gradient_evaluations += gradient_evaluations
+        candidate.examples += gradient_evaluations * batch_size
+
+
+def _give(candidate: Candidate, measurement: Measurement, recorder: Recorder) -> None:
+    """Let a candidate know what its probe has shown."""
+    candidate.recorder = recorder
+    candidate.measurement, candidate.verdict = measurement, measurement.verdict
+    if not math.isfinite(measurement.losses[0]):
+        reason = f"the loss before the first step is {measurement.losses[0]}"
+        candidate.outcome = Outcome("failed", reason=reason)

@@ -37,6 +37,10 @@ class Recorder:
         self._new_weights: list[Tensor] = []
         self._new_steps: list[int] = []
 
+    def of_rows(self, rows: Sequence[int]) -> Recorder:
+        """Another one of the same settings, for other rows."""
+        return Recorder(self._settings, self._seed, rows)
+
     def observe(self, step: AnyTrainingMap, t: int, z: Tensor, losses: Tensor) -> None:
         """Keep the losses at step `t` and, when they are due, the weights before it."""
         self.observe_weights(t, step.weights(z[:, 0]), losses[:, 0])

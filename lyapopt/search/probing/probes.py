@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
-from lyapopt.dynamics import AnyTrainingMap, Training, stack
-from lyapopt.probe import Measurement, Probe
+from lyapopt.dynamics import AnyTrainingMap
+from lyapopt.probe import Measurement, Probe, Reference, reference_of
 from lyapopt.search.probing.building import Build, Params, build_training
 
 _KEPT_BYTES = 256 * 2**20  # of weights, of all first steps of a stack
@@ -22,23 +22,35 @@ class SteeringFailedError(RuntimeError):
 
 @dataclass(frozen=True)
 class ProbedStart:
-    """The first steps of a training, so that a trial may go on from there.
+    """What was probed of a training before it was a trial's, so that it need not be repeated.
 
     Attributes:
         probe: How it was measured.
-        initial: State that it started from, `(D,)`.
-        final: State after the horizon, `(D,)`.
-        weights: Weights before each step, `(horizon, P)`.
-        losses: Losses at each step, `(horizon,)`.
+        initial: Weights that it started from, `(P,)`, in the precision of the probe.
         measurement: What was measured.
+        steps: Its first steps, so that the trial may go on from there; `None` where the probe had
+            a twin in another precision, whose steps the training has still to make in its own.
     """
 
     probe: Probe
     initial: Tensor
+    measurement: Measurement
+    steps: FirstSteps | None = None
+
+
+@dataclass(frozen=True)
+class FirstSteps:
+    """The steps of a probe's reference.
+
+    Attributes:
+        final: State after the horizon, `(D,)`.
+        weights: Weights before each step, `(horizon, P)`.
+        losses: Losses at each step, `(horizon,)`.
+    """
+
     final: Tensor
     weights: Tensor
     losses: Tensor
-    measurement: Measurement
 
 
 @dataclass(frozen=True)
@@ -88,71 +100,89 @@ def probe_all(
     if isinstance(probe, AnswersParams):
         return probe.probe_params([params for params, _ in jobs])
     found: dict[int, Probed] = {}
-    trainings: dict[int, Training] = {}
+    references: dict[int, Reference] = {}
     for position, (params, number) in enumerate(jobs):
         try:
-            trainings[position] = build_training(build, params, seed, number)
+            training = build_training(build, params, seed, number)
+            references[position] = reference_of(training, probe)
         except (Exception, SystemExit) as error:
             found[position] = Probed(error=error, where="build")
-    refused, stacks = _stack_all(trainings)
+    refused, stacks = _stack_all(probe, references)
     found.update(refused)
-    positions = [position for position in trainings if position not in refused]
-    for rows, step in stacks:
-        measured = _measure(probe, step)
-        found.update((positions[row], probed) for row, probed in zip(rows, measured, strict=True))
+    positions = [position for position in references if position not in refused]
+    for rows, step, own_probe in stacks:
+        measured = _measure(own_probe, step, [references[positions[row]].is_own for row in rows])
+        for row, probed in zip(rows, measured, strict=True):
+            start = None if probed.start is None else replace(probed.start, probe=probe)
+            found[positions[row]] = replace(probed, start=start)
     return [found[position] for position in range(len(jobs))]
 
 
+Stacks = list[tuple[list[int], AnyTrainingMap, Probe]]
+"""Positions of references, their map, and the probe that measures them."""
+
+
 def _stack_all(
-    trainings: Mapping[int, Training],
-) -> tuple[dict[int, Probed], list[tuple[list[int], AnyTrainingMap]]]:
-    """Trainings by position that cannot be read at all, and the stacks of the others."""
+    probe: Probe, references: Mapping[int, Reference]
+) -> tuple[dict[int, Probed], Stacks]:
+    """References by position that cannot be read at all, and the stacks of the others."""
     try:
-        return {}, stack(trainings.values())
+        return {}, probe.stacks(list(references.values()))
     except Exception:
         refused: dict[int, Probed] = {}
-        for position, training in trainings.items():
+        for position, reference in references.items():
             try:
-                stack([training])
+                probe.stacks([reference])
             except Exception as error:
                 refused[position] = Probed(error=error, where="build")
-        return refused, stack(t for position, t in trainings.items() if position not in refused)
+        return refused, probe.stacks([r for i, r in references.items() if i not in refused])
 
 
-def _measure(probe: Probe, step: AnyTrainingMap) -> list[Probed]:
+def _measure(probe: Probe, step: AnyTrainingMap, are_own: Sequence[bool]) -> list[Probed]:
     """Measure a stack; if that raises, row by row."""
     try:
-        return _measure_stack(probe, step)
+        return _measure_stack(probe, step, are_own)
     except Exception as error:
-        if len(step.trainings) == 1:
+        if len(are_own) == 1:
             return [Probed(error=error, where="first steps")]
-        rows = range(len(step.trainings))
-        return [probed for row in rows for probed in _measure(probe, step.select([row]))]
+        return [
+            probed
+            for row, is_own in enumerate(are_own)
+            for probed in _measure(probe, step.select([row]), [is_own])
+        ]
 
 
-def _measure_stack(probe: Probe, step: AnyTrainingMap) -> list[Probed]:
-    """Measure a stack, and keep its first steps where they are small enough."""
+def _measure_stack(probe: Probe, step: AnyTrainingMap, are_own: Sequence[bool]) -> list[Probed]:
+    """Measure a stack, and keep its first steps where they are of use and small enough.
+
+    Args:
+        probe: The measurement.
+        step: The map of the stack.
+        are_own: Of each row, whether a trial may go on from its steps.
+    """
     z0 = step.initial_state()
     seen: list[tuple[Tensor, Tensor]] = []
-    is_kept = probe.horizon * step.weights(z0).numel() * z0.element_size() <= _KEPT_BYTES
+    size = probe.horizon * step.weights(z0).numel() * z0.element_size()
+    is_kept = any(are_own) and size <= _KEPT_BYTES
 
     def observe(t: int, z: Tensor, losses: Tensor | None) -> None:
         assert losses is not None
         seen.append((step.weights(z[:, 0]).clone(), losses[:, 0]))
 
     run = probe.run(step, z0, observe if is_kept else None)
-    measurements = probe.read(step, run)
     names = [optimizer_name(training.optimizer) for training in step.trainings]
-    if not is_kept:
-        return [Probed(m, None, name) for m, name in zip(measurements, names, strict=True)]
-    weights = torch.stack([w for w, _ in seen], 1)
-    losses = torch.stack([loss for _, loss in seen], 1)
-    final = run.exponent.final_state
-    starts = [
-        ProbedStart(probe, z0[row, 0], final[row, 0], weights[row], losses[row], m)
-        for row, m in enumerate(measurements)
-    ]
-    return [Probed(s.measurement, s, name) for s, name in zip(starts, names, strict=True)]
+    probed = []
+    for row, measurement in enumerate(probe.read(step, run)):
+        steps = None
+        if is_kept and are_own[row]:
+            weights = torch.stack([w[row] for w, _ in seen])
+            losses = torch.stack([loss[row] for _, loss in seen])
+            steps = FirstSteps(run.exponent.final_state[row, 0], weights, losses)
+        initial = step.weights(z0)[row, 0].clone()
+        is_of_use = steps is not None or not are_own[row]
+        start = ProbedStart(probe, initial, measurement, steps) if is_of_use else None
+        probed.append(Probed(measurement, start, names[row]))
+    return probed
 
 
 def optimizer_name(optimizer: torch.optim.Optimizer) -> str:

@@ -1,0 +1,187 @@
+"""A training in another precision, or on another device: as it is, or as a copy beside it.
+
+Neighbours are separated by 1e-6, which float32 does not resolve, and people write float32. So a
+network is measured in float64, by a twin that begins with the same weights and sees the same
+batches and masks; what it is trained in is its owner's business.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, RandomSampler, SequentialSampler, TensorDataset
+
+from lyapopt.dynamics.data import read_examples, read_order
+from lyapopt.dynamics.one_precision import InFloat64, LossInFloat64, run_in_float64
+from lyapopt.dynamics.system import refuse_hooks
+from lyapopt.dynamics.trace import copy_sharing_parameters, is_pure
+from lyapopt.dynamics.training import Data, LossFunction, Training
+from lyapopt.errors import PrecisionError, UserError
+
+_CACHE_SIZE = 16
+_cast_data: dict[tuple[int, torch.dtype, str], tuple[tuple[object, ...], Data]] = {}
+
+
+def precision_of(training: Training) -> torch.dtype:
+    """The dtype of the trained weights; of several, the narrowest.
+
+    Example:
+        >>> model = nn.Linear(2, 1)
+        >>> sgd = torch.optim.SGD(model.parameters(), lr=0.1)
+        >>> precision_of(Training(model, nn.MSELoss(), sgd, (torch.eye(2), torch.ones(2, 1))))
+        torch.float32
+    """
+    stepped = (p for group in training.optimizer.param_groups for p in group["params"])
+    found = {p.dtype for p in stepped if p.is_floating_point()}
+    return min(found, key=lambda dtype: dtype.itemsize, default=torch.float64)
+
+
+def float64_twin(training: Training) -> Training:
+    """A copy in float64: model, optimiser, schedule, loss, data, and what `forward` makes.
+
+    Nothing is evaluated on it: it has neither validation data nor metric.
+
+    Raises:
+        PrecisionError: If it cannot be copied, or a part of it does not run in float64.
+        NotStackableError: If something changes its gradients or steps behind the optimiser's back,
+            which a copy would not have.
+
+    Example:
+        >>> model = nn.Linear(2, 1)
+        >>> sgd = torch.optim.SGD(model.parameters(), lr=0.1)
+        >>> training = Training(model, nn.MSELoss(), sgd, (torch.eye(2), torch.ones(2, 1)))
+        >>> float64_twin(training).model.weight.dtype, training.model.weight.dtype
+        (torch.float64, torch.float32)
+    """
+    refuse_hooks(training)
+    try:
+        twin = dataclasses.replace(copied(training), validation=None, metric=None)
+    except Exception as error:
+        raise PrecisionError(
+            f"the model or its optimizer cannot be copied ({type(error).__name__}: {error})"
+        ) from error
+    return in_dtype(twin, torch.float64)
+
+
+def copied(training: Training) -> Training:
+    """The same training with a model, an optimiser and a schedule of its own; data are shared."""
+    memo: dict[int, Any] = {}
+    model = copy.deepcopy(training.model, memo)
+    # Not a copy of the object: that would leave out the attributes of a class of the user's.
+    optimizer = type(training.optimizer).__new__(type(training.optimizer))
+    memo[id(training.optimizer)] = optimizer
+    own = {name: value for name, value in vars(training.optimizer).items() if name != "step"}
+    vars(optimizer).update(copy.deepcopy(own, memo))
+    scheduler = copy.deepcopy(training.scheduler, memo)
+    return dataclasses.replace(training, model=model, optimizer=optimizer, scheduler=scheduler)
+
+
+def in_dtype(training: Training, dtype: torch.dtype, device: str | None = None) -> Training:
+    """The same training with floating-point weights, state, loss and data in `dtype`.
+
+    The model is changed in place, so that its optimiser still belongs to it; the loss is copied,
+    which others may share. Data that several trainings share stay shared.
+
+    Args:
+        training: Any.
+        dtype: In float64, constants that `forward` and the loss make for themselves follow.
+        device: Where all of it lies afterwards; by default where it is.
+
+    Raises:
+        PrecisionError: If a part of it does not run in float64.
+    """
+    is_wider = dtype == torch.float64 != precision_of(training)
+    loss_fn = training.loss_fn
+    if isinstance(loss_fn, nn.Module):
+        loss_fn = copy.deepcopy(loss_fn).to(device=device, dtype=dtype)
+    try:
+        training.model.to(device=device, dtype=dtype)
+        for state in training.optimizer.state.values():
+            for name, value in state.items():
+                if isinstance(value, Tensor) and name != "step":
+                    state[name] = _cast(value, dtype, device)
+    except (TypeError, RuntimeError) as error:  # a device without float64
+        raise PrecisionError(f"{type(error).__name__}: {error}") from error
+    validation = training.validation
+    cast = dataclasses.replace(
+        training,
+        loss_fn=loss_fn,
+        data=_cast_shared(training.data, dtype, device),
+        validation=None if validation is None else _cast_shared(validation, dtype, device),
+    )
+    return _with_constants(cast) if is_wider else cast
+
+
+def _with_constants(training: Training) -> Training:
+    """Let constants follow the weights, where a first pass shows that there are any."""
+    if is_pure(training.model) and _is_of_torch(training.loss_fn):
+        return training
+    context = InFloat64()
+    examples = read_examples(training.data)
+    size = read_order(training.data, examples, training.batch_size, training.seed).size
+    *inputs, target = [tensor[:size] for tensor in examples.tensors]
+    drawing = [target.device.index or 0] if target.is_cuda else []
+    try:
+        # Buffers and attributes are those of a copy; random numbers are as before.
+        model = copy_sharing_parameters(training.model)
+        with torch.enable_grad(), torch.random.fork_rng(devices=drawing), context:
+            training.loss_fn(model(*inputs), target)
+    except UserError:
+        raise
+    except Exception as error:
+        raise PrecisionError(
+            f"its first batch raised {type(error).__name__}: {error} in float64"
+        ) from error
+    if context.has_rounded:
+        raise PrecisionError("a part of it computes in a lower precision than float64 always")
+    if not context.was_needed:
+        return training
+    run_in_float64(training.model)
+    return dataclasses.replace(training, loss_fn=LossInFloat64(training.loss_fn))
+
+
+def _is_of_torch(loss_fn: LossFunction) -> bool:
+    """Whether a loss makes nothing for itself: one of torch's modules or functions."""
+    owner = loss_fn if not isinstance(loss_fn, nn.Module) else type(loss_fn)
+    name = getattr(owner, "__module__", None) or ""
+    return name.startswith("torch.nn") and not hasattr(owner, "__wrapped__")
+
+
+def _cast_shared(data: Data, dtype: torch.dtype, device: str | None) -> Data:
+    """Cast data once for all trainings that are given the very same object or tensors."""
+    parts: tuple[object, ...] = tuple(data) if isinstance(data, tuple | list) else (data,)
+    key = (hash(tuple(id(part) for part in parts)), dtype, str(device))
+    known = _cast_data.get(key)
+    if known is not None and list(map(id, known[0])) == list(map(id, parts)):
+        return known[1]
+    cast = _cast_once(data, dtype, device)
+    if len(_cast_data) >= _CACHE_SIZE:
+        _cast_data.pop(next(iter(_cast_data)), None)
+    _cast_data[key] = (parts, cast)
+    return cast
+
+
+def _cast_once(data: Data, dtype: torch.dtype, device: str | None) -> Data:
+    if isinstance(data, DataLoader) and not isinstance(
+        data.sampler, RandomSampler | SequentialSampler
+    ):
+        return data  # refused when the training is read, with the reason
+    tensors = tuple(_cast(tensor, dtype, device) for tensor in read_examples(data).tensors)
+    if not isinstance(data, DataLoader):
+        return tensors
+    return DataLoader(
+        TensorDataset(*tensors),
+        batch_size=data.batch_size,
+        shuffle=isinstance(data.sampler, RandomSampler),
+        drop_last=data.drop_last,
+    )
+
+
+def _cast(tensor: Tensor, dtype: torch.dtype, device: str | None) -> Tensor:
+    if tensor.is_complex():  # as inputs it may be
+        return tensor.to(device=device, dtype=dtype.to_complex())
+    return tensor.to(device=device, dtype=dtype if tensor.is_floating_point() else None)

@@ -1,0 +1,77 @@
+"""Float32 networks as people write them, by every door, against their twins in float64."""
+
+import optuna
+import pytest
+import torch
+from networks_of_users import NETWORKS, UserNetwork
+from optuna.distributions import CategoricalDistribution
+
+import lyapopt
+from lyapopt.probe import Measurement, Probe
+
+Found = tuple[float, float | None, float | None, str]
+"""Exponent, its interval, and verdict."""
+
+
+def probe(network: UserNetwork, lr: float, dtype: torch.dtype) -> Found:
+    [m] = Probe(horizon=12, neighbours=4).measure([network.training(lr, dtype)])
+    return m.exponent, m.low, m.high, str(m.verdict)
+
+
+def objective(network: UserNetwork, lr: float, dtype: torch.dtype) -> Found:
+    study = optuna.create_study()
+    found: list[Measurement] = []
+
+    class Kept(lyapopt.Objective):
+        def conclude(self, candidate):
+            found.append(candidate.measurement)
+            super().conclude(candidate)
+
+    rate = {"lr": CategoricalDistribution([lr])}
+    trains = Kept(
+        lambda params: network.training(params["lr"], dtype, steps=14), rate, probe=Probe(12)
+    )
+    study.optimize(trains, n_trials=1)
+    assert study.trials[0].state.name in ("COMPLETE", "PRUNED")
+    return found[0].exponent, found[0].low, found[0].high, str(found[0].verdict)
+
+
+def watch(network: UserNetwork, lr: float, dtype: torch.dtype) -> Found:
+    model, loss_fn, optimizer, batches = network.loop(lr, dtype)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(5)
+        monitor = lyapopt.watch(None, model, optimizer, loss_fn)
+        for x, y in batches:
+            monitor.observe(x, y)
+            optimizer.zero_grad()
+            loss_fn(model(*x) if isinstance(x, tuple) else model(x), y).backward()
+            optimizer.step()
+    return monitor.exponent, None, None, str(monitor.verdict)
+
+
+def steered(network: UserNetwork, lr: float, dtype: torch.dtype) -> Found:
+    found = lyapopt.steer(
+        lambda params: network.training(params["lr"], dtype),
+        probe=Probe(horizon=8, neighbours=2),
+        rates=3,
+        low=network.rates[0],
+        high=network.rates[1],
+    )
+    return found.rate, None, None, f"{found.status} {list(found.curve.verdict)}"
+
+
+@pytest.mark.parametrize(
+    "door",
+    [probe, objective, watch, pytest.param(steered, marks=[pytest.mark.slow, pytest.mark.ci])],
+)
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_door_says_of_a_float32_network_what_it_says_of_its_float64_twin(name, door):
+    network = NETWORKS[name]
+    for lr in network.rates[:1] if door is steered else network.rates:
+        value, _, _, verdict = door(network, lr, torch.float32)
+        twin, low, high, verdict_of_twin = door(network, lr, torch.float64)
+        assert verdict == verdict_of_twin, lr
+        if name == "vae" and door is watch and lr == network.rates[1]:
+            continue  # its loop draws other noise in another precision
+        near = abs(value - twin) <= max(0.05 * abs(twin), 0.002)
+        assert near or (low is not None and low <= value <= high), (lr, value, twin)
