@@ -8,6 +8,7 @@ Where to add what, in the order of the layers (imports go downwards only; the co
     a figure                figures/, exported by figures/__init__.py: `StudyData.figures` has it
     a sampler, a pruner     search/samplers/, search/pruners/; its name in files, registry.py
     a column of `trials`    store/trials.py; shown by cli/output.py and cli/trial_table.py
+    a storage of trials     store/buffered/, which writes to Optuna's tables in bulk
     a database              store/engine.py, store/mutex.py; its URL, study/file/values.py
     a verdict               probe/verdicts.py
     a task, a model         tasks/catalogue.py, tasks/models.py
@@ -45,11 +46,13 @@ if TYPE_CHECKING:
         watch,
     )
     from lyapopt.store import TrajectoryStore
+    from lyapopt.store.buffered import BufferedStorage
     from lyapopt.study.analysis.data import StudyData, compare, load
     from lyapopt.study.file import load_study_file
     from lyapopt.study.run.runner import run_study
 
 __all__ = [
+    "BufferedStorage",
     "EdgeOfChaosSampler",
     "Exponent",
     "ForecastPruner",
@@ -84,6 +87,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "BufferedStorage": "lyapopt.store.buffered",
     "EdgeOfChaosSampler": "lyapopt.search",
     "ForecastPruner": "lyapopt.search",
     "GatedPercentilePruner": "lyapopt.search",

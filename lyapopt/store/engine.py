@@ -47,8 +47,8 @@ def parse_url(url: str | sqlalchemy.URL) -> sqlalchemy.URL:
     backend = parsed.get_backend_name()
     if backend not in ("sqlite", *_EXTRAS):
         raise StoreError(
-            f"trajectories are kept in SQLite, PostgreSQL, MySQL or MariaDB, not in {backend!r} "
-            f"({masked(parsed)}). Give the store a database of its own, such as "
+            f"lyapopt writes to SQLite, PostgreSQL, MySQL and MariaDB, not to {backend!r} "
+            f"({masked(parsed)}). Give it a database of its own, such as "
             "sqlite:///runs/trajectories.db"
         )
     return completed(parsed)

@@ -23,11 +23,12 @@ def test_the_numbers_are_measured_and_nothing_but_what_was_there_is_left(
     orphan = RunRecord(new_run_id(), "deleted", 0, "complete")
     with TrajectoryStore(database_url) as store:
         store.record(orphan)
-    report = measure(database_url, Size(recorded=3, listed=12, rounds=1))
-    assert [row.target for row in report.rows[1:]] == [4.0, 1.0, 2.0, 2.0, 2.0]
-    assert report.rows[0].target == (10.0 if database_url.startswith("sqlite") else 20.0)
+    report = measure(database_url, Size(recorded=3, listed=12, looped=2, rounds=1))
+    assert [row.target for row in report.rows[2:]] == [4.0, 1.0, 2.0, 2.0, 2.0]
+    assert report.rows[1].target == (10.0 if database_url.startswith("sqlite") else 20.0)
     assert all(row.measured.median >= 0 for row in report.rows)
-    assert all(row.sense == "at most" for row in report.rows)
+    assert [row.sense for row in report.rows] == ["at least", *["at most"] * 6]
+    assert report.rows[0].target == 8.0
     assert optuna.get_all_study_names(database_url) == []
     with TrajectoryStore(database_url, create=False) as store:
         assert store.read(orphan.run).study_name == "deleted"
@@ -37,7 +38,7 @@ def test_the_numbers_are_measured_and_nothing_but_what_was_there_is_left(
 def test_a_study_of_the_same_name_is_not_touched(sqlite_url: str) -> None:
     optuna.create_study(storage=sqlite_url, study_name="lyapopt-bench-store")
     with pytest.raises(UserError, match="has a study 'lyapopt-bench-store' already"):
-        measure(sqlite_url, Size(recorded=1, listed=1, rounds=1))
+        measure(sqlite_url, Size(recorded=1, listed=1, looped=1, rounds=1))
     assert optuna.get_all_study_names(sqlite_url) == ["lyapopt-bench-store"]
 
 
@@ -49,7 +50,7 @@ def test_the_command_prints_the_numbers_and_writes_them_as_json(tmp_path: Path) 
     assert done.return_value in (0, 1)
     assert "disk space of a float32" in done.output
     written = json.loads(file.read_text())
-    assert len(written["rows"]) == 6
+    assert len(written["rows"]) == 7
     assert {row["group"] for row in written["rows"]} == {"SQLite"}
 
 

@@ -1,4 +1,4 @@
-"""Optuna's own cases for storages, in databases that have our tables."""
+"""Optuna's own cases for storages, in databases that have our tables, and of the buffered one."""
 
 import shutil
 
@@ -7,6 +7,7 @@ import pytest
 import sqlalchemy
 from optuna.testing.pytest_storages import StorageTestCase
 
+from lyapopt import BufferedStorage
 from lyapopt.store import TrajectoryStore
 
 
@@ -51,6 +52,17 @@ class TestSQLiteBesideOurTables(StorageTestCase):
         _close(storage)
 
 
+class TestBufferedSQLite(StorageTestCase):
+    @pytest.fixture
+    def storage(self, empty_database, sqlite_url):
+        shutil.copy(empty_database, sqlite_url.removeprefix("sqlite:///"))
+        backend = optuna.storages.RDBStorage(sqlite_url)
+        storage = BufferedStorage(backend)
+        yield storage
+        storage.flush()
+        _close(backend)
+
+
 @pytest.mark.slow
 class TestEveryDatabaseBesideOurTables(StorageTestCase):
     @pytest.fixture
@@ -58,3 +70,14 @@ class TestEveryDatabaseBesideOurTables(StorageTestCase):
         storage = _with_both_tables(database_url)
         yield storage
         _close(storage)
+
+
+@pytest.mark.slow
+class TestEveryDatabaseBuffered(StorageTestCase):
+    @pytest.fixture
+    def storage(self, database_url):
+        backend = _with_both_tables(database_url)
+        storage = BufferedStorage(backend)
+        yield storage
+        storage.flush()
+        _close(backend)

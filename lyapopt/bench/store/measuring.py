@@ -19,6 +19,7 @@ import optuna
 import sqlalchemy
 
 from lyapopt.bench import Progress, silent
+from lyapopt.bench.store import loops
 from lyapopt.bench.store.filling import STEPS, TRAJECTORIES, add_trials, run_of
 from lyapopt.bench.timing import Report, Row, Spread
 from lyapopt.errors import UserError
@@ -53,16 +54,18 @@ class Size:
     Args:
         recorded: Trials that are written with all their trajectories, and whose curves are read.
         listed: Trials of the study that the commands list.
-        rounds: How often each reading is repeated.
+        looped: Trials of an ordinary loop of Optuna.
+        rounds: How often each loop and each reading is repeated.
     """
 
     recorded: int = 1000
     listed: int = 10_000
+    looped: int = 100
     rounds: int = 7
 
 
 FULL: Final = Size()
-QUICK: Final = Size(recorded=100, listed=1000, rounds=3)
+QUICK: Final = Size(recorded=100, listed=1000, looped=20, rounds=3)
 
 
 def measure(url: str | None = None, size: Size = FULL, progress: Progress = silent) -> Report:
@@ -75,7 +78,8 @@ def measure(url: str | None = None, size: Size = FULL, progress: Progress = sile
         progress: Called with what is measured.
 
     Returns:
-        Time to write a trial of 600 steps and 17 trajectories, bytes on disk for each sample, time
+        How many times as long an ordinary loop takes on `RDBStorage` as on `BufferedStorage`, time
+        to write a trial of 600 steps and 17 trajectories, bytes on disk for each sample, time
         to read the loss curves of 1,000 trials, and of the commands `status`, `trials` and `best`
         with a study of 10,000, as whole processes.
 
@@ -88,14 +92,22 @@ def measure(url: str | None = None, size: Size = FULL, progress: Progress = sile
         group = _DIALECTS[parsed.get_backend_name()]
         storage = optuna.storages.RDBStorage(place)
         try:
+            progress(f"{group}: {size.rounds} loops of {size.looped} trials")
+            rows = [_looped(group, place, storage, size)]
             progress(f"{group}: writing and reading {size.recorded} trials")
-            rows = list(_recorded(group, place, storage, size))
+            rows += list(_recorded(group, place, storage, size))
             progress(f"{group}: commands with {size.listed} trials")
             rows += _commands(group, place, storage, size)
         finally:
             storage.remove_session()
             storage.engine.dispose()
     return Report(rows, [f"measured in {masked(place)}"] if url else [])
+
+
+def _looped(group: str, url: str, storage: optuna.storages.RDBStorage, size: Size) -> Row:
+    with _study(url, storage):
+        pass  # which explains it if there is one of the name
+    return loops.compare(group, storage, _STUDY, size.looped, size.rounds)
 
 
 def _recorded(

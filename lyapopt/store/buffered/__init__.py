@@ -1,0 +1,5 @@
+"""An Optuna storage that answers from memory and writes in bulk."""
+
+from lyapopt.store.buffered.storage import BufferedStorage
+
+__all__ = ["BufferedStorage"]
