@@ -5,7 +5,8 @@ Where to add what, in the order of the layers (imports go downwards only; the co
 
     a command               cli/commands/, registered in cli/main.py
     a key of the study file study/file/model.py or study/file/sections.py; what reads it, study/run/
-    a figure                figures/, exported by figures/__init__.py: `StudyData.figures` has it
+    a figure                figures/, exported by figures/__init__.py; of a study, also a row of
+                            figures/registry.py: `StudyData.figures` and pages have it
     a sampler, a pruner     search/samplers/, search/pruners/; its name in files, registry.py
     a column of `trials`    store/trials.py; shown by cli/output.py and cli/trial_table.py
     a storage of trials     store/buffered/, which writes to Optuna's tables in bulk
@@ -127,8 +128,12 @@ _CALLBACKS = {
     "TransformersWatch": "lyapopt.search.callbacks.transformers",
 }
 
+_PACKAGES = ("exponents", "figures")  # that are public as a whole
+
 
 def __getattr__(name: str) -> Any:
+    if name in _PACKAGES:
+        return importlib.import_module(f"lyapopt.{name}")
     home = _HOMES.get(name) or _CALLBACKS.get(name)
     if home is None:
         raise AttributeError(f"module 'lyapopt' has no attribute {name!r}")
@@ -138,4 +143,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *__all__, *_PACKAGES})

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pandas as pd
 import plotly.graph_objects as go
 
-from lyapopt.figures._style import styled
+from lyapopt.figures.theme import styled
 
 _VALUES = {"fails": -1, "open": 0, "holds": 1}
 _SCALE = [

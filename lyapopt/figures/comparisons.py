@@ -10,7 +10,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
-from lyapopt.figures._style import COLOURS, band, styled
+from lyapopt.figures.theme import COLOURS, band, styled
 
 _SYMBOLS = ("circle", "diamond", "square", "triangle-up")  # a round of colours each
 _DASHES = {"ours": "solid", "rival": "dash", "placebo": "dot", "control": "dashdot"}

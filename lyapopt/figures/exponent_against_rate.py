@@ -1,229 +1,167 @@
-"""The exponent against the learning rate, a colour an activation: of every trial, and of means."""
+"""The exponent against the learning rate, a colour an activation (Mitra 2024, Fig. 4)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
-from numpy.typing import ArrayLike, NDArray
 from plotly.subplots import make_subplots
 
-from lyapopt.figures._style import COLOURS, band, styled
+from lyapopt.figures.axes import LossScale, symlog, symlog_axis
+from lyapopt.figures.bands import add_bands
+from lyapopt.figures.points import add_trials
+from lyapopt.figures.text import name_of
+from lyapopt.figures.theme import Look, interval_bars, looks, notice, remark, styled
+from lyapopt.figures.trial_table import (
+    numbers,
+    parameters,
+    rate_column,
+    require,
+    shown_texts,
+    trial_table,
+)
+from lyapopt.figures.trial_table import value_name as named_value
 
-_TICKS = np.array([-1, -0.1, -0.01, -0.001, 0, 0.001, 0.01, 0.1, 1, 10])
+_TITLE = "Exponent and final loss against the learning rate"
 
 
-@dataclass(frozen=True)
-class RateSeries:
-    """The numbers of one colour.
-
-    Attributes:
-        name: Value of the grouping column.
-        trials: Its trials, sorted by learning rate, those without an exponent left out.
-    """
-
-    name: str
-    trials: pd.DataFrame
-
-
-def collect_trials(
-    trials: pd.DataFrame, rate: str = "params_lr", group: str = "params_activation"
-) -> list[RateSeries]:
-    """Numbers of the figure: trials by group, sorted by learning rate.
+def collect(
+    trials: pd.DataFrame,
+    rate: str | None = None,
+    group: str | None = None,
+    value: str | None = None,
+) -> pd.DataFrame:
+    """Numbers of the figure: trials that have a rate, and an exponent or a divergence, by rate.
 
     Args:
-        trials: Columns `rate`, `group`, `exponent`, and where there are any `exponent_low`,
-            `exponent_high` (nats per step) and `value`.
-        rate: Column of the learning rate.
-        group: Column that colours tell apart.
+        trials, group, value: See `lyapopt.figures.trial_table.trial_table`.
+        rate: Column of the learning rate; by default the one that is called so.
+
+    Returns:
+        The columns of `trial_table`, and `rate`; the index is the row in `trials`.
     """
-    known = trials.dropna(subset=["exponent", rate])
-    return [
-        RateSeries(str(name), part.sort_values(rate).reset_index(drop=True))
-        for name, part in known.groupby(group, sort=True)
-    ]
+    table = trial_table(trials, value=value, group=group)
+    table["rate"] = numbers(trials, rate or rate_column(trials))
+    measured = np.isfinite(table["exponent"]) | np.isinf(table["exponent"])
+    is_shown = measured | (table["verdict"] == "diverged")
+    return table[is_shown & (table["rate"] > 0)].sort_values(["rate", "number"])
 
 
-def draw_trials(
-    series: list[RateSeries], rate: str = "params_lr", value: str = "final loss"
+def draw(
+    table: pd.DataFrame,
+    texts: pd.Series[str],
+    limits: Mapping[str, float] | None = None,
+    *,
+    rate: str = "learning rate",
+    value: str = "final loss",
+    title: str = _TITLE,
 ) -> go.Figure:
-    """Two panels over a logarithmic learning rate: the exponent above, the value below."""
-    figure = make_subplots(rows=2, cols=1, shared_xaxes=True, vertical_spacing=0.06)
-    for position, one in enumerate(series):
-        colour = COLOURS[position % len(COLOURS)]
-        marker = {"color": colour, "size": 8, "opacity": 0.85}
-        common = {"mode": "markers", "name": one.name, "legendgroup": one.name, "marker": marker}
-        trials = one.trials
-        figure.add_scatter(
-            x=trials[rate],
-            y=squashed(trials["exponent"]),
-            error_y=_intervals(trials),
-            customdata=trials["exponent"],
-            hovertemplate="%{x:.3g}: %{customdata:.3g}",
-            **common,
-            row=1,
-            col=1,
-        )
-        if "value" in trials:
-            done = trials.dropna(subset=["value"])
-            figure.add_scatter(
-                x=done[rate], y=done["value"], showlegend=False, **common, row=2, col=1
-            )
-    figure.update_xaxes(type="log", zeroline=False)
-    figure.update_xaxes(title_text="learning rate", row=2, col=1)
-    ticks = np.array([-1, -0.1, -0.01, 0, 0.01, 0.1, 1, 10])
-    figure.update_yaxes(
-        title_text="exponent, nats per step",
-        tickvals=squashed(ticks),
-        ticktext=[f"{tick:g}" for tick in ticks],
-        row=1,
-        col=1,
-    )
-    figure.update_yaxes(title_text=value, type="log", exponentformat="power", row=2, col=1)
-    return styled(figure, legend={"orientation": "h", "y": 1.06})
+    """The exponent above with intervals and the verdicts' bands, the final loss below.
+
+    Args:
+        table: What `collect` gives.
+        texts: Under the mouse, by the index of the table; other rows are left out.
+        limits: Between the verdicts, see `lyapopt.figures.bands.verdict_bands`.
+        rate, value: What the axes are called.
+        title: Title of the figure.
+    """
+    count, table = len(table), table.loc[texts.index]
+    scale = LossScale.of(table["value"])
+    has_values = bool(np.isfinite(table["value"]).any())
+    rows = 2 if has_values else 1
+    figure = make_subplots(rows=rows, cols=1, shared_xaxes=True, vertical_spacing=0.05)
+    axis = symlog_axis(table["exponent"], table["low"], table["high"])
+    top = axis["range"][1] = axis["range"][1] + 0.35
+    for name, look in looks(table["group"]).items():
+        part = table[table["group"] == name]
+        _add_exponents(figure, part, texts, look, name, top)
+        if has_values:
+            done = part[~np.isnan(part["value"])]
+            add_trials(
+                figure, done["number"], done["rate"], scale.clipped(done["value"]),
+                texts[done.index], look, name=name, outside=scale.is_outside(done["value"]),
+                place={"row": 2, "col": 1}, showlegend=False,
+            )  # fmt: skip
+    add_bands(figure, limits, span=(axis["range"][0], top), row=1, col=1)
+    figure.update_yaxes(title_text="exponent (nats per step)", **axis, row=1, col=1)
+    if has_values:
+        figure.update_yaxes(**scale.axis(title_text=value), row=2, col=1)
+    figure.update_xaxes(type="log", zeroline=False, exponentformat="power", dtick=1)
+    figure.update_xaxes(title_text=rate, row=rows, col=1)
+    if len(table) < count:
+        remark(figure, f"{len(table):,} of {count:,} trials are shown")
+    return styled(figure, title, height=560 if has_values else 400)
 
 
 def exponent_against_rate(
     trials: pd.DataFrame,
-    rate: str = "params_lr",
-    group: str = "params_activation",
-    value: str = "final loss",
+    rate: str | None = None,
+    group: str | None = None,
+    value: str | None = None,
+    *,
+    limits: Mapping[str, float] | None = None,
+    value_name: str | None = None,
+    title: str = _TITLE,
 ) -> go.Figure:
-    """The exponent against the learning rate, with intervals, and the final loss below it.
+    """Exponent against the learning rate by activation, the verdicts' bands, final loss below.
 
     Args:
-        trials: See `collect_trials`.
-        rate: Column of the learning rate.
-        group: Column that colours tell apart.
-        value: Title of the lower panel.
+        trials: A row a trial: the rate, `exponent` (nats per step), and where there are any
+            `exponent_low`, `exponent_high`, the group, the value, `verdict`, `trial_number`.
+        rate: Column of the learning rate; by default the one that is called so.
+        group: Column that colours tell apart; by default the activation.
+        value: Column of the final loss; by default `value`, `value_0` or `loss`.
+        limits: Between the verdicts, see `lyapopt.figures.bands.verdict_bands`.
+        value_name: What the lower axis is called.
+        title: Title of the figure.
 
     Example:
         >>> measured = {"params_lr": [0.1, 1.0], "exponent": [0.01, 0.4], "value": [0.2, 0.3]}
         >>> trials = pd.DataFrame({**measured, "params_activation": "relu"})
-        >>> len(exponent_against_rate(trials).data)
-        2
+        >>> exponent_against_rate(trials).data[0].y
+        (2.00432, 3.60217)
     """
-    return draw_trials(collect_trials(trials, rate, group), rate, value)
-
-
-def _intervals(trials: pd.DataFrame) -> dict[str, object] | None:
-    if not {"exponent_low", "exponent_high"} <= set(trials):
-        return None
-    centre = squashed(trials["exponent"])
-    return {
-        "type": "data",
-        "symmetric": False,
-        "array": squashed(trials["exponent_high"]) - centre,
-        "arrayminus": centre - squashed(trials["exponent_low"]),
-        "thickness": 1,
-        "width": 0,
-    }
-
-
-@dataclass(frozen=True)
-class ExponentCurve:
-    """The numbers of one line.
-
-    Attributes:
-        name: Name of the activation.
-        rates: Learning rates, ascending.
-        mean: Mean exponent over networks, nats per step.
-        low, high: Its 95 % interval.
-    """
-
-    name: str
-    rates: NDArray[np.float64]
-    mean: NDArray[np.float64]
-    low: NDArray[np.float64]
-    high: NDArray[np.float64]
-
-
-def collect_curves(
-    trials: pd.DataFrame, rate: str = "params_lr", group: str = "params_activation"
-) -> list[ExponentCurve]:
-    """Means over networks at every rate; exponents that are not finite are left out.
-
-    Args:
-        trials: Columns `rate`, `group` and `exponent`, a row a network.
-        rate: Column of the learning rate.
-        group: Column that colours tell apart.
-    """
-    known = trials[np.isfinite(trials["exponent"].astype(float))]
-    found = []
-    for name, part in known.groupby(group, sort=True):
-        grouped = part.groupby(rate)["exponent"]
-        mean = grouped.mean()
-        half = 1.96 * np.asarray(grouped.sem().fillna(0.0), dtype=np.float64)
-        middle = np.asarray(mean, dtype=np.float64)
-        rates = mean.index.to_numpy(dtype=np.float64)
-        found.append(ExponentCurve(str(name), rates, middle, middle - half, middle + half))
-    return found
-
-
-def draw_curves(curves: Sequence[ExponentCurve], rate: str = "params_lr") -> go.Figure:
-    """One panel; the exponent is linear near zero and logarithmic beyond."""
-    figure = go.Figure()
-    for place, curve in enumerate(curves):
-        colour = COLOURS[place % len(COLOURS)]
-        figure.add_scatter(
-            x=[*curve.rates, *curve.rates[::-1]],
-            y=[*squashed(curve.high), *squashed(curve.low)[::-1]],
-            mode="lines",
-            fill="toself",
-            fillcolor=band(colour, 0.2),
-            line={"width": 0},
-            hoverinfo="skip",
-            showlegend=False,
-            legendgroup=curve.name,
-        )
-        figure.add_scatter(
-            x=curve.rates.tolist(),
-            y=squashed(curve.mean).tolist(),
-            customdata=curve.mean.tolist(),
-            hovertemplate="%{x:.3g}: %{customdata:.3g}",
-            mode="lines+markers",
-            name=curve.name,
-            legendgroup=curve.name,
-            line={"color": colour},
-        )
-    figure.update_xaxes(
-        type="log", title="learning rate" if rate.removeprefix("params_") == "lr" else rate
+    column = rate or rate_column(trials)
+    if column is None:
+        there = ", ".join(map(name_of, parameters(trials)[:12])) or "none"
+        return notice(title, "No parameter is called a learning rate.", f"Parameters: {there}")
+    require(trials, column)
+    table = collect(trials, column, group, value)
+    if table.empty:
+        return notice(title, "No trial has a learning rate and an exponent.")
+    texts = shown_texts(trials, table, panels=2)
+    return draw(
+        table,
+        texts,
+        limits,
+        rate=name_of(column),
+        value=value_name or named_value(trials),
+        title=title,
     )
-    figure.update_yaxes(
-        title="exponent, nats per step",
-        tickvals=squashed(_TICKS).tolist(),
-        ticktext=[f"{tick:g}" for tick in _TICKS],
-    )
-    return styled(figure, height=460)
 
 
-def exponent_curves(
-    trials: pd.DataFrame, rate: str = "params_lr", group: str = "params_activation"
-) -> go.Figure:
-    """Mean exponent against the rate with 95 % intervals (Mitra 2024, Fig. 4).
-
-    Args:
-        trials: See `collect_curves`.
-        rate: Column of the learning rate.
-        group: Column that colours tell apart.
-
-    Example:
-        >>> measured = {"params_lr": [0.1, 0.1], "exponent": [0.01, 0.03]}
-        >>> trials = pd.DataFrame({**measured, "params_activation": "relu"})
-        >>> float(collect_curves(trials)[0].mean[0])
-        0.02
-    """
-    return draw_curves(collect_curves(trials, rate, group), rate)
-
-
-def squashed(exponents: ArrayLike) -> NDArray[np.float64]:
-    """Linear within +-0.001 nats per step and logarithmic beyond: the edge lies where it turns.
-
-    Example:
-        >>> float(squashed(0.0)), round(float(squashed(0.1) - squashed(0.01)), 2)
-        (0.0, 2.3)
-    """
-    return np.arcsinh(np.asarray(exponents, dtype=np.float64) / 1e-3)
+def _add_exponents(
+    figure: go.Figure,
+    part: pd.DataFrame,
+    texts: pd.Series[str],
+    look: Look,
+    name: str,
+    top: float,
+) -> None:
+    """Exponents with intervals, and at the top the trials that diverged before they had one."""
+    measured = part[~np.isnan(part["exponent"])]
+    centre, low, high = (symlog(measured[each]) for each in ("exponent", "low", "high"))
+    bars = interval_bars(centre, low, high, look.colour)
+    add_trials(
+        figure, measured["number"], measured["rate"], centre, texts[measured.index], look,
+        name=name, place={"row": 1, "col": 1}, error_y=bars,
+    )  # fmt: skip
+    diverged = part[np.isnan(part["exponent"])]
+    if len(diverged):
+        add_trials(
+            figure, diverged["number"], diverged["rate"], [top - 0.2] * len(diverged),
+            texts[diverged.index], look, name=name, symbol="x-thin-open",
+            place={"row": 1, "col": 1}, showlegend=measured.empty, marker={"opacity": 0.6},
+        )  # fmt: skip

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 import pandas as pd
 import plotly.graph_objects as go
 
-from lyapopt.figures._style import COLOURS, styled
+from lyapopt.figures.axes import rounded
+from lyapopt.figures.text import escaped
+from lyapopt.figures.theme import COLOURS, SYMBOLS, interval_bars, styled
 
 
 @dataclass(frozen=True)
@@ -41,34 +43,38 @@ def collect(signals: pd.DataFrame, score: str) -> list[SignalSeries]:
     return found
 
 
-def draw(series: list[SignalSeries], title: str) -> go.Figure:
-    """One panel, cost on a logarithmic axis."""
+def draw(series: list[SignalSeries], score: str, title: str = "") -> go.Figure:
+    """One panel, cost on a logarithmic axis.
+
+    Args:
+        series: What `collect` gives.
+        score: What the axis of the score is called.
+        title: Title of the figure.
+    """
     figure = go.Figure()
     for place, one in enumerate(series):
+        look = place % len(COLOURS)
         bars = None
         if {"low", "high"} <= set(one.points):
-            bars = {
-                "type": "data",
-                "symmetric": False,
-                "array": (one.points["high"] - one.points["score"]).tolist(),
-                "arrayminus": (one.points["score"] - one.points["low"]).tolist(),
-                "thickness": 1,
-                "width": 0,
-            }
+            score_of, low, high = (one.points[each].tolist() for each in ("score", "low", "high"))
+            bars = interval_bars(score_of, low, high, COLOURS[look])
         figure.add_scatter(
-            x=one.points["cost"].clip(lower=1.0).tolist(),
-            y=one.points["score"].tolist(),
+            x=rounded(one.points["cost"].clip(lower=1.0)),
+            y=rounded(one.points["score"]),
             error_y=bars,
             mode="lines+markers",
-            name=one.name,
+            name=escaped(one.name),
+            hovertemplate="%{x:,.0f} gradient evaluations: %{y:.2f}",
             line={
-                "color": COLOURS[place % len(COLOURS)],
+                "color": COLOURS[look],
                 "dash": "dot" if one.name.startswith("placebo") else "solid",
             },
+            marker={"symbol": SYMBOLS[look], "size": 7},
         )
-    figure.update_xaxes(type="log", title="cost, gradient evaluations")
-    figure.update_yaxes(title=title)
-    return styled(figure, height=520)
+    title_of_cost = "cost of the signal (gradient evaluations a trial; 1 where it is free)"
+    figure.update_xaxes(type="log", title=title_of_cost, exponentformat="power", dtick=1)
+    figure.update_yaxes(title=score)
+    return styled(figure, title, height=520)
 
 
 def signal_against_cost(signals: pd.DataFrame, score: str, title: str) -> go.Figure:

@@ -98,11 +98,12 @@ class StoreReader:
         with self._reading() as connection:
             return runs_without_header(connection)
 
-    def runs(self, study_name: str | None = None) -> pd.DataFrame:
+    def runs(self, study_name: str | None = None, trial_number: Numbers = None) -> pd.DataFrame:
         """One row for each trial that has a stored run.
 
         Args:
             study_name: Name of the study; None for all studies.
+            trial_number: Number of one or several trials; None for all.
 
         Returns:
             `study_name`, `trial_number`, `run`, `state` (ours), `trial_state` (Optuna's), `value`
@@ -115,14 +116,17 @@ class StoreReader:
         """
         from lyapopt.store.frames import runs_frame
 
-        with self._table(study_name) as (connection, trials, damage):
+        with self._table(study_name, trial_number) as (connection, trials, damage):
             return runs_frame(connection, trials, damage)
 
-    def exponents(self, study_name: str | None = None) -> pd.DataFrame:
+    def exponents(
+        self, study_name: str | None = None, trial_number: Numbers = None
+    ) -> pd.DataFrame:
         """One row for each exponent of each trial.
 
         Args:
             study_name: Name of the study; None for all studies.
+            trial_number: Number of one or several trials; None for all.
 
         Returns:
             `study_name`, `trial_number`, `run`, the trial's `verdict`, and the fields of
@@ -133,14 +137,17 @@ class StoreReader:
         """
         from lyapopt.store.frames import exponents_frame
 
-        with self._table(study_name) as (connection, trials, damage):
+        with self._table(study_name, trial_number) as (connection, trials, damage):
             return exponents_frame(connection, trials, damage)
 
-    def decisions(self, study_name: str | None = None) -> pd.DataFrame:
+    def decisions(
+        self, study_name: str | None = None, trial_number: Numbers = None
+    ) -> pd.DataFrame:
         """One row for each decision about each trial.
 
         Args:
             study_name: Name of the study; None for all studies.
+            trial_number: Number of one or several trials; None for all.
 
         Returns:
             `study_name`, `trial_number`, `run`, and the fields of `Decision`.
@@ -150,7 +157,7 @@ class StoreReader:
         """
         from lyapopt.store.frames import decisions_frame
 
-        with self._table(study_name) as (connection, trials, damage):
+        with self._table(study_name, trial_number) as (connection, trials, damage):
             return decisions_frame(connection, trials, damage)
 
     def trajectories(

@@ -1,16 +1,13 @@
-"""Figures show the numbers that they were given."""
+"""Figures of the benchmark show the numbers that they were given."""
 
 from __future__ import annotations
 
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import pearsonr
 
 from lyapopt.figures import (
-    activation_table,
     claim_map,
-    exponent_against_loss,
     exponent_curves,
     mean_rank,
     number_table,
@@ -19,10 +16,8 @@ from lyapopt.figures import (
 )
 from lyapopt.figures.claim_map import collect as collect_claims
 from lyapopt.figures.comparisons import collect_regret
-from lyapopt.figures.exponent_against_loss import collect as collect_losses
-from lyapopt.figures.exponent_against_rate import collect_curves
+from lyapopt.figures.exponent_curves import collect_curves
 from lyapopt.figures.signal_against_cost import collect as collect_signals
-from lyapopt.figures.tables import collect_activations
 
 
 def test_regret_is_averaged_over_runs_and_the_best_method_comes_first() -> None:
@@ -84,37 +79,6 @@ def test_curves_average_over_networks_and_leave_infinities_out() -> None:
     assert curve.mean.tolist() == pytest.approx([0.2, 0.5])
     assert curve.high[0] - curve.mean[0] == pytest.approx(1.96 * 0.1)
     assert len(exponent_curves(frame).data) == 2
-
-
-def test_the_regression_is_of_networks_inside_the_gate() -> None:
-    rng = np.random.default_rng(0)
-    exponent = rng.normal(size=40)
-    start = np.linspace(0, 1, 40)
-    loss = np.where((start > 0.25) & (start < 0.75), 2 * exponent + 1, -50 * exponent)
-    loss = loss + rng.normal(0, 0.1, 40)
-    frame = pd.DataFrame({"exponent": exponent, "loss": loss, "initial_loss": start})
-    gated = collect_losses(frame)
-    assert len(gated.inside) == 20
-    assert gated.slope == pytest.approx(2, abs=0.2)
-    expected = pearsonr(gated.inside["exponent"], gated.inside["loss"])
-    assert (gated.r, gated.p) == pytest.approx((expected.statistic, expected.pvalue))
-    assert len(exponent_against_loss(frame).data) == 3
-
-
-def test_the_activation_table_has_means_intervals_and_what_was_published() -> None:
-    frame = pd.DataFrame(
-        {
-            "params_activation": ["relu"] * 4,
-            "exponent": [0.1, 0.2, 0.3, 0.4],
-            "loss": [1.0, 1.0, 2.0, 2.0],
-        }
-    )
-    [row] = collect_activations(frame, {"relu": (-1.0, 0.25)}).to_dict(orient="records")
-    assert row["exponent"] == pytest.approx(0.25)
-    half = 1.96 * frame["exponent"].std() / 2
-    assert row["exponent high"] == pytest.approx(0.25 + half)
-    assert (row["published exponent"], row["published loss"]) == (-1.0, 0.25)
-    assert activation_table(frame).data[0].type == "table"
 
 
 def test_a_map_has_a_place_for_every_setting_and_leaves_others_empty() -> None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
-import plotly.graph_objects as go
+import optuna
 import pytest
 import worker_study as shared
 
@@ -37,43 +36,73 @@ def test_tables_have_a_row_for_each_trial(data: StudyData) -> None:
 
 
 def test_a_series_comes_as_rows_and_as_an_array(data: StudyData) -> None:
-    rows = data.trajectories("loss", trial=2)
+    rows = data.trajectories(2, "loss")
     assert rows["step"].tolist() == list(range(len(rows)))
     assert np.array_equal(rows["value"], data.array("loss", trial=2))
     assert data.array("weights", trial=2).ndim == 2
+    assert set(data.trajectories(2)["name"]) == set(data.series_names())
+    assert set(data.trajectories([0, np.int64(3)], ["loss"])["trial_number"]) == {0, 3}
+    assert set(data.trajectories(name="loss")["trial_number"]) == set(range(6))
+
+
+def test_a_trial_or_a_series_that_is_not_there_is_said_with_those_that_are(data: StudyData) -> None:
+    for ask in (data.trajectories, lambda n: data.array("loss", n)):
+        with pytest.raises(UserError, match="study 'shared' has no trial 83; it has: 0 to 5"):
+            ask(83)
+        with pytest.raises(UserError, match=r"trial must be .*, not 'loss'"):
+            ask("loss")
+        with pytest.raises(UserError, match=r"trial must be .*, not True"):
+            ask(True)
     with pytest.raises(UserError, match="no series 'los'; it has: loss"):
         data.array("los", trial=2)
+    with pytest.raises(UserError, match="no series 'los'; it has: loss"):
+        data.trajectories(2, "los")
+    with pytest.raises(UserError, match=r"name must be .*, not 3"):
+        data.trajectories(2, 3)  # type: ignore[arg-type]
+    with pytest.raises(UserError, match=r"name must be .*, not 3"):
+        data.array(3, 2)  # type: ignore[arg-type]
 
 
 def test_figures_are_drawn_from_the_tables_of_the_study(data: StudyData) -> None:
-    by_hand = figures.exponent_against_rate(data.trials, value="loss")
-    assert data.figures.exponent_against_rate(value="loss").to_dict() == by_hand.to_dict()
+    by_hand = figures.exponent_against_rate(data.trials, limits=data.limits)
+    assert data.figures.exponent_against_rate().to_dict() == by_hand.to_dict()
     one = data.trials[data.trials["params_activation"] == "relu"]
-    assert len(data.figures.exponent_against_rate(trials=one).data) == 2
+    assert {trace.name for trace in data.figures.exponent_against_rate(trials=one).data} == {"relu"}
+    separations = data.figures.separations(trial=2)
+    mean = data.array("separation", 2).mean(1)
+    assert np.allclose(separations.data[-3].y, mean, rtol=1e-5)
+    losses = data.figures.loss_trajectories()
+    assert set(losses.data[-1].customdata) == set(range(6))
 
 
-def test_every_figure_there_is_can_be_drawn_by_its_name(
-    data: StudyData, monkeypatch: pytest.MonkeyPatch
+def test_the_limits_of_verdicts_are_those_that_the_study_was_run_with(data: StudyData) -> None:
+    [rule] = {tuple(each["probe"]["rule"].items()) for each in data.runs["settings"]}
+    assert data.limits == dict(rule)
+
+
+def test_all_figures_that_are_listed_draw_and_the_others_say_what_is_missing(
+    data: StudyData,
 ) -> None:
-    given: dict[str, pd.DataFrame] = {}
-
-    def all_tables(
-        exponents: pd.DataFrame, trajectories: pd.DataFrame, runs: pd.DataFrame, title: str
-    ) -> go.Figure:
-        given.update(exponents=exponents, trajectories=trajectories, runs=runs)
-        return go.Figure(layout={"title": {"text": title}})
-
-    monkeypatch.setattr(figures, "all_tables", all_tables, raising=False)
-    monkeypatch.setattr(figures, "__all__", [*figures.__all__, "all_tables"])
-    assert data.figures.all_tables(title="new").layout.title.text == "new"
-    assert given["exponents"] is data.exponents
-    assert set(given["trajectories"]["name"]) == set(data.series_names())
-    assert "all_tables" in dir(data.figures)
-
-
-def test_a_mistyped_figure_is_answered_with_the_nearest_name(data: StudyData) -> None:
+    listed = {name for name in dir(data.figures) if not name.startswith("_")}
+    assert set(figures.FIGURES) - listed == {"steering_path", "spectrum_over_time"}
+    for name in figures.FIGURES:
+        figure = getattr(data.figures, name)()
+        assert bool(figure.data) == (name in listed - {"parameter_importances"})
     with pytest.raises(AttributeError, match="did you mean 'exponent_against_rate'"):
         data.figures.exponent_against_rates()
+
+
+def test_a_study_of_plain_optuna_has_figures_of_what_optuna_keeps(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/plain.db"
+    study = optuna.create_study(storage=url, directions=["minimize", "maximize"])
+    study.optimize(lambda trial: (trial.suggest_float("x", 0, 1), 1.0), n_trials=2)
+    plain = lyapopt.load(url)
+    assert "separations" not in dir(plain.figures)
+    assert "decisions_over_time" in dir(plain.figures)
+    for name in figures.FIGURES:
+        figure = getattr(plain.figures, name)()
+        assert figure.data or figure.layout.annotations
+    assert (plain.limits, plain.is_recorded) == ({}, False)
 
 
 def test_studies_are_compared_side_by_side(data: StudyData, tmp_path: Path) -> None:

@@ -131,7 +131,7 @@ def test_tables_are_exported_as_csv(finished: str, tmp_path: Path) -> None:
     assert list(trials["trial_number"]) == list(range(8))
     assert trials["params_lr"].notna().all()
     loss = pd.read_csv(files[3]).query("name == 'loss' and trial_number == 0")
-    expected = lyapopt.load(finished).trajectories("loss", 0)
+    expected = lyapopt.load(finished).trajectories(0, "loss")
     assert loss["value"].to_numpy() == pytest.approx(expected["value"].to_numpy())
 
 
@@ -193,7 +193,7 @@ def test_load_needs_no_name_where_there_is_one_study(finished: str) -> None:
     assert len(data.trials) == len(data.runs) == len(data.exponents) == 8
     assert {"params_lr", "exponent", "verdict", "value"} <= set(data.trials.columns)
     assert "loss" in data.series_names()
-    assert set(data.trajectories("loss", [0, 1])["trial_number"]) == {0, 1}
+    assert set(data.trajectories([0, 1], "loss")["trial_number"]) == {0, 1}
     with pytest.raises(UserError, match="shard"):
         lyapopt.load(finished, "shard")
 
@@ -283,7 +283,7 @@ def test_load_warns_of_damage_and_gives_the_rest(finished: str, tmp_path: Path) 
     assert data.trials["gradient_evaluations"].isna().tolist() == [True] + 7 * [False]
     _execute(url, "DELETE FROM lyapopt_block WHERE run = :run", run=runs[3])
     with pytest.warns(DamagedDataWarning, match="trial 3 of study 'shared'"):
-        assert set(data.trajectories("loss")["trial_number"]) == {0, 1, 2, 4, 5, 6, 7}
+        assert set(data.trajectories(name="loss")["trial_number"]) == {0, 1, 2, 4, 5, 6, 7}
     with pytest.raises(DamagedDataError, match="trial 3"):
         data.array("loss", 3)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
@@ -47,7 +48,10 @@ class PaperReport:
     @property
     def table_1(self) -> pd.DataFrame:
         """Table 1 at the setting that comes nearest to it."""
-        return collect_activations(self.nearest, PAPER, "activation")
+        finite = self.nearest.replace([np.inf, -np.inf], np.nan)
+        pairs = finite.dropna(subset=["exponent", "loss"])
+        rows = collect_activations(pairs, PAPER, "activation")
+        return rows.rename(columns={"trials": "networks"})
 
     @property
     def shares(self) -> pd.DataFrame:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cached_property
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from lyapopt.store.engine import has_sql
 from lyapopt.store.errors import StoreSchemaError, masked
 from lyapopt.store.states import NUMBERS, number_in
 from lyapopt.store.urls import sqlite_url
-from lyapopt.study.analysis.figures import StudyFigures
+from lyapopt.study.analysis.figures import RecordedTables, StudyFigures
 from lyapopt.study.analysis.overview import (
     Overview,
     StoredStudy,
@@ -27,6 +28,8 @@ from lyapopt.study.analysis.overview import (
     load_study,
     names_of_studies,
 )
+
+_LOOKED_AT = 20  # trials, for the limits that all were measured with
 
 
 def load(
@@ -134,6 +137,7 @@ class StudyData:
             last = {"started": trial.started, "finished": trial.finished, "reason": trial.reason}
             rows.append({**own, **_attribute_columns(trial, {*own, *last}), **last})
         table = pd.DataFrame(rows)
+        table.attrs["directions"] = self.directions  # figures ask which way is better
         for name in ("started", "finished"):
             if name in table:
                 table[name] = pd.to_datetime(table[name])
@@ -155,16 +159,26 @@ class StudyData:
         return self._read("decisions")
 
     def trajectories(
-        self, name: str | Sequence[str] | None = None, trial: int | Sequence[int] | None = None
+        self, trial: int | Sequence[int] | None = None, name: str | Sequence[str] | None = None
     ) -> pd.DataFrame:
         """Series in the long form; see `TrajectoryStore.trajectories`.
 
         Args:
+            trial: Number of one or several trials; None for all.
             name: One or several series, such as `"loss"`; None for all.
-            trial: One or several trials; None for all.
+
+        Raises:
+            UserError: If there is no such trial or series; the message says what there is.
         """
+        numbers = self._trials_of("trajectories", trial)
+        names = _names("trajectories", name)
         with self._store() as store:
-            return store.trajectories(self.name, trial, name)
+            if missing := sorted(set(names or ()) - set(found := store.series_names(self.name))):
+                there = ", ".join(found) or "none"
+                raise UserError(
+                    f"study {self.name!r} has no series {missing[0]!r}; it has: {there}"
+                )
+            return store.trajectories(self.name, numbers, names)
 
     def array(self, name: str, trial: int) -> NDArray[np.generic]:
         """One series of one trial as the array that was recorded; see `TrajectoryStore.array`.
@@ -172,17 +186,47 @@ class StudyData:
         Args:
             name: Name of the series, such as `"weights"`.
             trial: The trial's number.
+
+        Raises:
+            UserError: If there is no such trial or series; the message says what there is.
         """
+        check = Arguments("array")
+        check.instance("name", name, str, "the name of a series, such as 'loss'")
+        number = check.whole("trial", trial, least=0)
+        self._trials_of("array", number)
         with self._store() as store:
-            return store.array(name, self.name, trial)
+            return store.array(name, self.name, number)
+
+    @cached_property
+    def limits(self) -> Mapping[str, float]:
+        """The limits between the verdicts that the study was run with; empty if none are known."""
+        measured = [trial.number for trial in self._study.trials if trial.verdict is not None]
+        if not measured or not self.is_recorded:
+            return {}
+        with self._store() as store:
+            settings = store.runs(self.name, measured[:_LOOKED_AT])["settings"]
+        probes = (each.get("probe") for each in settings if isinstance(each, Mapping))
+        rules = (each.get("rule") for each in probes if isinstance(each, Mapping))
+        return next((dict(rule) for rule in rules if isinstance(rule, Mapping)), {})
+
+    @cached_property
+    def is_recorded(self) -> bool:
+        """Whether there is more of it than what Optuna keeps: series, exponents, decisions."""
+        if self._url is None:
+            return False
+        try:
+            with TrajectoryStore(self._url, create=False):
+                return True
+        except StoreSchemaError:
+            return False
 
     @cached_property
     def figures(self) -> StudyFigures:
-        """The functions of `lyapopt.figures`, with the tables of this study filled in.
+        """The figures of this study: `data.figures.exponent_against_rate()`, and so on.
 
-        `data.figures.exponent_against_rate()` draws what `exponent_against_rate(trials)` draws.
+        `dir(data.figures)`, and so a tab in a notebook, lists those that there are numbers for.
         """
-        return StudyFigures(self)
+        return StudyFigures(RecordedTables(self))
 
     def series_names(self) -> list[str]:
         """Names of the series that there are."""
@@ -191,6 +235,18 @@ class StudyData:
 
     def __repr__(self) -> str:
         return f"StudyData({self.name!r}, {len(self._study.trials)} trials)"
+
+    def _trials_of(self, where: str, trial: object) -> list[int] | None:
+        """Numbers of the trials that are asked for, if all of them are there."""
+        if trial is None:
+            return None
+        several = trial if isinstance(trial, Iterable) and not isinstance(trial, str) else [trial]
+        numbers = [_number(where, each) for each in several]
+        there = {each.number for each in self._study.trials}
+        if unknown := [number for number in numbers if number not in there]:
+            known = f"0 to {max(there)}" if there else "none"
+            raise UserError(f"study {self.name!r} has no trial {unknown[0]}; it has: {known}")
+        return numbers
 
     def _read(self, what: str) -> pd.DataFrame:
         with self._store() as store:
@@ -207,6 +263,22 @@ class StudyData:
             return TrajectoryStore(self._url, create=False)
         except StoreSchemaError as error:
             raise UserError(f"{error}; study {self.name!r} was not run by lyapopt") from error
+
+
+def _number(where: str, value: object) -> int:
+    if not isinstance(value, Integral) or isinstance(value, bool):
+        second = "; the name of a series comes second" if where == "trajectories" else ""
+        Arguments(where).refuse("trial", value, f"the number of a trial{second}")
+    return int(value)  # type: ignore[call-overload, no-any-return]  # an Integral
+
+
+def _names(where: str, value: object) -> list[str] | None:
+    if value is None or isinstance(value, str):
+        return None if value is None else [value]
+    names = list(value) if isinstance(value, Iterable) else [value]
+    if not all(isinstance(name, str) for name in names):
+        Arguments(where).refuse("name", value, "the name of a series, such as 'loss', or several")
+    return names
 
 
 def _attribute_columns(trial: StoredTrial, taken: Collection[str]) -> dict[str, Any]:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import difflib
 import functools
-import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import pandas as pd
@@ -13,38 +12,48 @@ import pandas as pd
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-_TABLES: Final = ("trials", "runs", "exponents", "decisions", "trajectories")
+    from lyapopt.figures.registry import Tables
+
+_SERIES_COLUMNS: Final = ["study_name", "trial_number", "name", "step", "component", "value"]
 
 
-class StudyTables(Protocol):
-    """A study as tables, as `StudyData` has them."""
+class StudyData(Protocol):
+    """What is needed of `lyapopt.StudyData`, which imports this file."""
 
     @property
     def trials(self) -> pd.DataFrame:
-        """One row for each trial."""
-
-    @property
-    def runs(self) -> pd.DataFrame:
-        """One row for each recorded trial."""
+        """A row a trial."""
 
     @property
     def exponents(self) -> pd.DataFrame:
-        """One row for each exponent of each trial."""
+        """A row an exponent of a trial."""
 
     @property
     def decisions(self) -> pd.DataFrame:
-        """One row for each decision about each trial."""
+        """A row a decision about a trial."""
 
-    def trajectories(self) -> pd.DataFrame:
-        """All series in the long form."""
+    @property
+    def limits(self) -> Mapping[str, float]:
+        """Limits between the verdicts that the study was run with."""
+
+    @property
+    def is_recorded(self) -> bool:
+        """Whether there is more of it than what Optuna keeps."""
+
+    def trajectories(
+        self, trial: int | Sequence[int] | None = None, name: str | Sequence[str] | None = None
+    ) -> pd.DataFrame:
+        """Series in the long form."""
+
+    def series_names(self) -> list[str]:
+        """Names of the series that there are."""
 
 
 class StudyFigures:
-    """Every function of `lyapopt.figures` as a method that needs no tables.
+    """The figures of a study as methods that need no tables.
 
-    A figure's parameters that are named like a table (`trials`, `runs`, `exponents`, `decisions`,
-    `trajectories`) are given that table of the study, read when it is needed; the others are the
-    caller's.
+    `dir` lists those that the study has the numbers for; the others say what is missing. A table
+    that is given takes the place of the study's own; the other arguments are the figure's.
 
     Args:
         tables: The study.
@@ -63,38 +72,80 @@ class StudyFigures:
         >>> figures = lyapopt.load(url).figures
         >>> "exponent_against_rate" in dir(figures)
         True
-        >>> figures.exponent_against_rate(value="the rate itself").data[0].name
+        >>> figures.exponent_against_rate(value_name="the rate itself").data[0].name
         'relu'
         >>> folder.cleanup()
     """
 
-    def __init__(self, tables: StudyTables) -> None:
+    def __init__(self, tables: Tables) -> None:
         self._tables = tables
 
     def __getattr__(self, name: str) -> Callable[..., go.Figure]:
-        from lyapopt import figures  # here: plotly takes long to import, and tables need none
+        # Imported here and below: plotly takes long to import, and tables need none.
+        from lyapopt.figures.registry import FIGURES, draw
 
-        if name not in figures.__all__:
-            near = difflib.get_close_matches(name, figures.__all__, n=1)
+        if name not in FIGURES:
+            near = difflib.get_close_matches(name, list(FIGURES), n=1)
             advice = f"; did you mean {near[0]!r}?" if near else ""
-            raise AttributeError(f"there is no figure {name!r}{advice}")
-        figure: Callable[..., go.Figure] = getattr(figures, name)
-        tables = [each for each in inspect.signature(figure).parameters if each in _TABLES]
+            raise AttributeError(f"a study has no figure {name!r}{advice}")
 
-        @functools.wraps(figure)
-        def draw(**options: Any) -> go.Figure:
-            needed = {table: self._table(table) for table in tables if table not in options}
-            return figure(**needed, **options)
+        @functools.wraps(FIGURES[name].function)
+        def drawn(**arguments: Any) -> go.Figure:
+            return draw(name, self._tables, **arguments)
 
-        return draw
+        return drawn
 
     def __dir__(self) -> list[str]:
-        from lyapopt import figures  # here: as above
+        from lyapopt.figures.registry import FIGURES
 
-        return sorted({*super().__dir__(), *figures.__all__})
+        own = [name for name in super().__dir__() if name.startswith("_")]
+        return sorted([*own, *(n for n, spec in FIGURES.items() if spec.can_draw(self._tables))])
 
-    def _table(self, name: str) -> pd.DataFrame:
-        if name == "trajectories":
-            return self._tables.trajectories()
-        table: pd.DataFrame = getattr(self._tables, name)
-        return table
+    def __repr__(self) -> str:
+        names = [name for name in dir(self) if not name.startswith("_")]
+        return f"figures of {self._tables!r}: {', '.join(names)}"
+
+
+class RecordedTables:
+    """A study as the tables that figures are drawn from: empty ones where nothing was recorded.
+
+    Args:
+        data: The study.
+    """
+
+    def __init__(self, data: StudyData) -> None:
+        self._data = data
+
+    @property
+    def trials(self) -> pd.DataFrame:
+        """A row a trial."""
+        return self._data.trials
+
+    @property
+    def exponents(self) -> pd.DataFrame:
+        """A row an exponent of a trial."""
+        return self._data.exponents if self._data.is_recorded else pd.DataFrame()
+
+    @property
+    def decisions(self) -> pd.DataFrame:
+        """A row a decision about a trial."""
+        return self._data.decisions if self._data.is_recorded else pd.DataFrame()
+
+    @property
+    def limits(self) -> Mapping[str, float]:
+        """Limits between the verdicts that the study was run with."""
+        return self._data.limits
+
+    def series(self, names: Sequence[str], trials: Sequence[int]) -> pd.DataFrame:
+        """Some series of some trials in the long form."""
+        there = [name for name in names if name in self.series_names()]
+        if not trials or not there:
+            return pd.DataFrame(columns=_SERIES_COLUMNS)
+        return self._data.trajectories(trials, there)
+
+    def series_names(self) -> Sequence[str]:
+        """Names of the series that there are."""
+        return self._data.series_names() if self._data.is_recorded else []
+
+    def __repr__(self) -> str:
+        return repr(self._data)
