@@ -34,7 +34,7 @@ def test_a_page_works_without_a_network_and_another_ending_is_refused(
     assert "<script src=" not in page
     assert "<link" not in page
     assert "Exponent and final loss" in page
-    with pytest.raises(UserError, match=r"saved as .png or .html, not .tiff"):
+    with pytest.raises(UserError, match=r"saved as .png or .html, not"):
         figures.save(figure, tmp_path / "figure.tiff")
 
 
