@@ -32,6 +32,7 @@ def show(file: StudyFile, extra: int | None) -> int:
             ("pruner", class_in_words(file.pruner_spec)),
             ("seed", str(file.seed)),
             ("groups", f"{plural(len(found.configurations), 'trial')} at once"),
+            *(("measured", one_line(text)) for text in found.measured),
             ("cost", _cost(file, found.cost, extra)),
         ]
     )

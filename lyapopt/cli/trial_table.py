@@ -24,6 +24,7 @@ _STYLES = {
     "failed": "red",
     "running": "bold",
 }
+_OPTIONAL = ("interval", "measured", "reason")  # columns that are left out where they are empty
 _PADDING = 2
 _LONGEST_REASON = 60
 
@@ -107,6 +108,7 @@ def _columns(
         *(_param(name, 6 if position else 7) for position, name in enumerate(names)),
         _Column("exponent", lambda t: short(t.exponent), True, 8),
         _Column("interval", lambda t: interval(t.interval), False, 3),
+        _Column("measured", lambda t: one_line(t.measured or ""), False, 1),
         _Column("verdict", lambda t: short(t.verdict), False, 9),
     ]
     objectives = max((len(trial.values) for trial in trials), default=1)
@@ -120,7 +122,8 @@ def _columns(
     return [
         column
         for column in columns
-        if column.title not in ("interval", "reason") or any(column.text(t) for t in trials)
+        if column.title not in ("interval", "measured", "reason")
+        or any(column.text(t) for t in trials)
     ]
 
 

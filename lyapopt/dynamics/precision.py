@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, RandomSampler, SequentialSampler, TensorDataset
+from torch.utils.data import DataLoader, TensorDataset
 
 from lyapopt.dynamics.data import read_examples, read_order
 from lyapopt.dynamics.one_precision import InFloat64, LossInFloat64, run_in_float64
@@ -23,7 +23,7 @@ from lyapopt.dynamics.training import Data, LossFunction, Training
 from lyapopt.errors import PrecisionError, UserError
 
 _CACHE_SIZE = 16
-_cast_data: dict[tuple[int, torch.dtype, str], tuple[tuple[object, ...], Data]] = {}
+_cast_data: dict[tuple[object, ...], tuple[tuple[object, ...], Data]] = {}
 
 
 def precision_of(training: Training) -> torch.dtype:
@@ -80,7 +80,7 @@ def copied(training: Training) -> Training:
     return dataclasses.replace(training, model=model, optimizer=optimizer, scheduler=scheduler)
 
 
-def in_dtype(training: Training, dtype: torch.dtype, device: str | None = None) -> Training:
+def in_dtype(training: Training, dtype: torch.dtype | None, device: str | None = None) -> Training:
     """The same training with floating-point weights, state, loss and data in `dtype`.
 
     The model is changed in place, so that its optimiser still belongs to it; the loss is copied,
@@ -88,8 +88,9 @@ def in_dtype(training: Training, dtype: torch.dtype, device: str | None = None) 
 
     Args:
         training: Any.
-        dtype: In float64, constants that `forward` and the loss make for themselves follow.
-        device: Where all of it lies afterwards; by default where it is.
+        dtype: In float64, constants that `forward` and the loss make for themselves follow; `None`
+            leaves the precision as it is.
+        device: Where all of it lies afterwards; `None` leaves it where it is.
 
     Raises:
         PrecisionError: If a part of it does not run in float64.
@@ -110,8 +111,8 @@ def in_dtype(training: Training, dtype: torch.dtype, device: str | None = None) 
     cast = dataclasses.replace(
         training,
         loss_fn=loss_fn,
-        data=_cast_shared(training.data, dtype, device),
-        validation=None if validation is None else _cast_shared(validation, dtype, device),
+        data=_cast_shared(training.data, dtype, device, True),
+        validation=None if validation is None else _cast_shared(validation, dtype, device, False),
     )
     return _with_constants(cast) if is_wider else cast
 
@@ -151,37 +152,34 @@ def _is_of_torch(loss_fn: LossFunction) -> bool:
     return name.startswith("torch.nn") and not hasattr(owner, "__wrapped__")
 
 
-def _cast_shared(data: Data, dtype: torch.dtype, device: str | None) -> Data:
-    """Cast data once for all trainings that are given the very same object or tensors."""
+def _cast_shared(data: Data, dtype: torch.dtype | None, device: str | None, in_order: bool) -> Data:
+    """Cast data once for all trainings that are given the very same object or tensors.
+
+    Args:
+        data: Any.
+        dtype, device: See `in_dtype`.
+        in_order: Whether the order and the batches of a loader are kept too.
+    """
     parts: tuple[object, ...] = tuple(data) if isinstance(data, tuple | list) else (data,)
-    key = (hash(tuple(id(part) for part in parts)), dtype, str(device))
+    key = (*map(id, parts), dtype, device, in_order)
     known = _cast_data.get(key)
-    if known is not None and list(map(id, known[0])) == list(map(id, parts)):
+    if known is not None:  # which holds the parts, so that their addresses are not given away
         return known[1]
-    cast = _cast_once(data, dtype, device)
+    examples = read_examples(data)
+    cast: Data = tuple(_cast(tensor, dtype, device) for tensor in examples.tensors)
+    if isinstance(data, DataLoader) and in_order:
+        order = read_order(data, examples, None, 0)  # refuses what is no plain order or shuffle
+        size, shuffle, drop_last = data.batch_size, order.shuffle, data.drop_last
+        cast = DataLoader(TensorDataset(*cast), size, shuffle, drop_last=drop_last)
     if len(_cast_data) >= _CACHE_SIZE:
         _cast_data.pop(next(iter(_cast_data)), None)
     _cast_data[key] = (parts, cast)
     return cast
 
 
-def _cast_once(data: Data, dtype: torch.dtype, device: str | None) -> Data:
-    if isinstance(data, DataLoader) and not isinstance(
-        data.sampler, RandomSampler | SequentialSampler
-    ):
-        return data  # refused when the training is read, with the reason
-    tensors = tuple(_cast(tensor, dtype, device) for tensor in read_examples(data).tensors)
-    if not isinstance(data, DataLoader):
-        return tensors
-    return DataLoader(
-        TensorDataset(*tensors),
-        batch_size=data.batch_size,
-        shuffle=isinstance(data.sampler, RandomSampler),
-        drop_last=data.drop_last,
-    )
-
-
-def _cast(tensor: Tensor, dtype: torch.dtype, device: str | None) -> Tensor:
-    if tensor.is_complex():  # as inputs it may be
-        return tensor.to(device=device, dtype=dtype.to_complex())
-    return tensor.to(device=device, dtype=dtype if tensor.is_floating_point() else None)
+def _cast(tensor: Tensor, dtype: torch.dtype | None, device: str | None) -> Tensor:
+    if dtype is not None and tensor.is_complex():  # as inputs it may be
+        dtype = dtype.to_complex()
+    elif not tensor.is_floating_point():
+        dtype = None
+    return tensor.to(device=device, dtype=dtype)

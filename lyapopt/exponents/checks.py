@@ -101,5 +101,6 @@ def check_radius(
         dtype = str(z0.dtype).removeprefix("torch.")
         raise RadiusError(
             f"{what} {radius:g} cannot be resolved in {dtype} beside weights of norm "
-            f"{float(norms.min()):.3g}; use float64, or a radius of at least {smallest:.1g}"
+            f"{float(norms.min()):.3g}; use float64, or from_tangents, which has no radius (a "
+            "radius that it can resolve is too large to be linear)"
         )

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import copy
-import dataclasses
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.utils.data import DataLoader, RandomSampler, TensorDataset
+from torch import nn
 
 from lyapopt.checks import Arguments
 from lyapopt.dynamics import Training, stack
-from lyapopt.dynamics.data import read_examples, read_order
 from lyapopt.dynamics.modules import plain_module
+from lyapopt.dynamics.precision import copied, in_dtype
 from lyapopt.dynamics.training import Data, LossFunction, Scheduler
 from lyapopt.errors import UserError
 from lyapopt.exponents.benettin import spectrum
@@ -175,7 +172,7 @@ def _trainings(
         )
         for each, made, own in zip(models, _optimizers(models, optimizer), seeds, strict=True)
     ]
-    return trainings if dtype is None else in_dtype(trainings, dtype)
+    return trainings if dtype is None else [in_dtype(copied(t), dtype) for t in trainings]
 
 
 def _models(model: nn.Module | Iterable[nn.Module]) -> list[nn.Module]:
@@ -231,49 +228,3 @@ def _optimizer(maker: OptimizerLike, model: nn.Module) -> torch.optim.Optimizer:
     if not isinstance(made, torch.optim.Optimizer):
         raise UserError(f"the optimizer function returned {type(made).__name__}")
     return made
-
-
-def in_dtype(trainings: Sequence[Training], dtype: torch.dtype) -> list[Training]:
-    """Copies of trainings that share their data and loss, with all real numbers in `dtype`.
-
-    Slots that the optimisers already hold are converted too; integers (targets, tokens) stay.
-    """
-    first = trainings[0]
-    data, loss_fn = _data(first, dtype), first.loss_fn
-    if isinstance(loss_fn, nn.Module):
-        loss_fn = copy.deepcopy(loss_fn).to(dtype)
-    return [_copy(training, data, loss_fn, dtype) for training in trainings]
-
-
-def _copy(training: Training, data: Data, loss_fn: LossFunction, dtype: torch.dtype) -> Training:
-    shared = {id(part): part for part in (training.data, training.loss_fn)}
-    copied = copy.deepcopy(training, shared)
-    copied.model.to(dtype)  # in place, so that the optimiser keeps its parameters
-    for slots in copied.optimizer.state.values():
-        for name, value in slots.items():
-            if name != "step" and isinstance(value, Tensor):
-                slots[name] = _real(value, dtype)
-    return dataclasses.replace(copied, data=data, loss_fn=loss_fn)
-
-
-def _data(training: Training, dtype: torch.dtype) -> Data:
-    examples = read_examples(training.data)
-    tensors = tuple(_real(tensor, dtype) for tensor in examples.tensors)
-    loader = training.data
-    if not isinstance(loader, DataLoader):
-        return tensors
-    read_order(
-        loader, examples, training.batch_size, training.seed
-    )  # refuses what cannot be replayed
-    return DataLoader(
-        TensorDataset(*tensors),
-        batch_size=loader.batch_size,
-        shuffle=isinstance(loader.sampler, RandomSampler),
-        drop_last=loader.drop_last,
-    )
-
-
-def _real(tensor: Tensor, dtype: torch.dtype) -> Tensor:
-    if tensor.is_complex():  # as inputs it may be
-        return tensor.to(dtype.to_complex())
-    return tensor.to(dtype) if tensor.is_floating_point() else tensor

@@ -44,3 +44,9 @@ class Measurement:
     examples: int
     dtype: str = "float64"
     estimator: str = "neighbours"
+
+    @property
+    def measured(self) -> str:
+        """How it was measured, in words: `neighbours in float64`."""
+        how = "tangents" if self.estimator == "tangent" else self.estimator
+        return f"{how} in {self.dtype}"

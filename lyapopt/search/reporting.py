@@ -5,6 +5,9 @@ from __future__ import annotations
 import dataclasses
 import math
 
+import torch
+
+from lyapopt.dynamics.precision import precision_of
 from lyapopt.search import attributes
 from lyapopt.search._optuna import frozen_in_memory
 from lyapopt.search.candidate import Candidate, Outcome
@@ -35,7 +38,10 @@ class Reporter:
             exponent = candidate.measurement.exponent
             excess = exponent - self._constrain_hot if math.isfinite(exponent) else _DIVERGED
             trial.set_constraint("not hot", excess)
-        # One attribute more costs one commit more: only for the pruner that reads it.
+        # One attribute more costs one commit more: only where the precision is another one.
+        if candidate.training is not None and precision_of(candidate.training) != torch.float64:
+            trial.set_user_attr(attributes.MEASURED, candidate.measurement.measured)
+        # And this one only for the pruner that reads it.
         if reads_initial_loss(trial.study.pruner):
             loss = attributes.rounded(float(candidate.measurement.losses[0]))
             trial.set_user_attr(attributes.INITIAL_LOSS, loss)

@@ -21,6 +21,8 @@ LOW: Final = "exponent_low"
 HIGH: Final = "exponent_high"
 VERDICT: Final = "verdict"
 COST: Final = "gradient_evaluations"
+MEASURED: Final = "measured"
+"""How the exponent was measured, where that was in another precision than the training."""
 
 NUMBERS: Final = frozenset({EXPONENT, LOW, HIGH, COST})
 """The attributes that hold numbers."""

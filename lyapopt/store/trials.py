@@ -24,6 +24,7 @@ from lyapopt.store.states import (
     HIGH,
     INTERRUPTED,
     LOW,
+    MEASURED,
     VERDICT,
     WORKER_ATTRIBUTE,
     State,
@@ -114,6 +115,12 @@ class StoredTrial:
         """The probe's verdict; none where there is only a state, such as `failed`."""
         found = self.attributes.get(VERDICT)
         return found if isinstance(found, str) and found not in (FAILED, INTERRUPTED) else None
+
+    @property
+    def measured(self) -> str | None:
+        """How its exponent was measured, where that was in another precision than the training."""
+        found = self.attributes.get(MEASURED)
+        return found if isinstance(found, str) else None
 
     @property
     def gradient_evaluations(self) -> float:

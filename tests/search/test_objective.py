@@ -17,6 +17,7 @@ from optuna.trial import TrialState
 from torch import nn
 
 from lyapopt.dynamics import Training
+from lyapopt.dynamics.precision import in_dtype
 from lyapopt.errors import UserError
 from lyapopt.probe import Probe
 from lyapopt.search import (
@@ -30,7 +31,6 @@ from lyapopt.search import (
     SeedParameter,
     TrialFailedError,
 )
-from lyapopt.search.precision import cast_training
 from lyapopt.search.probing.building import seeded
 from lyapopt.search.training_group import checkpoint_steps
 from lyapopt.search.trajectory_recorder import projection
@@ -103,10 +103,10 @@ def test_a_float32_training_is_measured_in_float64_with_its_optimizer_attached()
     model = nn.Linear(2, 1)
     optimizer = torch.optim.Adam(model.parameters(), lr=0.1)
     data = (torch.randn(4, 2), torch.randn(4, 1))
-    first = cast_training(Training(model, nn.MSELoss(), optimizer, data), torch.float64, "cpu")
+    first = in_dtype(Training(model, nn.MSELoss(), optimizer, data), torch.float64, "cpu")
     assert next(first.model.parameters()).dtype == torch.float64
     assert optimizer.param_groups[0]["params"][0] is model.weight
-    second = cast_training(
+    second = in_dtype(
         Training(nn.Linear(2, 1), nn.MSELoss(), optimizer, data), torch.float64, "cpu"
     )
     assert first.data[0] is second.data[0]

@@ -302,28 +302,18 @@ def _possible(parameter: Any) -> str:
     return f"it is {what} from {parameter.low:g} to {parameter.high:g}{step}"
 
 
-_SMALLEST_RADIUS = {"float32": 1e-4}
-
-
-def check_radius(study: StudyFile, report: Report) -> None:
-    """The precision resolves the radius beside weights of ordinary size."""
-    if study.task is None or not report.sound(("probe",), ("dtype",)):
+def check_distance(study: StudyFile, report: Report) -> None:
+    """The estimator can measure what is asked for."""
+    if study.task is None or not report.sound(("probe",)):
         return
     if study.probe.estimator == "tangent" and study.probe.distance != "weights":
         message = "estimator: tangent measures in the weights, not in the outputs"
         report.add(("probe", "distance"), message, hint="write distance: weights")
-    smallest = _SMALLEST_RADIUS.get(study.dtype, 0.0)
-    if study.probe.estimator == "neighbours" and study.probe.radius < smallest:
-        report.add(
-            ("dtype",),
-            f"{study.dtype} does not resolve the probe's radius of {study.probe.radius:g}",
-            hint="use float64, or probe.radius: 1e-3",
-        )
 
 
 STUDY_CHECKS = (
     check_what_is_trained,
-    check_radius,
+    check_distance,
     check_limits,
     check_values,
     check_horizon,

@@ -142,8 +142,10 @@ class StudyFile(Section):
         default=1, description="Processes on this machine that share the storage."
     )
     device: Device = Field(default="auto", description="auto, cpu, cuda, cuda:0, mps.")
-    dtype: Literal["float32", "float64"] = Field(
-        default="float64", description="Precision of the training."
+    dtype: Literal["float32", "float64"] | None = Field(
+        default=None,
+        description="Precision of the training; by default that of your own network, and float64 "
+        "of a built-in task. It is measured in float64 in any case.",
     )
     compile: Literal["auto", "on", "off"] = Field(
         default="auto", description="Whether steps are compiled by torch.compile."
@@ -238,6 +240,8 @@ class StudyFile(Section):
         kept = _plain(self, sparse=True)
         for name in (*_NOT_IN_DIGEST, "direction"):
             kept.pop(name, None)
+        if kept.get("dtype") == "float64":  # which was the default once
+            del kept["dtype"]
         kept["directions"] = list(self.all_directions)
         kept["sampler"] = self.sampler_spec.as_dict()
         kept["pruner"] = self.pruner_spec.as_dict()

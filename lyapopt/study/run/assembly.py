@@ -16,13 +16,14 @@ from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 
 from lyapopt.display import one_line
+from lyapopt.dynamics import Training
+from lyapopt.dynamics.precision import in_dtype
 from lyapopt.dynamics.randomness import derive_seed
 from lyapopt.errors import UserError
 from lyapopt.probe import Probe
 from lyapopt.search import Objective, SearchSpace, SeededSampler
 from lyapopt.search.candidate import RunsCandidates, describe, place_of
 from lyapopt.search.function_objective import FunctionObjective
-from lyapopt.search.precision import cast_training
 from lyapopt.search.probing.building import Build, seeded
 from lyapopt.space import ConstantParameter
 from lyapopt.store import TrajectoryStore
@@ -72,18 +73,25 @@ def pruner(file: StudyFile) -> BasePruner:
 
 
 def builder(file: StudyFile) -> Build:
-    """`params -> Training` of the file's task, in its dtype and on its device."""
-    dtype, device = getattr(torch, file.dtype), pick_device(file.device)
+    """`params -> Training` of the file's task, in its dtype (if it says one) and on its device."""
+    dtype = None if file.dtype is None else getattr(torch, file.dtype)
+    device = pick_device(file.device)
     match file.task:
         case BuiltinTask(name=name, options=options):
-            return TaskBuilder(name, options, dtype, device)
+            return TaskBuilder(name, options, dtype or torch.float64, device)
         case CustomTask(build=path, kwargs=kwargs):
             own = _import_seeded(path, file)
             if not callable(own):
                 raise UserError(f"task.build: {path} is not a function but {type(own).__name__}")
             build = functools.partial(own, **kwargs)
-            return lambda params: cast_training(build(params), dtype, device)
+            return lambda params: _placed(build(params), dtype, device)
     raise UserError("this file has no task")
+
+
+def _placed(training: Training, dtype: torch.dtype | None, device: str) -> Training:
+    if not isinstance(training, Training):
+        return training  # refused where it is built, with the reason
+    return in_dtype(training, dtype, device)
 
 
 def pick_device(name: str) -> str:

@@ -8,12 +8,16 @@ from typing import Any
 
 import optuna
 
-from lyapopt.dynamics import Training, TrainingMap
-from lyapopt.probe import Probe
+from lyapopt.dynamics import Training, stack
+from lyapopt.dynamics.precision import precision_of
+from lyapopt.errors import UserError
+from lyapopt.probe import Probe, Reference, reference_of
 from lyapopt.probe.probe import FORWARD_COST
 from lyapopt.search import Candidate
 from lyapopt.search._optuna import OrderedStudy, grid_points_left, inside_optimize
+from lyapopt.search.candidate import describe
 from lyapopt.search.training_group import checkpoint_steps
+from lyapopt.settings import Value
 from lyapopt.study.file import StudyFile
 from lyapopt.study.run import assembly
 from lyapopt.study.run.leases import base_sampler
@@ -31,11 +35,13 @@ class Preview:
         failures: Why its build function failed, for each trial; `None` where it did not.
         cost: Gradient evaluations of a trial that is trained to the end, on average of the group;
             `None` if no build succeeded.
+        measured: How their exponents are measured, in words, a text for each way.
     """
 
     configurations: Sequence[Mapping[str, Any]]
     failures: Sequence[str | None]
     cost: float | None
+    measured: Sequence[str] = ()
 
 
 def preview(file: StudyFile) -> Preview:
@@ -62,29 +68,58 @@ def preview(file: StudyFile) -> Preview:
     with inside_optimize(study):
         candidates = [objective.prepare(study.ask()) for _ in range(count)]
     probe = Probe.of(file.probe)
-    costs = [full_cost(c.training, probe, objective.reports) for c in candidates if c.training]
+    failures = [_failure(candidate) for candidate in candidates]
+    costs, measured = [], []
+    for row, candidate in enumerate(candidates):
+        if candidate.training is None:
+            continue
+        try:
+            reference = reference_of(candidate.training, probe)
+            costs.append(
+                full_cost(candidate.training, reference, probe, objective.reports, file.value)
+            )
+        except UserError as error:
+            failures[row] = describe(error)
+        else:
+            measured.append(in_words(candidate.training, reference, probe))
     return Preview(
         [dict(candidate.params) for candidate in candidates],
-        [_failure(candidate) for candidate in candidates],
+        failures,
         sum(costs) / len(costs) if costs else None,
+        list(dict.fromkeys(measured)),
     )
 
 
-def full_cost(training: Training, probe: Probe, reports: int) -> float:
+def full_cost(
+    training: Training, reference: Reference, probe: Probe, reports: int, value: Value
+) -> float:
     """Gradient evaluations of a trial that nothing stops: probe, training, evaluations.
 
     Args:
         training: With its number of steps.
+        reference: What its probe trains.
         probe: The measurement.
         reports: How often a trial is evaluated at most.
+        value: What its value is: for an `exponent` nothing is trained beyond the probe.
     """
-    steps = training.steps or probe.horizon
-    step = TrainingMap([training])
+    separations = probe.neighbours * (2 if reference.estimator == "tangent" else 1)
+    if value == "exponent":
+        return (1 + separations) * probe.horizon
+    [(_, step)] = stack([training])
     evaluation = step.evaluate(step.initial_state())
     batches = evaluation.examples / step.batch_size
+    steps = training.steps or probe.horizon
     checks = len(checkpoint_steps(probe.horizon, steps, reports))
-    extra = probe.neighbours * (2 if probe.estimator == "tangent" else 1)
+    extra = separations + (not reference.is_own)
     return steps + extra * probe.horizon + checks * FORWARD_COST * batches
+
+
+def in_words(training: Training, reference: Reference, probe: Probe) -> str:
+    """How a training is measured, and what that costs beside it."""
+    own = str(precision_of(training)).removeprefix("torch.")
+    if reference.is_own:
+        return f"{reference}, in the first {probe.horizon} steps of the training"
+    return f"{reference}, {probe.horizon} steps beside the training, which is in {own}"
 
 
 def _group_size(file: StudyFile, study: optuna.Study) -> int:
