@@ -7,12 +7,14 @@ import logging
 import multiprocessing
 import os
 import pickle
+import shutil
 import signal
 import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +34,9 @@ LONG = 3600.0  # seconds: no timer within a test
 
 
 @pytest.fixture
-def sqlite_url(memory: Path) -> str:
+def sqlite_url(memory: Path, empty_database: Path) -> str:
     """A file that costs no disk access."""
+    shutil.copy(empty_database, memory / "study.db")
     return f"sqlite:///{memory}/study.db"
 
 
@@ -179,8 +182,10 @@ def test_a_group_is_created_in_one_transaction(
         distributions={"x": distribution},
         user_attrs={"pair": (1, 2)},
     )
+    running = optuna.trial.create_trial(state=TrialState.RUNNING)
+    running.datetime_start = datetime(2026, 1, 1, tzinfo=UTC)
     with commits_of(storage) as commits:
-        ids = storage.create_new_trials(study._study_id, [None, waiting, *[None] * 1200])
+        ids = storage.create_new_trials(study._study_id, [None, waiting, running, *[None] * 1199])
         assert len(commits) == 1
     seen = plain.get_all_trials(study._study_id)
     assert [trial._trial_id for trial in seen] == ids
@@ -203,16 +208,21 @@ def test_a_group_is_created_in_one_transaction(
 def test_a_trial_that_another_process_ended_takes_no_more_writes_and_others_do(
     study: optuna.Study, storage: BufferedStorage, plain: RDBStorage
 ) -> None:
-    lost, told, kept = study.ask(), study.ask(), study.ask()
-    for trial in (lost, told, kept):
+    lost, told, kept, reset = (study.ask() for _ in range(4))
+    for trial in (lost, told, kept, reset):
         trial.report(0.5, 1)
+    plain.set_trial_state_values(reset._trial_id, TrialState.FAIL)
+    with pytest.raises(UpdateFinishedTrialError):
+        storage.set_trial_state_values(reset._trial_id, TrialState.WAITING)
+    lost.report(0.5, 2)
     plain.set_trial_state_values(lost._trial_id, TrialState.FAIL)
     plain.set_trial_state_values(told._trial_id, TrialState.COMPLETE, [7.0])
     storage.flush()
-    assert seen_by(plain, 0).intermediate_values == {}
+    assert seen_by(plain, 0).intermediate_values == {1: 0.5}
     assert seen_by(plain, 2).intermediate_values == {1: 0.5}
+    assert seen_by(plain, 3).intermediate_values == {}
     with pytest.raises(UpdateFinishedTrialError, match="Trial#0 has already finished"):
-        lost.report(0.25, 2)
+        lost.report(0.25, 3)
     assert study.trials[0].state == TrialState.FAIL
     assert study.trials[1].value == 7.0
     with pytest.raises(UpdateFinishedTrialError):
@@ -556,9 +566,9 @@ def test_a_trial_that_could_not_be_written_has_not_ended_and_loses_nothing(
         with pytest.raises(StorageInternalError):
             batch.__exit__(None, None, None)
         with caplog.at_level(logging.WARNING):
-            assert storage._buffer.flush_quietly("in time")
-            assert storage._buffer.flush_quietly("in time")
-        assert len([each for each in caplog.records if "not stored" in each.message]) == 1
+            assert storage._buffer.flush_quietly()
+            assert storage._buffer.flush_quietly()
+        assert len([each for each in caplog.records if "stored later" in each.message]) == 1
         assert [trial.state for trial in study.trials] == [TrialState.RUNNING] * 2
     study.tell(first, 3.0)
     assert [trial.value for trial in plain.get_all_trials(study._study_id)] == [3.0, None]

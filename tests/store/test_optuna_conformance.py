@@ -35,14 +35,6 @@ def _close(storage):
     storage.engine.dispose()
 
 
-@pytest.fixture(scope="module")
-def empty_database(tmp_path_factory):
-    """A file with Optuna's tables and ours; copying it is faster than creating them."""
-    path = tmp_path_factory.mktemp("store") / "empty.db"
-    _close(_with_both_tables(f"sqlite:///{path}"))
-    return path
-
-
 class TestSQLiteBesideOurTables(StorageTestCase):
     @pytest.fixture
     def storage(self, empty_database, sqlite_url):

@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import sqlalchemy
 from optuna.distributions import BaseDistribution
@@ -56,7 +56,7 @@ class TrialBuffer:
         self._homes: dict[int, int] = {}
         self._pending: dict[int, Pending] = {}
         self._timer = lifetime.Timer(self.interval)
-        self._trouble: str | None = None
+        self._is_in_trouble = False
 
     # Reading
 
@@ -116,7 +116,7 @@ class TrialBuffer:
 
     def distribution(self, study_id: int, name: str) -> BaseDistribution | None:
         """A distribution that a parameter has in a study already, if it has any."""
-        study = self.study(study_id)
+        study = self._studies.get(study_id) or self._refresh(study_id)
         if name not in study.distributions:
             found = self._read(lambda connection: some_distribution(connection, study_id, name))
             if found is not None:
@@ -125,10 +125,10 @@ class TrialBuffer:
 
     def reread(self, trial_id: int) -> None:
         """Have a trial read again, after something went past the buffer."""
-        study = self._studies[self._homes[trial_id]]
-        study.unsettled.add(trial_id)
-        study.drop(trial_id)
-        del self._homes[trial_id]
+        study_id = self._homes.pop(trial_id, None)
+        if study_id is not None:
+            self._studies[study_id].unsettled.add(trial_id)
+            self._studies[study_id].drop(trial_id)
 
     def forget(self, study_id: int) -> None:
         """Forget a study with its trials and their writes."""
@@ -186,8 +186,11 @@ class TrialBuffer:
                     self._take_back(trial_id)
             raise
 
-    def write(self) -> dict[int, Loss]:
+    def write(self, *, patiently: bool = True) -> dict[int, Loss]:
         """Write all that is not held, in one transaction.
+
+        Args:
+            patiently: Whether to try again while the database is in trouble.
 
         Returns:
             The trials that somebody else has finished or deleted: what was to be written to them
@@ -203,7 +206,10 @@ class TrialBuffer:
         }
         if not chosen:
             return {}
-        losses = self._transact(lambda connection, again: write_pending(connection, chosen, again))
+        retry = self.retry if patiently else _ONCE
+        losses = self._transact(
+            lambda connection, again: write_pending(connection, chosen, again), retry
+        )
         for trial_id, written in chosen.items():
             rest = self._pending.pop(trial_id).without(written)
             if trial_id in losses:
@@ -235,24 +241,29 @@ class TrialBuffer:
 
     # Timers, forks and the end
 
-    def flush_quietly(self, when: str) -> bool:
-        """Flush, log what goes wrong, and say whether there was anything to flush."""
+    def flush_quietly(self, *, is_last: bool = False) -> bool:
+        """Flush, log what goes wrong, and say whether there was anything to flush.
+
+        All threads wait meanwhile, so that a database in trouble is tried once; what could not be
+        written is kept for the next time, if there is one.
+        """
         with self.lock:
             if not self._pending:
                 return False
             try:
-                self.write()
-                self._trouble = None
-            except StorageInternalError as error:
-                if self._trouble is None or when != "in time":
-                    self._trouble = when
-                    _log.warning("reports of trials are not stored %s: %s", when, one_line(error))
+                self.write(patiently=is_last)
+                self._is_in_trouble = False
+            except Exception as error:
+                if is_last or not self._is_in_trouble:
+                    self._is_in_trouble = True
+                    what = "are lost" if is_last else "will be stored later"
+                    _log.warning("reports of unfinished trials %s: %s", what, one_line(error))
             return True
 
     def before_fork(self) -> None:
         """Flush, and keep other threads out until the fork is over."""
         self.lock.acquire()
-        self.flush_quietly("before a fork")
+        self.flush_quietly()
 
     def after_fork(self) -> None:
         """Let other threads in again."""
@@ -314,7 +325,8 @@ class TrialBuffer:
 
     def _take_back(self, trial_id: int) -> None:
         """Let a trial go on whose end could not be written."""
-        self._pending[trial_id].end = None
+        if trial_id in self._pending:
+            self._pending[trial_id].end = None
         self.reread(trial_id)
 
     def _read(self, work: Callable[[Connection], T]) -> T:
@@ -322,9 +334,11 @@ class TrialBuffer:
             with self.backend.engine.connect() as connection:
                 return work(connection)
 
-        return self._attempt(attempt)
+        return self._attempt(attempt, self.retry)
 
-    def _transact(self, work: Callable[[Connection, bool], T]) -> T:
+    def _transact(
+        self, work: Callable[[Connection, bool], T], retry: RetryPolicy | None = None
+    ) -> T:
         attempts = 0
 
         def attempt() -> T:
@@ -333,16 +347,17 @@ class TrialBuffer:
             with writing(self.backend.engine) as connection:
                 return work(connection, attempts > 1)
 
-        return self._attempt(attempt)
+        return self._attempt(attempt, retry or self.retry)
 
-    def _attempt(self, attempt: Callable[[], T]) -> T:
+    def _attempt(self, attempt: Callable[[], T], retry: RetryPolicy) -> T:
         try:
-            return self.retry(attempt, self.backend.engine.url)
+            return retry(attempt, self.backend.engine.url)
         except (StoreError, exc.SQLAlchemyError) as error:
             raise StorageInternalError(str(error)) from error
 
 
-_MISSING = "Record does not exist."
+_ONCE: Final = RetryPolicy(seconds=0)
+_MISSING: Final = "Record does not exist."
 
 
 def _is_finished(trial: FrozenTrial) -> UpdateFinishedTrialError:

@@ -23,7 +23,7 @@ class Buffer(Protocol):
         """Whoever has it is alone with the buffer."""
         ...
 
-    def flush_quietly(self, when: str) -> bool:
+    def flush_quietly(self, *, is_last: bool = False) -> bool:
         """Flush, log what goes wrong, and say whether there was anything."""
         ...
 
@@ -63,16 +63,15 @@ class Timer:
         )
         try:
             self._thread.start()
-        except RuntimeError:  # the interpreter is about to end, and starts no more threads
+        except RuntimeError:  # the interpreter is about to end, and flushes then
             self._thread = None
-            buffer.flush_quietly("at exit")
 
     def _run(self, buffer: Buffer) -> None:
         pause = threading.Event()
         while True:
             pause.wait(self._interval)
             with buffer.lock:
-                if not buffer.flush_quietly("in time"):
+                if not buffer.flush_quietly():
                     self._thread = None
                     return
 
@@ -89,7 +88,7 @@ def watch(buffer: Buffer) -> None:
 
 def _flush_all() -> None:
     for buffer in list(_buffers):
-        buffer.flush_quietly("at exit")
+        buffer.flush_quietly(is_last=True)
 
 
 def _flush_at_exit() -> None:

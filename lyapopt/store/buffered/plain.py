@@ -16,14 +16,15 @@ from optuna.trial import FrozenTrial
 from lyapopt.store._optuna import LONGEST_KEY
 
 _LARGEST_STEP: Final = 2**31 - 1
+_LARGEST_INTEGER: Final = 2**53  # beyond it not every integer is a float
 _LONGEST_TEXT: Final = 65_535  # bytes of MySQL's TEXT
 
 
 def is_number(value: object, *, finite: bool = True) -> TypeGuard[float]:
-    """Whether a value is a number that a column of floats holds."""
-    if not isinstance(value, int | float):
-        return False
-    return math.isfinite(value) if finite else not abs(value) > 1e308 or math.isinf(value)
+    """Whether a value is a number that a column of floats holds, or a kind of infinity or NaN."""
+    if isinstance(value, int):
+        return abs(value) <= _LARGEST_INTEGER
+    return isinstance(value, float) and (not finite or math.isfinite(value))
 
 
 def is_step(step: object) -> TypeGuard[int]:

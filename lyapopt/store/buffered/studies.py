@@ -99,14 +99,12 @@ class Study:
 
     def _is_same(self, trial_id: int, header: Header) -> bool:
         known = self.trials.get(trial_id)
-        if known is None:
-            return True
-        is_settled = trial_id not in self.unsettled
-        if known.number != header.number or (is_settled and known.state != header.state):
-            return False
-        if known.state == TrialState.WAITING or known.datetime_start is None:
-            return True
-        return header.start is None or abs(known.datetime_start - header.start) <= _PRECISION
+        if known is None or trial_id in self.unsettled:
+            return known is None or known.number == header.number
+        start, number, state = known.datetime_start, known.number, known.state
+        if (number, state) != (header.number, header.state) or start is None:
+            return (number, state, start) == tuple(header)
+        return header.start is not None and abs(start - header.start) <= _PRECISION
 
 
 def in_states(trials: Iterable[FrozenTrial], states: object) -> list[FrozenTrial]:

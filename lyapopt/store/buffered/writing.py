@@ -24,6 +24,7 @@ from lyapopt.store._optuna import (
     TRIALS,
     USER_ATTRIBUTES,
     VALUES,
+    as_local,
     as_stored,
     distribution_of,
     new_trial,
@@ -152,6 +153,8 @@ def in_json(template: FrozenTrial | None) -> FrozenTrial:
         system_attrs=json.loads(json.dumps(template.system_attrs)),
         intermediate_values={int(step): float(reports[step]) for step in reports},
         values=None if template.values is None else [float(value) for value in template.values],
+        datetime_start=as_local(as_stored(template.datetime_start)),
+        datetime_complete=as_local(as_stored(template.datetime_complete)),
     )
 
 
