@@ -1,8 +1,17 @@
-"""`python -m lyapopt`: the command line."""
+"""The command line, `lyapopt` or `python -m lyapopt`: signals are heard before much is imported."""
 
 import sys
 
-from lyapopt.cli.main import main
+from lyapopt.interruption import watch_command
+
+
+def main() -> int:
+    """The console entry: runs the command line, and returns its exit code."""
+    watch_command()
+    from lyapopt.cli.main import main as run  # here: it takes 0.3 s
+
+    return run()
+
 
 if __name__ == "__main__":
     sys.exit(main())

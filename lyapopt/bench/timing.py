@@ -3,15 +3,30 @@
 from __future__ import annotations
 
 import platform
+import shutil
+import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from statistics import median, quantiles
 from typing import Any, Literal
 
 import torch
 
+from lyapopt import interruption
+
 Clock = Callable[[], float]
+
+
+@contextmanager
+def temporary_folder() -> Iterator[str]:
+    """A folder that is gone afterwards, also when a signal stops the process at once."""
+    with (
+        tempfile.TemporaryDirectory(prefix="lyapopt-bench-") as folder,
+        interruption.at_once(lambda: shutil.rmtree(folder, ignore_errors=True)),
+    ):
+        yield folder
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any, Final
 
+from lyapopt import interruption
 from lyapopt.display import one_line, printable, readable
 from lyapopt.errors import StudyStoppedError, UserError
 from lyapopt.redaction import redacted
@@ -21,7 +22,7 @@ INVALID: Final = 2
 """Invalid input: a study file, an option, a storage that cannot be used."""
 NO_COMPLETED_TRIAL: Final = 3
 INTERRUPTED: Final = 130
-"""128 + SIGINT. The study is intact, and `run` goes on with it."""
+"""128 + SIGINT; 143 after SIGTERM. The study is intact, and `run` goes on with it."""
 
 _DEBUG_VARIABLE = "LYAPOPT_DEBUG"
 _WHOLE = "lyapopt --debug ..."
@@ -36,7 +37,7 @@ def run_reporting_failures(command: Callable[..., Any]) -> int:
     try:
         code = command(standalone_mode=False, prog_name="lyapopt")
         sys.stdout.flush()
-        return int(code or DONE)
+        return interruption.exit_code() or int(code or DONE)  # typer makes 130 of an interruption
     except BrokenPipeError:
         return _reader_has_gone()
     except KeyboardInterrupt:
@@ -44,12 +45,15 @@ def run_reporting_failures(command: Callable[..., Any]) -> int:
     except Exception as error:
         if isinstance(error.__cause__, KeyboardInterrupt):  # as typer wraps it
             return _interrupted()
-        return _report(error)
+        code = _report(error)
+        return interruption.exit_code() or code  # a signal was the end of it all the same
 
 
 def _interrupted() -> int:
-    print("interrupted", file=sys.stderr)
-    return INTERRUPTED
+    code = interruption.exit_code()
+    if code is None:  # otherwise that was said when the signal came
+        print("interrupted", file=sys.stderr)
+    return code or INTERRUPTED
 
 
 def _reader_has_gone() -> int:

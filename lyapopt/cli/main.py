@@ -19,6 +19,7 @@ from lyapopt.cli.commands.trials import trials
 from lyapopt.cli.commands.validate import validate
 from lyapopt.cli.commands.worker import worker
 from lyapopt.cli.exit_codes import run_reporting_failures
+from lyapopt.interruption import watched_command
 
 app = typer.Typer(
     name="lyapopt",
@@ -57,11 +58,12 @@ def _root(
 
 
 def main() -> int:
-    """The console entry: runs the command line, and returns its exit code."""
+    """Run the command line, and return its exit code."""
     for name in ("stdout", "stderr"):  # a stream that was closed (`>&-`) is None
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 (open until exit)
-    return run_reporting_failures(app)
+    with watched_command():
+        return run_reporting_failures(app)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from lyapopt.cli.summary import print_best_line, print_summary
 from lyapopt.cli.text import echo, plural
 from lyapopt.display import one_line
 from lyapopt.errors import UserError
+from lyapopt.interruption import Interrupted, finishing
 from lyapopt.store.errors import masked
 from lyapopt.store.retry import RetryPolicy
 from lyapopt.study.admin.deletion import delete_study, number_of_trials
@@ -70,12 +71,13 @@ def run_study_file(file: StudyFile, options: Options) -> int:
     if options.fresh:
         _delete(file, options)
     listener = listener_for(file, console, quiet=options.quiet)
-    with listener:
-        result = _run(file, listener, options)
-    if result.interrupted:
-        done = plural(len(result.ledger.done), "trial")
-        print(f"interrupted: {done} are kept; the same command goes on", file=sys.stderr)
-        return exit_codes.INTERRUPTED
+    with finishing(listener.note):
+        with listener:
+            result = _run(file, listener, options)
+        if result.interrupted:
+            done = plural(len(result.ledger.done), "trial")
+            print(f"interrupted: {done} are kept; the same command goes on", file=sys.stderr)
+            raise Interrupted
     _conclude(file, result, options)
     if result.promoted is None:
         return exit_code(file, result)
@@ -183,4 +185,5 @@ def _delete(file: StudyFile, options: Options) -> None:
         if not sys.stdin.isatty():
             raise UserError(f"--fresh deletes {what}; confirm with --yes")
         typer.confirm(f"delete {one_line(what)}?", abort=True, err=True)
-    delete_study(file)
+    with finishing():
+        delete_study(file)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
+from lyapopt import interruption
 from lyapopt.checks import Arguments
 from lyapopt.dynamics import AnyTrainingMap, Training, stack
 from lyapopt.dynamics.randomness import derive_seed
@@ -117,6 +118,7 @@ class Probe(ProbeSettings):
         tail: list[Tensor] = []
 
         def watch(t: int, z: Tensor, losses: Tensor | None) -> None:
+            interruption.poll()
             if t == tail_start:
                 tail.append(step.weights(z[:, 0]).clone())
             if observe is not None:

@@ -10,6 +10,7 @@ from typing import Protocol
 
 import optuna
 
+from lyapopt import interruption
 from lyapopt.dynamics import Training
 from lyapopt.probe import Measurement, Reference, Verdict
 from lyapopt.search.probing.building import Params
@@ -98,7 +99,13 @@ class Candidate:
         return self.outcome is None
 
     def fail(self, what: str, error: BaseException) -> None:
-        """End as failed, with the error and the place where it was raised as the reason."""
+        """End as failed, with the error and the place where it was raised as the reason.
+
+        Raises:
+            Interrupted: If a signal has come: processes that a user's code has started get it too,
+                so that what fails then is not the trial's fault.
+        """
+        interruption.poll()
         self.error = error
         reason = f"{what}: {describe(error)} {place_of(error)}".rstrip()
         self.outcome = Outcome("failed", reason=reason)

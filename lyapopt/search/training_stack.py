@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from lyapopt import interruption
 from lyapopt.dynamics import AnyTrainingMap
 from lyapopt.dynamics.compilation import Compile
 from lyapopt.dynamics.stack import AnySystem, maps_of
@@ -140,6 +141,7 @@ class TrainingStack:
         try:
             with torch.no_grad():
                 while self.t < until:
+                    interruption.poll()
                     z, losses = self.step.step_with_losses(self.z, self.t)
                     self.recorder.observe(self.step, self.t, self.z, losses)
                     self.z, self.t = z, self.t + 1

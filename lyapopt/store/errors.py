@@ -168,6 +168,11 @@ def _codes(error: exc.DBAPIError) -> Iterator[str]:
         yield "28" if "authentication" in text else "3D" if "does not exist" in text else "08"
 
 
+def is_lock_timeout(error: exc.DBAPIError) -> bool:
+    """Whether PostgreSQL gave up waiting for a lock after its `lock_timeout`."""
+    return "55P03" in _codes(error)
+
+
 def explain(error: exc.SQLAlchemyError, url: sqlalchemy.URL, doing: str) -> StoreError:
     """The error of the database as one that says what was wrong, where, and what to do.
 

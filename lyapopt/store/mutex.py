@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
@@ -19,12 +20,15 @@ import sqlalchemy
 from filelock import FileLock, Timeout
 from sqlalchemy import Connection, Engine, exc, text
 
+from lyapopt import interruption
 from lyapopt.display import one_line
 from lyapopt.store.engine import make_engine, parse_url, sqlite_path
-from lyapopt.store.errors import StoreBusyError, StoreError, explained, masked
+from lyapopt.store.errors import StoreBusyError, StoreError, explained, is_lock_timeout, masked
 
 DEFAULT_TIMEOUT: Final = 60.0
 """Seconds that a process waits for another one's critical section."""
+
+_SLICE: Final = 1.0  # seconds: so often a wait looks whether it is to end
 
 
 class Mutex(ABC):
@@ -97,6 +101,16 @@ class Mutex(ABC):
     @abstractmethod
     def _release(self) -> None: ...
 
+    def _wait_for(self, lock: Callable[[float], bool]) -> None:
+        """Try to lock for a while, again and again until it is time, or a signal has come."""
+        end = time.monotonic() + self._timeout
+        while True:
+            left = end - time.monotonic()
+            if lock(max(0.0, min(left, _SLICE))):
+                return
+            if left <= _SLICE or not interruption.is_worth_trying():
+                raise self._too_long()
+
     def _too_long(self) -> StoreBusyError:
         return StoreBusyError(
             f"another process has held the lock of {self._where} for more than "
@@ -137,14 +151,18 @@ class FileMutex(Mutex):
         self._path.unlink(missing_ok=True)
 
     def _acquire(self) -> None:
+        self._wait_for(self._try)
+
+    def _try(self, seconds: float) -> bool:
         try:
-            self._lock.acquire(poll_interval=0.01)
+            self._lock.acquire(timeout=seconds, poll_interval=0.01)
         except Timeout:
             if not self._path.exists():  # some file systems refuse as if somebody held it
                 raise StoreError(f"cannot write beside {self._where}") from None
-            raise self._too_long() from None
+            return False
         except OSError as error:
             raise StoreError(f"cannot lock {one_line(self._where)}: {one_line(error)}") from error
+        return True
 
     def _release(self) -> None:
         self._lock.release()
@@ -188,7 +206,7 @@ class _ServerMutex(Mutex):
         with explained(self._engine.url, "lock"):
             connection = self._engine.connect()
             try:
-                self._lock(connection)
+                self._wait_for(lambda seconds: self._lock(connection, seconds))
             except BaseException:
                 connection.invalidate()
                 connection.close()
@@ -204,7 +222,7 @@ class _ServerMutex(Mutex):
         connection.invalidate()
         connection.close()
 
-    def _lock(self, connection: Connection) -> None:
+    def _lock(self, connection: Connection, seconds: float) -> bool:
         raise NotImplementedError
 
     def _unlock(self, connection: Connection) -> None:
@@ -216,11 +234,18 @@ class _PostgresqlMutex(_ServerMutex):
 
     _now = "SELECT extract(epoch FROM clock_timestamp())"
 
-    def _lock(self, connection: Connection) -> None:
-        milliseconds = int(self._timeout * 1000)
+    def _lock(self, connection: Connection, seconds: float) -> bool:
+        milliseconds = max(1, int(seconds * 1000))  # 0 would wait for ever
         connection.execute(text(f"SET LOCAL lock_timeout = {milliseconds}"))
         key = int.from_bytes(blake2b(self._name.encode(), digest_size=8).digest(), signed=True)
-        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": key})
+        try:
+            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": key})
+        except exc.DBAPIError as error:
+            if not is_lock_timeout(error):
+                raise
+            connection.rollback()
+            return False
+        return True
 
     def _unlock(self, connection: Connection) -> None:
         connection.rollback()
@@ -229,10 +254,9 @@ class _PostgresqlMutex(_ServerMutex):
 class _MysqlMutex(_ServerMutex):
     _now = "SELECT UNIX_TIMESTAMP(NOW(6))"
 
-    def _lock(self, connection: Connection) -> None:
-        values = {"name": self._short_name(), "s": int(self._timeout)}
-        if connection.scalar(text("SELECT GET_LOCK(:name, :s)"), values) != 1:
-            raise self._too_long()
+    def _lock(self, connection: Connection, seconds: float) -> bool:
+        values = {"name": self._short_name(), "s": seconds}
+        return bool(connection.scalar(text("SELECT GET_LOCK(:name, :s)"), values))
 
     def _unlock(self, connection: Connection) -> None:
         connection.execute(text("SELECT RELEASE_LOCK(:name)"), {"name": self._short_name()})

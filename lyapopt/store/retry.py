@@ -12,6 +12,7 @@ from typing import TypeVar
 import sqlalchemy
 from sqlalchemy import exc
 
+from lyapopt import interruption
 from lyapopt.display import one_line
 from lyapopt.store.errors import StoreBusyError, StoreError, StoreFullError, explain
 
@@ -25,7 +26,7 @@ class RetryPolicy:
     """How long to try again, and who is told.
 
     The waits double from `first` to `longest`, and are drawn at random around that, so that many
-    workers do not come back all at once.
+    workers do not come back all at once. After Ctrl-C or SIGTERM it is not tried for long.
 
     Args:
         seconds: Seconds after which the error is raised.
@@ -75,10 +76,13 @@ class RetryPolicy:
                 if elapsed + wait > self.seconds:
                     text = f"{trouble} (Tried again for {self.seconds:g} s.)"
                     raise type(trouble)(text) from error
+                if not interruption.is_worth_trying():
+                    text = f"{trouble} (Interrupted after {elapsed:.0f} s of trying again.)"
+                    raise type(trouble)(text) from error
                 if not is_announced and wait >= min(1.0, self.longest):
                     is_announced = True
                     self._announce(f"{trouble} Trying again for up to {self.seconds:g} s.")
-            time.sleep(wait * random.uniform(0.5, 1.0))
+            interruption.rest(wait * random.uniform(0.5, 1.0))
             wait = min(2 * wait, self.longest)
 
     def _announce(self, text: str) -> None:

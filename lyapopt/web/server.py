@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import errno
 import ipaddress
+import signal
 import socket
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from lyapopt import interruption
 from lyapopt.display import one_line
 from lyapopt.errors import UserError
+from lyapopt.interruption import finishing
 
 if TYPE_CHECKING:
     from wsgiref.types import WSGIApplication
@@ -41,7 +44,11 @@ class Server:
         return f"http://{named}:{self.port}/"
 
     def serve(self, app: WSGIApplication) -> None:
-        """Serve an application, a thread for each request, until Ctrl-C."""
+        """Serve an application, a thread for each request, until Ctrl-C or SIGTERM.
+
+        Raises:
+            Interrupted: After SIGTERM; Ctrl-C is how a server is meant to end.
+        """
         # Imported here: an optional extra.
         from werkzeug.serving import WSGIRequestHandler, make_server
 
@@ -49,7 +56,7 @@ class Server:
             def log_request(self, *args: object, **kwargs: object) -> None:
                 """A poll every ten seconds is nothing to tell."""
 
-        with self.socket:
+        with finishing(lambda _: None), self.socket:
             server = make_server(
                 self.host,
                 self.port,
@@ -58,12 +65,14 @@ class Server:
                 request_handler=Silent,
                 fd=self.socket.fileno(),
             )
+            setattr(server, "service_actions", interruption.poll)  # noqa: B010 (a method, for mypy)
             try:
                 server.serve_forever()
             except KeyboardInterrupt:
                 pass
             finally:
                 server.server_close()
+            interruption.forget(signal.SIGINT)
 
 
 def bind(host: str, port: int | None = None) -> Server:

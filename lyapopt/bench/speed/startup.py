@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from lyapopt.bench.timing import Row, Spread
+from lyapopt.bench.timing import Row, Spread, temporary_folder
 
 _STUDY = """\
 version: 1
@@ -23,7 +22,7 @@ n_trials: 1
 
 def startup_rows(rounds: int) -> Iterator[Row]:
     """Seconds of whole processes by the clock on the wall; torch must not be imported."""
-    with tempfile.TemporaryDirectory() as folder:
+    with temporary_folder() as folder:
         study = Path(folder, "study.yaml")
         study.write_text(_STUDY)
         commands = {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -12,7 +11,7 @@ from typing import Any
 
 import optuna
 
-from lyapopt.bench.timing import Row, Spread
+from lyapopt.bench.timing import Row, Spread, temporary_folder
 from lyapopt.dynamics import TrainingMap
 from lyapopt.probe import Probe
 from lyapopt.search.trajectory_recorder import Recorder
@@ -77,7 +76,7 @@ def study_rows(run: RunFile) -> Iterator[Row]:
         run: Runs a study file (studies are no part of what a bench may import).
     """
     watch = Stopwatch()
-    with tempfile.TemporaryDirectory() as folder, ExitStack() as patches:
+    with temporary_folder() as folder, ExitStack() as patches:
         _watch(watch, patches)
         with watch.running("rest"):
             path = Path(folder, "study.yaml")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,10 +17,11 @@ import numpy as np
 import optuna
 import sqlalchemy
 
+from lyapopt import interruption
 from lyapopt.bench import Progress, silent
 from lyapopt.bench.store import loops
 from lyapopt.bench.store.filling import STEPS, TRAJECTORIES, add_trials, run_of
-from lyapopt.bench.timing import Report, Row, Spread
+from lyapopt.bench.timing import Report, Row, Spread, temporary_folder
 from lyapopt.errors import UserError
 from lyapopt.store import TrajectoryStore
 from lyapopt.store.engine import make_engine, parse_url
@@ -119,6 +119,7 @@ def _recorded(
         rng = np.random.default_rng(0)
         before, seconds = 0.0, []
         for number in range(count + 1):
+            interruption.poll()
             run = run_of(_STUDY, number, rng)
             runs.append(run.run)
             seconds.append(_timed(partial(store.record, run)))
@@ -170,6 +171,7 @@ def _repeated(rounds: int, call: Callable[[], object]) -> Spread:
 
 
 def _timed(call: Callable[[], object]) -> float:
+    interruption.poll()
     started = time.perf_counter()
     call()
     return time.perf_counter() - started
@@ -222,5 +224,5 @@ def _database(url: str | None) -> Iterator[str]:
     if url is not None:
         yield url
         return
-    with tempfile.TemporaryDirectory(prefix="lyapopt-bench-") as folder:
+    with temporary_folder() as folder:
         yield f"sqlite:///{folder}/study.db"

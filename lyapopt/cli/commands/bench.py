@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lyapopt.errors import UserError
+from lyapopt.interruption import finishing
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -246,11 +247,9 @@ def store(
     from lyapopt.cli.target import target_of
 
     outputs = Outputs(json)
-    report = measure(
-        None if storage is None else target_of(storage).storage,
-        QUICK if quick else FULL,
-        lambda what: say(f"measuring {what} ..."),
-    )
+    url = None if storage is None else target_of(storage).storage
+    with finishing():  # which deletes what was written
+        report = measure(url, QUICK if quick else FULL, lambda what: say(f"measuring {what} ..."))
     return _finish("store", report, outputs)
 
 

@@ -36,13 +36,13 @@ def run(
 ) -> int:
     """Run the study of a file, or go on with it.
 
-    Exit codes: 0 done, 1 failed, 2 invalid input, 3 no completed trial, 130 interrupted (the study
-    is intact, and the same command goes on with it).
+    Exit codes: 0 done, 1 failed, 2 invalid input, 3 no completed trial, 130 interrupted by Ctrl-C,
+    143 by SIGTERM. Then what is being written is finished, trials that were running are run again,
+    and the same command goes on; a second Ctrl-C stops at once, and it goes on all the same.
     """
     # Imported here for `--help` (0.3 s), and in parts: a file with mistakes is refused before torch
     # and Optuna are imported (3.5 s).
     from lyapopt.study.file import load_study_file
-    from lyapopt.study.run.interruption import sigterm_interrupts
 
     if dry_run:
         study = load_study_file(file, overrides or [])
@@ -50,9 +50,8 @@ def run(
 
         return show(study, extra)
     started = time.monotonic()
-    with sigterm_interrupts():
-        study = load_study_file(file, overrides or [])
-        from lyapopt.cli.running import Options, run_study_file
+    study = load_study_file(file, overrides or [])
+    from lyapopt.cli.running import Options, run_study_file
 
-        options = Options(file, overrides or (), started, extra, fresh, yes, quiet, workers, dask)
-        return run_study_file(study, options)
+    options = Options(file, overrides or (), started, extra, fresh, yes, quiet, workers, dask)
+    return run_study_file(study, options)

@@ -13,6 +13,7 @@ from lyapopt.cli.arguments import Storage
 from lyapopt.cli.text import echo, plural
 from lyapopt.display import one_line, printable
 from lyapopt.errors import UserError
+from lyapopt.interruption import finishing
 
 if TYPE_CHECKING:
     from lyapopt.cli.target import Target
@@ -43,7 +44,8 @@ def init(storage: Storage) -> int:
     from lyapopt.study.admin.maintenance import init_storage
 
     target = _new_target(storage)
-    created = init_storage(target.storage, target.store)
+    with finishing():
+        created = init_storage(target.storage, target.store)
     echo(f"{one_line(masked(target.storage))}: {'created' if created else 'was there already'}")
     return exit_codes.DONE
 
@@ -54,7 +56,9 @@ def upgrade(storage: Storage) -> int:
     from lyapopt.cli.target import target_of
     from lyapopt.study.admin.maintenance import upgrade_storage
 
-    before, after = upgrade_storage(target_of(storage).storage)
+    target = target_of(storage)
+    with finishing():
+        before, after = upgrade_storage(target.storage)
     for whose, old, new in (
         ("Optuna's", before.optuna, after.optuna),
         ("our", before.lyapopt, after.lyapopt),
@@ -77,7 +81,8 @@ def gc(
     from lyapopt.study.admin.maintenance import collect_garbage
 
     target = target_of(storage)
-    count = collect_garbage(target.storage, target.store, dry_run=dry_run, grace=grace)
+    with finishing():
+        count = collect_garbage(target.storage, target.store, dry_run=dry_run, grace=grace)
     echo(f"{plural(count, 'run')} {'would be' if dry_run else 'were'} deleted")
     return exit_codes.DONE
 
@@ -104,14 +109,15 @@ def export(
     from lyapopt.study.admin.export import export as copy
 
     target = target_of(storage, study)
-    files = copy(
-        target.storage,
-        output,
-        target.study_name,
-        store=target.store,
-        format=form.value,
-        trajectories=trajectories,
-    )
+    with finishing():
+        files = copy(
+            target.storage,
+            output,
+            target.study_name,
+            store=target.store,
+            format=form.value,
+            trajectories=trajectories,
+        )
     for file in files:
         echo(printable(str(file)))
     return exit_codes.DONE

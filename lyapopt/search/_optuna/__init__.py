@@ -30,6 +30,7 @@ from lyapopt.search._optuna.storage import (
     stop_was_asked,
     study_is_there,
     study_key,
+    wrap_operations,
 )
 from lyapopt.search._optuna.trials import (
     begin_again,
@@ -80,5 +81,6 @@ __all__ = [
     "study_key",
     "take_waiting",
     "worker_of",
+    "wrap_operations",
     "wrapped_pruners",
 ]

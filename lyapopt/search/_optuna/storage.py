@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import optuna
-from optuna.storages import RDBStorage
+from optuna.storages import BaseStorage, RDBStorage
 from optuna.trial import TrialState
 
 
@@ -128,6 +128,15 @@ def intercept(storage: RDBStorage, around: Callable[[Callable[[], object]], obje
         return bool(around(attempt))
 
     setattr(storage, "set_trial_state_values", set_trial_state_values)  # noqa: B010 (mypy refuses to assign to a method)
+
+
+def wrap_operations(
+    storage: BaseStorage, wrap: Callable[[Callable[..., object]], Callable[..., object]]
+) -> None:
+    """Replace every public operation of a storage of any kind by what `wrap` makes of it."""
+    for name, value in vars(BaseStorage).items():
+        if callable(value) and not name.startswith("_"):
+            setattr(storage, name, wrap(getattr(storage, name)))
 
 
 def _around(

@@ -14,6 +14,7 @@ from typing import Final, Literal
 import optuna
 import pandas as pd
 
+from lyapopt import interruption
 from lyapopt.display import one_line
 from lyapopt.errors import UserError
 from lyapopt.store import TrajectoryStore
@@ -81,6 +82,7 @@ def _export_database(
     try:
         with TrajectoryStore(store or storage, create=False) as rows:
             for name in names:
+                interruption.poll()
                 _copy_study(name, source, copies)
                 rows.export(part, name, trajectories=trajectories)
         TrajectoryStore(url).close()  # which makes the view
@@ -128,6 +130,7 @@ def _export_tables(
     if trajectories:
         files = _file_names([study.name for study in studies])
         for study in studies:
+            interruption.poll()
             path = folder / f"trajectories-{files[study.name]}"
             written.append(_write(study.trajectories(), path, format))
     return written

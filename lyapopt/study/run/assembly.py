@@ -20,6 +20,7 @@ from lyapopt.dynamics import Training
 from lyapopt.dynamics.precision import in_dtype
 from lyapopt.dynamics.randomness import derive_seed
 from lyapopt.errors import UserError
+from lyapopt.interruption import interruptible
 from lyapopt.probe import Probe
 from lyapopt.search import Objective, SearchSpace, SeededSampler
 from lyapopt.search.candidate import RunsCandidates, describe, place_of
@@ -84,7 +85,8 @@ def builder(file: StudyFile) -> Build:
             if not callable(own):
                 raise UserError(f"task.build: {path} is not a function but {type(own).__name__}")
             build = functools.partial(own, **kwargs)
-            return lambda params: _placed(build(params), dtype, device)
+            own_build = interruptible(build)
+            return lambda params: _placed(own_build(params), dtype, device)
     raise UserError("this file has no task")
 
 
@@ -129,7 +131,7 @@ def objective(
         if not callable(own):
             found = type(own).__name__
             raise UserError(f"objective.call: {file.objective.call} is no function but {found}")
-        function = functools.partial(own, **file.objective.kwargs)
+        function = interruptible(functools.partial(own, **file.objective.kwargs))
         worst = [math.inf if name == "minimize" else -math.inf for name in file.all_directions]
         return FunctionObjective(function, seed=file.seed, nan=file.on_failure.nan, worst=worst)
     expected = 2 if file.value == "both" else 1

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import threading
-import time
 from typing import TYPE_CHECKING
 
 import optuna
 
+from lyapopt import interruption
 from lyapopt.display import one_line
 from lyapopt.errors import UserError
 from lyapopt.search._optuna import every_trial
@@ -15,7 +15,6 @@ from lyapopt.store.errors import masked
 from lyapopt.store.states import INTERRUPTED, state_of
 from lyapopt.study.file import StudyFile
 from lyapopt.study.run.events import RunResult, StudyEvent, StudyListener
-from lyapopt.study.run.interruption import sigterm_interrupts
 from lyapopt.study.run.ledger import Ledger
 from lyapopt.study.run.opening import mutex_of, open_study
 from lyapopt.study.run.runner import run_study
@@ -69,7 +68,7 @@ def run_on_dask(
         raise UserError(
             f"no Dask scheduler answers at {one_line(address)}: {one_line(error)}"
         ) from error
-    with client, sigterm_interrupts():
+    with client, interruption.finishing():
         study = open_study(file, listener, settings)
         return _run(client, study, file, listener, extra, settings)
 
@@ -95,7 +94,7 @@ def _run(
     try:
         while not all(future.done() for future in futures):
             finished.tell_new()
-            time.sleep(_POLL)
+            interruption.wait(_POLL)
     except KeyboardInterrupt:
         interrupted = True
         _ask_to_stop(study, file)
@@ -104,7 +103,8 @@ def _run(
     if not outcomes:
         error = futures[0].exception()
         raise UserError(f"every worker failed; the first: {one_line(error)}")
-    reason = "interrupted" if interrupted else outcomes[-1][1]
+    interrupted = interruption.came() or interrupted
+    reason = INTERRUPTED if interrupted else outcomes[-1][1]
     after = Ledger.of(study, file.on_failure.max_retries)
     listener.stopped(StudyEvent(study.study_name, total, after), reason)
     return RunResult(after, sum(new for new, _ in outcomes), reason, interrupted)
@@ -130,7 +130,7 @@ class _FinishedTrials:
 def _ask_to_stop(study: optuna.Study, file: StudyFile) -> None:
     with mutex_of(file):
         table = WorkerTable.read(study)
-        table.stop = "interrupted"
+        table.stop = INTERRUPTED
         table.write(study)
 
 

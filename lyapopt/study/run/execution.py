@@ -6,10 +6,10 @@ becomes of one group is in `group`.
 
 from __future__ import annotations
 
-import time
-
+from lyapopt import interruption
 from lyapopt.errors import StudyStoppedError
 from lyapopt.search._optuna import remember_exhaustion, stop_was_asked, study_is_there
+from lyapopt.store.states import INTERRUPTED
 from lyapopt.study.run.events import WAITING, RunResult, StudyEvent
 from lyapopt.study.run.group import GroupRunner
 from lyapopt.study.run.heartbeat import Heartbeat
@@ -53,7 +53,7 @@ class Execution:
             try:
                 return self._work(total)
             except KeyboardInterrupt:
-                return self._stopped(self._leases.ledger(), total, "interrupted", interrupted=True)
+                return self._stopped(self._leases.ledger(), total, INTERRUPTED)
             except KeyError as error:
                 if study_is_there(self._study):
                     raise
@@ -85,6 +85,7 @@ class Execution:
 
     def _work(self, total: int | None) -> RunResult:
         while True:
+            interruption.poll()
             ledger, group, reason = self._opened.retry(lambda: self._lease(total))
             if reason is not None:
                 return self._stopped(ledger, total, reason)
@@ -113,10 +114,10 @@ class Execution:
         if not self._is_waiting:
             self._listener.note(WAITING)
         self._is_waiting = True
-        time.sleep(self._opened.settings.poll)
+        interruption.wait(self._opened.settings.poll)
 
-    def _stopped(
-        self, ledger: Ledger, total: int | None, reason: str, *, interrupted: bool = False
-    ) -> RunResult:
+    def _stopped(self, ledger: Ledger, total: int | None, reason: str) -> RunResult:
         self._listener.stopped(StudyEvent(self._study.study_name, total, ledger), reason)
+        # A signal that came while the last trials were written was for what follows.
+        interrupted = interruption.came() or reason == INTERRUPTED
         return RunResult(ledger, self._groups.finished, reason, interrupted)

@@ -9,6 +9,7 @@ from pathlib import Path
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
+from lyapopt import interruption
 from lyapopt.errors import StudyStoppedError
 from lyapopt.search import Candidate, Outcome, attributes
 from lyapopt.search._optuna import frozen
@@ -17,7 +18,6 @@ from lyapopt.store import StoreError
 from lyapopt.store.retry import as_store_error
 from lyapopt.study.run import assembly
 from lyapopt.study.run.heartbeat import Heartbeat
-from lyapopt.study.run.interruption import undisturbed
 from lyapopt.study.run.ledger import Ledger
 from lyapopt.study.run.opening import OpenStudy
 from lyapopt.study.run.recovery import STATES
@@ -84,6 +84,7 @@ class GroupRunner:
         with self._study.running(range(*group)):
             for number in range(*group):
                 if number not in ledger.done:
+                    interruption.poll()
                     candidates.append(self._ask(number, ledger))
             candidates.sort(key=lambda candidate: candidate.number)
             self._heartbeat.speak_for([candidate.trial for candidate in candidates])
@@ -112,13 +113,12 @@ class GroupRunner:
 
         The rows of all are written before any trial is told: `recovery` counts on it.
         """
-        with undisturbed():
-            self._mark_interrupted(candidates)
-            left = [candidate for candidate in candidates if candidate.run not in self._committed]
-            left = [candidate for candidate in left if self._is_ours(self._conclude, candidate)]
-            self._store_rows(left)
-            for candidate in left:
-                self._is_ours(self._tell, candidate)
+        self._mark_interrupted(candidates)
+        left = [candidate for candidate in candidates if candidate.run not in self._committed]
+        left = [candidate for candidate in left if self._is_ours(self._conclude, candidate)]
+        self._store_rows(left)
+        for candidate in left:
+            self._is_ours(self._tell, candidate)
 
     def _mark_interrupted(self, candidates: list[Candidate]) -> None:
         """Mark what has not ended, and all of the group if it can only be repeated whole."""
@@ -186,14 +186,13 @@ class GroupRunner:
 
     def _spill_all(self, candidates: list[Candidate], error: StoreError) -> StoreError:
         """Keep what has ended in files, and say so with the error that was in the way."""
-        with undisturbed():
-            files = [
-                self.spill.write(self._objective.record_of(candidate))
-                for candidate in candidates
-                if candidate.outcome is not None
-                and candidate.outcome.state != "interrupted"
-                and candidate.run not in self._committed
-            ]
+        files = [
+            self.spill.write(self._objective.record_of(candidate))
+            for candidate in candidates
+            if candidate.outcome is not None
+            and candidate.outcome.state != "interrupted"
+            and candidate.run not in self._committed
+        ]
         if not files:
             return error
         folders = ", ".join(sorted({str(path.parent) for path in files}))

@@ -14,9 +14,16 @@ from optuna.distributions import (
 )
 from optuna.storages import BaseStorage
 
+from lyapopt import interruption
 from lyapopt.errors import UserError
 from lyapopt.search import SearchSpace
-from lyapopt.search._optuna import OrderedStudy, close_storage, every_trial, study_is_there
+from lyapopt.search._optuna import (
+    OrderedStudy,
+    close_storage,
+    every_trial,
+    study_is_there,
+    wrap_operations,
+)
 from lyapopt.search.candidate import RunsCandidates
 from lyapopt.search.samplers.given import GivenSampler
 from lyapopt.store import TrajectoryStore
@@ -26,7 +33,6 @@ from lyapopt.store.retry import RetryPolicy, as_store_error
 from lyapopt.study.file import StudyFile
 from lyapopt.study.run import assembly
 from lyapopt.study.run.events import StudyListener
-from lyapopt.study.run.interruption import undisturbed
 from lyapopt.study.run.leases import Leases
 from lyapopt.study.run.storage import open_storage, open_store, study_mutex
 from lyapopt.study.run.worker_table import WorkerSettings
@@ -89,13 +95,13 @@ class OpenStudy:
 
     def close(self) -> None:
         """Leave the study to the other workers, or to the next run."""
-        with undisturbed():
-            try:
-                self.leases.leave()
-            except Exception as error:
-                if as_store_error(error) is None and study_is_there(self.study):
-                    raise
-                self.leases.forget()  # what made the run fail; the next one finds us dead
+        try:
+            self.leases.leave()
+        except Exception as error:
+            if as_store_error(error) is None and study_is_there(self.study):
+                raise
+            self.leases.forget()  # what made the run fail; the next one finds us dead
+        finally:
             self.leases.close()
             close_storage(self.study)
             if self.store is not None:
@@ -149,12 +155,14 @@ def _retry(listener: StudyListener, settings: WorkerSettings) -> RetryPolicy:
 
 def _storage(file: StudyFile, settings: WorkerSettings, retry: RetryPolicy) -> BaseStorage:
     """The storage of a file, whose operations are tried again, with heartbeats."""
-    return open_storage(
+    storage = open_storage(
         file.storage,
         retry=retry,
         heartbeat=max(1, round(settings.heartbeat)),
         grace=max(1, round(settings.grace)),
     )
+    wrap_operations(storage, interruption.shielded)
+    return storage
 
 
 def _store(file: StudyFile, listener: StudyListener, retry: RetryPolicy) -> TrajectoryStore | None:

@@ -11,11 +11,11 @@ from pathlib import Path
 import torch
 
 from lyapopt.checks import Arguments
+from lyapopt.interruption import finishing
 from lyapopt.search._optuna import inside_optimize
 from lyapopt.study.file import StudyFile
 from lyapopt.study.run.events import RunResult, StudyListener
 from lyapopt.study.run.execution import Execution
-from lyapopt.study.run.interruption import sigterm_interrupts
 from lyapopt.study.run.opening import OpenStudy
 from lyapopt.study.run.promotion import Promotion, promotion
 from lyapopt.study.run.worker_table import WorkerSettings
@@ -47,7 +47,11 @@ def run_study(
 
     Returns:
         What the run came to. An interruption (Ctrl-C, SIGTERM) is a result, not an error: trials
-        that have ended are kept, those that were running are marked and run again next time.
+        that have ended are kept, those that were running are marked and run again next time. It
+        ends the step of a training, a write; within a user's own function objective or build
+        function it raises `KeyboardInterrupt`. A second one raises it wherever it lands. Handlers
+        are those of before afterwards; signals that a program handles itself are left to it, and in
+        another thread than the main one there are none.
 
     Raises:
         UserError: If the file asks for something that cannot be had: a module that is not there, a
@@ -64,7 +68,7 @@ def run_study(
     check.instance("settings", settings, WorkerSettings, "WorkerSettings")
     check.flag("promotes", promotes)
     file = file.resolved()  # a user's code may change the working directory
-    with _same_folder():
+    with _same_folder(), finishing():
         result = _run(file, listener, settings, extra, total)
         return promote(file, result, listener, settings) if promotes else result
 
@@ -93,7 +97,7 @@ def promote(
     chosen = promotion(file, result.ledger, listener, settings)
     if chosen is None:
         return result
-    with _same_folder():
+    with _same_folder(), finishing():
         promoted = _run(chosen.file, listener, settings, promotion=chosen)
     return replace(result, promoted=promoted, interrupted=promoted.interrupted)
 
@@ -109,7 +113,7 @@ def _run(
     given, networks = (promotion.sampler(), promotion.networks) if promotion else (None, None)
     with _one_thread():
         opened = OpenStudy.open(file, listener, settings, given, networks)
-        with inside_optimize(opened.study), sigterm_interrupts():
+        with inside_optimize(opened.study):
             try:
                 return Execution(opened).run(extra, total)
             finally:

@@ -7,9 +7,8 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerContext, SpawnContext
 from multiprocessing.process import BaseProcess
@@ -18,11 +17,12 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial
 
+from lyapopt import interruption
 from lyapopt.display import one_line
 from lyapopt.errors import UserError
+from lyapopt.store.states import INTERRUPTED
 from lyapopt.study.file import StudyFile
 from lyapopt.study.run.events import WAITING, RunResult, StudyEvent, StudyListener
-from lyapopt.study.run.interruption import sigterm_interrupts
 from lyapopt.study.run.ledger import Ledger
 from lyapopt.study.run.opening import open_study
 from lyapopt.study.run.runner import run_study
@@ -30,6 +30,7 @@ from lyapopt.study.run.worker_table import WorkerSettings
 
 _DEATHS_IN_A_ROW = 5
 _INTERRUPTED = 130  # exit code
+_POLL = 0.1  # seconds
 _PRELOADED = ["lyapopt.study.run.workers", "torch._dynamo", "sklearn", "alembic"]
 
 
@@ -46,7 +47,7 @@ def run_workers(
     Each is a worker as `run_study` is: totals hold across them and all others that run the study.
     A worker that dies is replaced, and its trials are run again; if workers die again and again
     while no trial ends, no more are started. Ctrl-C and SIGTERM end them all, each as it
-    ends `run_study`, and so does the death of this process.
+    ends `run_study`, and so does the death of this process; a second one kills them.
 
     Args:
         file: A validated study file.
@@ -60,19 +61,30 @@ def run_workers(
     """
     listener = listener or StudyListener()
     settings = settings or WorkerSettings()
+    with interruption.finishing():
+        return _run(file, count, listener, extra, settings)
+
+
+def _run(
+    file: StudyFile,
+    count: int,
+    listener: StudyListener,
+    extra: int | None,
+    settings: WorkerSettings,
+) -> RunResult:
     study = open_study(file, listener, settings)
     before = Ledger.of(study, file.on_failure.max_retries)
     total = file.n_trials if extra is None else len(before.done) + extra
     listener.started(StudyEvent(study.study_name, total, before))
     task = _Task(shared(file), total, settings, optuna.logging.get_verbosity())
     crew = _Crew(task, listener)
-    with sigterm_interrupts(), crew.at_work(count):
-        crew.watch()
+    with interruption.at_once(crew.kill):
+        crew.work(count)
     after = Ledger.of(study, file.on_failure.max_retries)
-    if crew.errors and not crew.results:
+    interrupted = interruption.came() or any(result.interrupted for result in crew.results)
+    if crew.errors and not crew.results and not interrupted:
         raise UserError(crew.errors[0])
-    interrupted = any(result.interrupted for result in crew.results)
-    reason = "interrupted" if interrupted else crew.results[-1].reason
+    reason = INTERRUPTED if interrupted else crew.results[-1].reason
     listener.stopped(StudyEvent(study.study_name, total, after), reason)
     return RunResult(after, crew.finished, reason, interrupted)
 
@@ -122,43 +134,58 @@ class _Crew:
     finished: int = 0
     deaths_in_a_row: int = 0
     _done: set[Connection] = field(default_factory=set)
+    _is_ending: bool = False
 
-    @contextmanager
-    def at_work(self, count: int) -> Iterator[None]:
-        """Start so many processes, and wait at the end until each has ended."""
+    def work(self, count: int) -> None:
+        """Start so many processes, and pass on what they say until the last has ended."""
         try:
             for _ in range(count):
-                self._start()
-            yield
+                if not interruption.came():
+                    self._start()
+            while self.running:
+                self._listen()
+                self._forward()
         finally:
             for process in self.running.values():
-                process.join()
+                while process.is_alive():
+                    self._forward()
+                    process.join(_POLL)
+
+    def kill(self) -> None:
+        """End them at once."""
+        for process in list(self.running.values()):
+            process.kill()
 
     def _start(self) -> None:
         context = _context()
         ours, theirs = context.Pipe(duplex=False)
         process = context.Process(target=_work, args=(self.task, theirs))
-        process.start()
+        try:
+            with interruption.undelivered():
+                process.start()
+        except (OSError, EOFError):
+            if not interruption.came():  # SIGTERM to all of us ends the server of processes, too
+                raise
+            return
         theirs.close()
         self.running[ours] = process
 
-    def watch(self) -> None:
-        """Pass on what they say until the last has ended; forward an interruption once."""
-        is_interrupted = False
-        while self.running:
+    def _forward(self) -> None:
+        """Let a signal end them all, once."""
+        if interruption.came() and not self._is_ending:
+            self._is_ending = True
+            for process in self.running.values():
+                process.terminate()
+
+    def _listen(self) -> None:
+        """Pass on what they say for a moment."""
+        for connection in wait(list(self.running), _POLL):
+            assert isinstance(connection, Connection)
             try:
-                for connection in wait(list(self.running)):
-                    assert isinstance(connection, Connection)
-                    try:
-                        self._hear(connection, *connection.recv())
-                    except EOFError:
-                        if self._has_died(connection) and not is_interrupted:
-                            self._replace()
-            except KeyboardInterrupt:
-                if not is_interrupted:
-                    for process in self.running.values():
-                        process.terminate()
-                is_interrupted = True
+                self._hear(connection, *connection.recv())
+            except EOFError:
+                if self._has_died(connection) and not interruption.came():
+                    self._replace()
 
     def _hear(self, connection: Connection, what: str, *details: Any) -> None:
         match what:
@@ -180,7 +207,7 @@ class _Crew:
         process = self.running.pop(connection)
         process.join()
         code = process.exitcode or 0
-        if connection in self._done or code == _INTERRUPTED:
+        if connection in self._done or code == _INTERRUPTED or interruption.came():
             return False
         cause = f"was killed ({signal.Signals(-code).name})" if code < 0 else f"died (code {code})"
         text = f"worker {process.pid} {cause}; its trials are run again"
@@ -229,13 +256,15 @@ def _work(task: _Task, connection: Connection) -> None:
     """What a worker process does."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches it through its parent, once
     optuna.logging.set_verbosity(task.verbosity)
-    _end_with_parent()
     relay = _Relay(connection)
     try:
-        result = run_study(
-            task.file, relay, total=task.total, settings=task.settings, promotes=False
-        )
-        relay.send("result", result)
+        with interruption.finishing(as_worker=True):
+            interruption.deliver()
+            _end_with_parent()
+            result = run_study(
+                task.file, relay, total=task.total, settings=task.settings, promotes=False
+            )
+            relay.send("result", result)
     except UserError as error:
         relay.send("error", str(error))
         sys.exit(1)
@@ -267,4 +296,5 @@ def _context() -> ForkServerContext | SpawnContext:
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(_PRELOADED)
+    resource_tracker.ensure_running()  # here: it lets signals be delivered to this process
     return context
