@@ -251,6 +251,7 @@ class _Watch:
         self.before = {n: h for n in _SIGNALS if (h := signal.getsignal(n)) in known}
         self._handled = self._echoes = self._shields = 0
         self._in_window = self._has_raised = self._is_lost = False
+        self._end = threading.Lock()
         self._ear, self._mouth = socket.socketpair()
         self._mouth.setblocking(False)
         self._thread = threading.Thread(target=self._listen, name="lyapopt-signals", daemon=True)
@@ -289,7 +290,7 @@ class _Watch:
             elif number in self.before:
                 heard += 1
                 self._hear(number, heard - self._echoes)
-                if heard == 1 and self.role is not _Role.WORKER:
+                if heard == 1 and self.depth and self.role is not _Role.WORKER:
                     name = "Ctrl-C" if number == signal.SIGINT else "SIGTERM"
                     with suppress(Exception):
                         self.speaker(f"{name}: {_FIRST}")
@@ -308,10 +309,12 @@ class _Watch:
         if self.number is None:
             self.since, self.number = time.monotonic(), number
         is_over = self.role is _Role.COMMAND and (count > 1 or self.depth == 0)
-        if is_over or (count > 1 and self.role is not _Role.WORKER):
-            for act in list(_at_once):
-                with suppress(Exception):
-                    act()
+        is_second = count > 1 and self.role is not _Role.WORKER
+        if not (is_over or is_second) or not self._end.acquire(blocking=False):
+            return  # or the other thread is at it
+        for act in list(_at_once):
+            with suppress(Exception):
+                act()
         if is_over:
             _write("interrupted")
             os._exit(128 + number)
@@ -369,7 +372,7 @@ class _Watch:
         if self.number is not None:
             self._echoes += 1
             self._is_lost = True
-            with suppress(OSError):
+            with suppress(OSError, AttributeError):  # Windows has no such function
                 signal.pthread_kill(_main_ident(), self.number)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections import Counter, deque
 from typing import Final, get_args
@@ -61,6 +62,10 @@ class LiveListener(ProgressListener):
     def stop(self) -> None:
         """Clear the table away."""
         self._live.stop()
+
+    def abandon(self) -> None:
+        """Show the cursor again."""
+        os.write(self._console.file.fileno(), b"\x1b[?25h\n")
 
     def started(self, event: StudyEvent) -> None:
         """Take in what the study has, and begin to draw."""

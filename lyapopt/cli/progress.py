@@ -43,6 +43,9 @@ class ProgressListener(StudyListener):
     def stop(self) -> None:
         """Stop showing."""
 
+    def abandon(self) -> None:
+        """Leave a usable terminal, at once: the process ends, and locks may be held."""
+
 
 class NoteListener(ProgressListener):
     """Shows what the user should know, and no progress."""

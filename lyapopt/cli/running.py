@@ -21,7 +21,7 @@ from lyapopt.cli.summary import print_best_line, print_summary
 from lyapopt.cli.text import echo, plural
 from lyapopt.display import one_line
 from lyapopt.errors import UserError
-from lyapopt.interruption import Interrupted, finishing
+from lyapopt.interruption import Interrupted, at_once, finishing
 from lyapopt.store.errors import masked
 from lyapopt.store.retry import RetryPolicy
 from lyapopt.study.admin.deletion import delete_study, number_of_trials
@@ -71,12 +71,12 @@ def run_study_file(file: StudyFile, options: Options) -> int:
     if options.fresh:
         _delete(file, options)
     listener = listener_for(file, console, quiet=options.quiet)
-    with finishing(listener.note):
+    with finishing(listener.note), at_once(listener.abandon):
         with listener:
             result = _run(file, listener, options)
         if result.interrupted:
             done = plural(len(result.ledger.done), "trial")
-            print(f"interrupted: {done} are kept; the same command goes on", file=sys.stderr)
+            print(f"interrupted with {done} done; the same command goes on", file=sys.stderr)
             raise Interrupted
     _conclude(file, result, options)
     if result.promoted is None:

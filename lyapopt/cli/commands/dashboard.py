@@ -10,6 +10,7 @@ from lyapopt.cli import exit_codes
 from lyapopt.cli.arguments import Storage
 from lyapopt.cli.text import echo
 from lyapopt.display import one_line
+from lyapopt.interruption import finishing
 
 
 def dashboard(
@@ -43,7 +44,8 @@ def dashboard(
         open_storage(target.storage, create=False), server.host, server.port, read_only=read_only
     )
     suffix = " (read-only)" if read_only else ""
-    echo(f"dashboard of {one_line(masked(target.storage))}{suffix}: {server.url}")
-    echo("Ctrl-C ends it", err=True)
-    server.serve(app)
+    with finishing(lambda _: None):
+        echo(f"dashboard of {one_line(masked(target.storage))}{suffix}: {server.url}")
+        echo("Ctrl-C ends it", err=True)
+        server.serve(app)
     return exit_codes.DONE  # Ctrl-C is how a dashboard is meant to end

@@ -81,9 +81,10 @@ def _run(
     with interruption.at_once(crew.kill):
         crew.work(count)
     after = Ledger.of(study, file.on_failure.max_retries)
-    interrupted = interruption.came() or any(result.interrupted for result in crew.results)
-    if crew.errors and not crew.results and not interrupted:
+    if crew.errors and not crew.results and not interruption.came():
         raise UserError(crew.errors[0])
+    ended = bool(crew.results) and not any(result.interrupted for result in crew.results)
+    interrupted = interruption.came() or not ended
     reason = INTERRUPTED if interrupted else crew.results[-1].reason
     listener.stopped(StudyEvent(study.study_name, total, after), reason)
     return RunResult(after, crew.finished, reason, interrupted)
