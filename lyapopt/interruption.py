@@ -290,7 +290,8 @@ class _Watch:
             elif number in self.before:
                 heard += 1
                 self._hear(number, heard - self._echoes)
-                if heard == 1 and self.depth and self.role is not _Role.WORKER:
+                is_finishing = self.role is _Role.LIBRARY or self.depth > 0
+                if heard == 1 and is_finishing and self.role is not _Role.WORKER:
                     name = "Ctrl-C" if number == signal.SIGINT else "SIGTERM"
                     with suppress(Exception):
                         self.speaker(f"{name}: {_FIRST}")
