@@ -15,43 +15,43 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from enum import Enum
+from contextlib import contextmanager
 from functools import wraps
-from types import FrameType
-from typing import Any, Final, ParamSpec, TypeVar
+from typing import Final, ParamSpec, TypeVar
+
+from lyapopt._signals import AT_ONCE, Interrupted, Role, Speaker, Watch, main_ident
+
+__all__ = [
+    "Interrupted",
+    "at_once",
+    "came",
+    "deliver",
+    "exit_code",
+    "finishing",
+    "forget",
+    "interruptible",
+    "is_worth_trying",
+    "poll",
+    "rest",
+    "shielded",
+    "undelivered",
+    "wait",
+    "watch_command",
+    "watched_command",
+]
 
 P = ParamSpec("P")
 T = TypeVar("T")
-Speaker = Callable[[str], None]
 
 PATIENCE: Final = 5.0
 """Seconds for which a database that is in trouble is still tried after a signal."""
 
 _SLICE: Final = 0.1  # seconds: a signal is noticed within it
-_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
-_FIRST: Final = "what is being written is finished first; a second one stops at once"
-_STOP_LISTENING, _RAISE_AGAIN = 0, 255  # no signals' numbers
-_JOIN: Final = 1.0  # seconds
-_AGAIN_AFTER: Final = 0.02  # seconds: by then the callback that an exception was lost in has ended
 
-_at_once: list[Callable[[], object]] = []
-_watch: _Watch | None = None
-
-
-class Interrupted(KeyboardInterrupt):
-    """Ctrl-C or SIGTERM has come, and nothing is half done."""
-
-
-class _Role(Enum):
-    LIBRARY = "in somebody's program: a second signal raises wherever it lands"
-    COMMAND = "the command line: a signal ends the process at once, outside `finishing`"
-    WORKER = "a process that its parent can kill: signals set the flag, however many come"
+_watch: Watch | None = None
 
 
 # What is polled
@@ -110,7 +110,7 @@ def forget(number: int) -> None:
 def watch_command() -> None:
     """Let signals end this process, which runs the command line, from now on; the first thing."""
     if _watch is None and _is_main_thread():
-        _install(_Role.COMMAND)
+        _install(Role.COMMAND)
 
 
 @contextmanager
@@ -119,7 +119,7 @@ def watched_command() -> Iterator[None]:
     if _watch is not None or not _is_main_thread():
         yield
         return
-    _install(_Role.COMMAND)
+    _install(Role.COMMAND)
     try:
         yield
     finally:
@@ -144,7 +144,7 @@ def finishing(speaker: Speaker | None = None, *, as_worker: bool = False) -> Ite
         yield
         return
     is_first = _watch is None
-    watch = _install(_Role.WORKER if as_worker else _Role.LIBRARY) if is_first else _watch
+    watch = _install(Role.WORKER if as_worker else Role.LIBRARY) if is_first else _watch
     assert watch is not None
     before = watch.speaker
     watch.speaker = before if speaker is None else speaker
@@ -156,7 +156,7 @@ def finishing(speaker: Speaker | None = None, *, as_worker: bool = False) -> Ite
         if is_first:
             _remove()
         watch.speaker = before
-    is_last = watch.depth == 0 and watch.role is _Role.COMMAND
+    is_last = watch.depth == 0 and watch.role is Role.COMMAND
     if watch.number is not None and (is_last or not watch.is_noticed):
         watch.is_noticed = True
         raise Interrupted
@@ -165,11 +165,11 @@ def finishing(speaker: Speaker | None = None, *, as_worker: bool = False) -> Ite
 @contextmanager
 def at_once(act: Callable[[], object]) -> Iterator[None]:
     """Do this too before the process is stopped at once; it is called in another thread."""
-    _at_once.append(act)
+    AT_ONCE.append(act)
     try:
         yield
     finally:
-        _at_once.remove(act)
+        AT_ONCE.remove(act)
 
 
 def interruptible(function: Callable[P, T]) -> Callable[P, T]:
@@ -223,163 +223,9 @@ def deliver() -> None:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
 
 
-# How signals are heard
-
-
-class _Watch:
-    """The handlers of a process, and what has come.
-
-    Attributes:
-        role: What a signal does.
-        before: Handlers that were there.
-        number: The first signal that has come.
-        since: When it came.
-        depth: In how many `finishing` the main thread is.
-        is_noticed: Whether anybody has asked, and so will stop.
-        speaker: Told of the first signal.
-    """
-
-    def __init__(self, role: _Role) -> None:
-        self.role = role
-        self.number: int | None = None
-        self.since: float | None = None
-        self.depth = 0
-        self.is_noticed = False
-        self.speaker: Speaker = _write
-        known = (signal.SIG_DFL, signal.default_int_handler)
-        # Not those of the user, nor SIG_IGN, which `nohup` and `&` in a script set.
-        self.before = {n: h for n in _SIGNALS if (h := signal.getsignal(n)) in known}
-        self._handled = self._echoes = self._shields = 0
-        self._in_window = self._has_raised = self._is_lost = False
-        self._end = threading.Lock()
-        self._ear, self._mouth = socket.socketpair()
-        self._mouth.setblocking(False)
-        self._thread = threading.Thread(target=self._listen, name="lyapopt-signals", daemon=True)
-
-    def install(self) -> None:
-        self._thread.start()
-        self._wakeup = signal.set_wakeup_fd(self._mouth.fileno(), warn_on_full_buffer=False)
-        for number in self.before:
-            signal.signal(number, self._handle)
-
-    def remove(self) -> None:
-        self.restore()
-        self._mouth.send(bytes([_STOP_LISTENING]))
-        self._thread.join(_JOIN)
-        self._mouth.close()
-        self._ear.close()
-
-    def restore(self) -> None:
-        for number, handler in self.before.items():
-            if signal.getsignal(number) == self._handle:
-                signal.signal(number, handler)
-        signal.set_wakeup_fd(self._wakeup, warn_on_full_buffer=False)
-
-    def _listen(self) -> None:
-        """Hear of every signal, in a thread."""
-        heard = 0
-        while True:
-            try:
-                number = self._ear.recv(1)[0]
-            except (OSError, IndexError):
-                return
-            if number == _STOP_LISTENING:
-                return
-            if number == _RAISE_AGAIN:
-                self._raise_again()
-            elif number in self.before:
-                heard += 1
-                self._hear(number, heard - self._echoes)
-                is_finishing = self.role is _Role.LIBRARY or self.depth > 0
-                if heard == 1 and is_finishing and self.role is not _Role.WORKER:
-                    name = "Ctrl-C" if number == signal.SIGINT else "SIGTERM"
-                    with suppress(Exception):
-                        self.speaker(f"{name}: {_FIRST}")
-
-    def _handle(self, number: int, frame: FrameType | None) -> None:
-        """What Python calls in the main thread, soon afterwards."""
-        self._handled += 1
-        count = self._handled - self._echoes
-        self._hear(number, count)  # if somebody's event loop has the file descriptor now
-        if count > 1 and self.role is _Role.LIBRARY:
-            self.is_noticed = True
-            raise Interrupted
-        self._raise_in_window()
-
-    def _hear(self, number: int, count: int) -> None:
-        if self.number is None:
-            self.since, self.number = time.monotonic(), number
-        is_over = self.role is _Role.COMMAND and (count > 1 or self.depth == 0)
-        is_second = count > 1 and self.role is not _Role.WORKER
-        if not (is_over or is_second) or not self._end.acquire(blocking=False):
-            return  # or the other thread is at it
-        for act in list(_at_once):
-            with suppress(Exception):
-                act()
-        if is_over:
-            _write("interrupted")
-            os._exit(128 + number)
-
-    # Code of the user's
-
-    def in_window(self, function: Callable[[], T]) -> T:
-        """Call a function in which a signal raises; what becomes of that in it does not matter."""
-        poll()
-        hook = sys.unraisablehook
-        sys.unraisablehook = self._unraisable(hook)
-        self._has_raised = self._is_lost = False
-        try:
-            try:
-                self._in_window = True
-                return function()
-            finally:
-                self._in_window = False
-        finally:
-            sys.unraisablehook = hook
-            if self._has_raised:
-                self.is_noticed = True
-                raise Interrupted
-
-    def in_shield(self, function: Callable[[], T]) -> T:
-        """Call a function after which a signal raises, instead of in it."""
-        self._shields += 1
-        try:
-            result = function()
-        finally:
-            self._shields -= 1
-        if self.number is not None:
-            self._raise_in_window()
-        return result
-
-    def _raise_in_window(self) -> None:
-        if self._in_window and not self._shields and (self._is_lost or not self._has_raised):
-            self._has_raised, self._is_lost = True, False
-            raise Interrupted
-
-    def _unraisable(self, otherwise: Callable[[Any], object]) -> Callable[[Any], None]:
-        """A hook for exceptions in finalizers and callbacks, where Python only prints them."""
-
-        def hook(raised: Any) -> None:
-            if not isinstance(raised.exc_value, Interrupted):
-                otherwise(raised)
-                return
-            with suppress(OSError):
-                self._mouth.send(bytes([_RAISE_AGAIN]))
-
-        return hook
-
-    def _raise_again(self) -> None:
-        time.sleep(_AGAIN_AFTER)
-        if self.number is not None:
-            self._echoes += 1
-            self._is_lost = True
-            with suppress(OSError, AttributeError):  # Windows has no such function
-                signal.pthread_kill(_main_ident(), self.number)
-
-
-def _install(role: _Role) -> _Watch:
+def _install(role: Role) -> Watch:
     global _watch
-    _watch = _Watch(role)
+    _watch = Watch(role)
     _watch.install()
     return _watch
 
@@ -394,7 +240,7 @@ def _remove() -> None:
 def _forget_in_child() -> None:
     """A process that was forked is none of ours: a `DataLoader` ends its workers by SIGTERM."""
     global _watch
-    _at_once.clear()
+    AT_ONCE.clear()
     if _watch is not None:
         watch, _watch = _watch, None
         watch.restore()
@@ -404,16 +250,5 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_in_child)
 
 
-def _write(text: str) -> None:
-    with suppress(OSError):
-        os.write(2, f"{text}\n".encode())
-
-
 def _is_main_thread() -> bool:
-    return threading.get_ident() == _main_ident()
-
-
-def _main_ident() -> int:
-    ident = threading.main_thread().ident
-    assert ident is not None
-    return ident
+    return threading.get_ident() == main_ident()
