@@ -12,11 +12,12 @@ import optuna
 
 from lyapopt import interruption
 from lyapopt.dynamics import Training
-from lyapopt.probe import Measurement, Reference, Verdict
+from lyapopt.probe import Measurement, Probe, Reference, Verdict
 from lyapopt.search.probing.building import Params
 from lyapopt.search.probing.probes import ProbedStart
 from lyapopt.search.probing.records import ScreeningRecord, SteeringRecord
 from lyapopt.search.trajectory_recorder import Recorder
+from lyapopt.settings import RecordSettings
 from lyapopt.store import Decision, RunRecord
 from lyapopt.store.states import EndState
 
@@ -69,6 +70,10 @@ class Candidate:
         steering: What the search for its learning rate cost, once that is charged to it.
         screening: What the choice between candidates cost, likewise.
         error: What it failed with, if it raised.
+        probe: How it was measured, where its training is the user's own.
+        kept: What is kept of it, likewise.
+        reason: Why the pruner says to stop, likewise.
+        is_leased: Whether the runner of a study writes it, which nobody else must then.
         started_at: When it was asked for.
     """
 
@@ -91,12 +96,33 @@ class Candidate:
     steering: SteeringRecord | None = None
     error: BaseException | None = None
     screening: ScreeningRecord | None = None
+    probe: Probe | None = None
+    kept: RecordSettings | None = None
+    reason: str | None = None
+    is_leased: bool = False
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     @property
     def is_running(self) -> bool:
         """Whether it has not ended yet."""
         return self.outcome is None
+
+    def adopt(self, other: Candidate, probe: Probe, kept: RecordSettings) -> None:
+        """Take over what was measured by an objective that this trial's own objective has called.
+
+        Args:
+            other: The same trial, as that objective ran it.
+            probe: How it was measured.
+            kept: What is kept of it.
+        """
+        self.probe, self.kept = probe, kept
+        self.measurement, self.verdict = other.measurement, other.verdict
+        self.recorder, self.checkpoints = other.recorder, other.checkpoints
+        self.steering, self.screening = other.steering, other.screening
+        self.steps = other.steps
+        self.gradient_evaluations += other.gradient_evaluations
+        self.examples += other.examples
+        self.decisions += other.decisions
 
     def fail(self, what: str, error: BaseException) -> None:
         """End as failed, with the error and the place where it was raised as the reason.

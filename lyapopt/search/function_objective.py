@@ -12,7 +12,7 @@ import optuna
 
 from lyapopt.dynamics.randomness import derive_seed
 from lyapopt.search import attributes
-from lyapopt.search._optuna import logical_number
+from lyapopt.search._optuna import attach, logical_number
 from lyapopt.search.candidate import Candidate, Outcome
 from lyapopt.search.probing.building import seeded
 from lyapopt.search.run_record import run_record
@@ -55,9 +55,12 @@ class FunctionObjective:
         self.seed = seed
 
     def prepare(self, trial: optuna.Trial) -> Candidate:
-        """Give the trial a run; its parameters come when the function suggests them."""
-        candidate = Candidate(trial, logical_number(trial), new_run_id())
-        trial.set_user_attr(attributes.RUN, candidate.run)
+        """Give the trial a run; its parameters come when the function suggests them.
+
+        What `lyapopt.watch` or an `Objective` measure inside the function is added to it.
+        """
+        candidate = Candidate(trial, logical_number(trial), new_run_id(), is_leased=True)
+        attach(trial, candidate)
         return candidate
 
     def train(self, candidates: Sequence[Candidate]) -> None:
@@ -75,7 +78,7 @@ class FunctionObjective:
 
     def record_of(self, candidate: Candidate) -> RunRecord:
         """What the store keeps of a trial that has ended."""
-        return run_record(candidate, None, None, self.seed)
+        return run_record(candidate, candidate.probe, candidate.kept, self.seed)
 
     def _outcome(self, candidate: Candidate) -> Outcome:
         try:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from typing import Any
+import weakref
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Self
 
 import numpy as np
 import optuna
 import torch
+from numpy.typing import NDArray
 from optuna.trial import BaseTrial
 from torch import Tensor, nn
 
@@ -16,12 +19,15 @@ from lyapopt.checks import Arguments
 from lyapopt.dynamics.broadcasting import RefusedBroadcasting
 from lyapopt.dynamics.randomness import derive_seed
 from lyapopt.errors import UserError
-from lyapopt.probe import Verdict, VerdictRule
+from lyapopt.probe import Measurement, Probe, Verdict, VerdictRule
 from lyapopt.probe.verdicts import tail_length
-from lyapopt.search import attributes
 from lyapopt.search._optuna import logical_number
 from lyapopt.search.float64_copy import Float64Copy, in_float64
-from lyapopt.search.pruners.decision import reads_initial_loss
+from lyapopt.search.loop_batches import call_on, count_examples
+from lyapopt.search.recording.destination import Recording
+from lyapopt.search.recording.watched import WatchedRun
+from lyapopt.settings import RecordSettings
+from lyapopt.store import TrajectoryStore
 
 LossFunction = Callable[[Any, Any], Tensor]
 
@@ -29,7 +35,7 @@ _ROUNDING = 1e-8  # nats: a separation of 1e-6 beside weights of norm 1 is known
 
 
 def watch(
-    trial: optuna.Trial | None,
+    trial: BaseTrial | None,
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
     loss_fn: LossFunction,
@@ -41,6 +47,8 @@ def watch(
     clip_grad_norm: float | None = None,
     rule: VerdictRule | None = None,
     seed: int = 0,
+    record: RecordSettings | bool | None = None,
+    store: TrajectoryStore | None = None,
 ) -> Monitor:
     """Watch the first steps of an ordinary training loop: three added lines.
 
@@ -54,19 +62,28 @@ def watch(
     it is shown, with the learning rates that the optimiser has at that step; the user's model,
     gradients and generators are left alone. So it does not matter in which precision the user
     trains (float32 weights do not resolve a radius of 1e-6), nor whether by `GradScaler`. After
-    `horizon` steps the copies are dropped, and exponent, verdict and cost are written to the trial.
+    `horizon` steps the copies are dropped, exponent, verdict and cost are written to the trial, and
+    losses, separations, exponent and a projection of the weights to the database of its study.
+
+    `should_stop` asks the study's pruner: its rules on what was measured (`LyapunovPruner`), and
+    what it makes of the values that the loop reports by `trial.report`.
+
+    The cost is all that the trial computes: the gradients of the copies, and one for each batch of
+    the loop's own training. It is complete when the monitor is closed, by `close()`, at the end of
+    a `with` block, or when the function that made it returns.
 
     For trainers of other libraries there are `lyapopt.LightningWatch`, `lyapopt.TransformersWatch`
     and `lyapopt.SkorchWatch`.
 
     Args:
-        trial: Where the results go; `None` keeps them in the monitor only.
+        trial: Where the results go; `None` keeps them in the monitor only, and so does a trial
+            that belongs to no study, such as `study.best_trial`.
         model: Called as `model(x)`; `model(*x)` if `x` is a tuple, `model(**x)` if it is a mapping.
         optimizer: Over the model's parameters; any that can be copied and takes a step without a
             closure.
         loss_fn: `loss_fn(model(x), y) -> scalar`.
-        horizon: Steps to watch; the cost is `(neighbours + 1) * horizon` gradient evaluations
-            beside the user's own.
+        horizon: Steps to watch; the copies cost `(neighbours + 1) * horizon` gradient evaluations
+            (times `accumulate`) beside the user's own.
         neighbours: Perturbed copies.
         radius: Separation that they start with and are rescaled to, in the norm of the weights.
         accumulate: Batches whose mean gradient makes one step (gradient accumulation): `observe`
@@ -74,6 +91,9 @@ def watch(
         clip_grad_norm: The norm that the loop clips gradients to, if it does.
         rule: Thresholds between the verdicts.
         seed: Seed of the perturbations.
+        record: What is kept in our tables of the study's database; `False`, or the environment
+            variable `LYAPOPT_RECORD=0`, keeps nothing.
+        store: Where it is kept instead, for studies in memory or without SQL.
 
     Raises:
         UserError: If a number is out of its range, nothing is trained, the optimiser needs a
@@ -90,7 +110,7 @@ def watch(
         ...     nn.functional.mse_loss(model(x), y).backward()
         ...     optimizer.step()
         >>> str(monitor.verdict), monitor.gradient_evaluations
-        ('edge', 10)
+        ('edge', 16)
     """
     Arguments("watch").function("loss_fn", loss_fn, "a function of outputs and target")
     return Monitor(
@@ -105,21 +125,23 @@ def watch(
         clip_grad_norm=clip_grad_norm,
         rule=VerdictRule() if rule is None else rule,
         seed=seed,
+        record=record,
+        store=store,
     )
 
 
 class Monitor:
-    """What `watch` returns; see there.
+    """What `watch` returns; see there. A context manager that closes itself.
 
     Attributes:
         exponent: Nats per step, once the horizon is over; until then `None`.
         verdict: `diverged`, `hot`, `edge`, `cool` or `dead`; until then `None`.
-        gradient_evaluations: Gradients that the copies have cost so far.
+        gradient_evaluations: Gradients so far: of the copies, and of the loop's own training.
     """
 
     def __init__(
         self,
-        trial: optuna.Trial | None,
+        trial: BaseTrial | None,
         model: nn.Module,
         optimizer: torch.optim.Optimizer,
         loss_fn: LossFunction | None,
@@ -131,6 +153,8 @@ class Monitor:
         clip_grad_norm: float | None,
         rule: VerdictRule,
         seed: int,
+        record: RecordSettings | bool | None = None,
+        store: TrajectoryStore | None = None,
     ) -> None:
         check = Arguments("watch")
         trials = "a trial of Optuna's, or None"
@@ -146,6 +170,7 @@ class Monitor:
             check.optional(check.real, "clip_grad_norm", clip_grad_norm, above=0)
         check.instance("rule", rule, VerdictRule, "a VerdictRule")
         check.whole("seed", seed)
+        recording = Recording.of(check, record, store)
         self.exponent: float | None = None
         self.verdict: Verdict | None = None
         self.gradient_evaluations = 0
@@ -159,14 +184,23 @@ class Monitor:
         self._clip = clip_grad_norm
         self._rule = rule
         self._steps = 0
+        self._own_batches = 0  # of the step that is not taken yet
+        self._spent = [0, 0]  # gradients of the copies, and examples that they were computed on
         self._losses: list[float] = []
         self._batch_losses: list[float] = []
         self._growth: list[float] = []
+        self._log_growth: list[list[float]] = []  # of each neighbour
         self._copies = [Float64Copy.of(model, optimizer) for _ in range(1 + neighbours)]
         number = 0 if trial is None else logical_number(trial)
         for k, neighbour in enumerate(self._copies[1:]):
             neighbour.perturb(radius, derive_seed(seed, number, k, "perturbation"))
         self._start = self._copies[0].weights()
+        self._run: WatchedRun | None = None
+        if isinstance(trial, optuna.Trial):
+            self._probe = Probe(horizon, neighbours, radius, estimator="neighbours", rule=rule)
+            self._run = WatchedRun(trial, self._probe, recording, seed)
+            # Where the loop does not close the monitor, it is closed when it is gone.
+            weakref.finalize(self, self._run.abandon).atexit = False
 
     @property
     def is_done(self) -> bool:
@@ -174,34 +208,72 @@ class Monitor:
         return self.verdict is not None
 
     def should_stop(self) -> bool:
-        """Whether the verdict is that training is useless: hot, dead or diverged."""
+        """Whether the pruner of the trial's study says to stop; cheap where there is nothing new.
+
+        Asked are the rules of our pruners, about what was measured, and any pruner about each value
+        that the loop has reported since; with several objectives, a `LyapunovPruner` alone. Without
+        a trial there is nobody to ask: then it is the verdict, hot, dead or diverged. A trial that
+        belongs to no study never says to stop.
+        """
+        if self._run is not None:
+            return self._run.should_stop(self.is_done)
+        if self._trial is not None:
+            return False
         return self.verdict in (Verdict.HOT, Verdict.DEAD, Verdict.DIVERGED)
+
+    @property
+    def reason(self) -> str | None:
+        """Why `should_stop` said to stop, in words; `None` if it did not."""
+        return None if self._run is None else self._run.signal.reason
+
+    def close(self) -> None:
+        """Complete what is recorded of the trial; must come before `tell`. Twice does no harm."""
+        if self._run is not None:
+            self._run.save()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        error_type: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
 
     def observe(self, x: Any, y: Any) -> None:
         """Show the monitor the batch that the next step is taken on; cheap after the horizon."""
-        if self.is_done:
-            return
         if self._loss_fn is None:
             raise UserError("watch: there is no loss_fn; use observe_loss")
+        examples = count_examples(x)
+        if self.is_done:
+            self._count(examples)
+            return
         loss_fn, x, y = self._loss_fn, in_float64(x), in_float64(y)
 
         def loss_of(model: nn.Module) -> Tensor:
-            outputs = _call(model, x)
+            outputs = call_on(model, x)
             with RefusedBroadcasting("watch"):
                 return loss_fn(outputs, y)
 
-        self.observe_loss(loss_of)
+        self.observe_loss(loss_of, examples=examples)
 
     def observe_loss(
-        self, loss_of: Callable[[nn.Module], Tensor], weight: float | None = None
+        self,
+        loss_of: Callable[[nn.Module], Tensor],
+        weight: float | None = None,
+        examples: int = 0,
     ) -> None:
         """The same with a function that computes the loss of a model on the next batch.
 
         Args:
             loss_of: Called with each copy of the model, in float64.
             weight: What the loss is multiplied by; by default 1 / `accumulate`.
+            examples: How many examples the batch has, to be counted.
         """
         if self.is_done:
+            self._count(examples)
             return
         if weight is None:
             weight = 1 / (self._accumulate or 1)
@@ -217,27 +289,53 @@ class Monitor:
         finally:
             _restore_generators(state)
         self._batch_losses.append(losses[0])
-        if len(self._batch_losses) == self._accumulate:
+        self._spent[0] += len(self._copies)
+        self._spent[1] += len(self._copies) * examples
+        if self._run is not None:
+            self._run.count(len(self._copies), examples)
+        self._count(examples)
+
+    def _count(self, examples: int) -> None:
+        """Count a batch that the loop trains on itself."""
+        self.gradient_evaluations += 1
+        self._own_batches += 1
+        if self._run is not None:
+            self._run.count(1, examples)
+        if self._own_batches == self._accumulate:
             self.step()
 
     def step(self) -> None:
         """Take the step that all batches since the last one make; nothing if there were none."""
-        if not self._batch_losses:
+        if not self._own_batches:
             return
+        self._own_batches = 0
+        if self._run is not None:
+            self._run.count_step()
+        if not self.is_done:
+            self._step_copies()
+
+    def _step_copies(self) -> None:
         self._losses.append(float(np.mean(self._batch_losses)))
         self._batch_losses = []
+        if self._run is not None:
+            self._run.observe(self._steps, self._copies[0].weights(), self._losses[-1])
         for one in self._copies:
             one.step(self._optimizer, self._clip)
         self._steps += 1
         reference, *neighbours = self._copies
         separations = [neighbour.separation(reference) for neighbour in neighbours]
         mean = float(np.mean(separations))
-        self._growth.append(math.log(mean / self._radius) if mean > 0 else -math.inf)
+        self._growth.append(self._log_of(mean))
+        self._log_growth.append([self._log_of(separation) for separation in separations])
         for neighbour, separation in zip(neighbours, separations, strict=True):
             if separation > 0 and math.isfinite(separation):
                 neighbour.rescale(reference, self._radius / separation)
         if self._steps == self._horizon or not math.isfinite(mean):
             self._finish()
+
+    def _log_of(self, separation: float) -> float:
+        """How much a separation has grown since it was rescaled, as a logarithm."""
+        return math.log(separation / self._radius) if separation > 0 else -math.inf
 
     def _finish(self) -> None:
         """Judge what was measured, and drop the copies."""
@@ -256,24 +354,28 @@ class Monitor:
             stands_still=is_frozen and (is_flat or torch.equal(end, self._start)),
         )
         self._copies = []
-        if self._trial is not None:
-            self._show(self._trial)
+        if self._run is not None:
+            self._run.measured(self._measurement(losses))
 
-    def _show(self, trial: optuna.Trial) -> None:
-        """Write exponent, verdict and cost to the trial."""
+    def _measurement(self, losses: NDArray[np.float64]) -> Measurement:
+        """What was measured, as a probe returns it."""
         assert self.exponent is not None
-        if math.isfinite(self.exponent):
-            trial.set_user_attr(attributes.EXPONENT, attributes.rounded(self.exponent))
-        trial.set_user_attr(attributes.VERDICT, str(self.verdict))
-        trial.set_user_attr(attributes.COST, float(self.gradient_evaluations))
-        if reads_initial_loss(trial.study.pruner) and math.isfinite(self._losses[0]):
-            trial.set_user_attr(attributes.INITIAL_LOSS, attributes.rounded(self._losses[0]))
-
-
-def _call(model: nn.Module, x: Any) -> Any:
-    if isinstance(x, Mapping):
-        return model(**x)
-    return model(*x) if isinstance(x, tuple) else model(x)
+        assert self.verdict is not None
+        growth = np.cumsum(self._log_growth, axis=0)
+        separations = np.vstack([np.zeros(growth.shape[1]), growth]) + math.log(self._radius)
+        return Measurement(
+            exponent=self.exponent,
+            low=None,
+            high=None,
+            level=Probe.level,
+            estimand="growth rate over the horizon, without an interval",
+            verdict=self.verdict,
+            flags=(),
+            losses=losses,
+            log_separations=separations,
+            gradient_evaluations=self._spent[0],
+            examples=self._spent[1],
+        )
 
 
 def _generator_states() -> tuple[Tensor, list[Tensor]]:

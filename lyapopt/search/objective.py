@@ -6,22 +6,24 @@ import dataclasses
 import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import get_args
+from typing import Any, cast, get_args
 
 import optuna
+from optuna.trial import BaseTrial
 
 from lyapopt.dynamics import Training
 from lyapopt.dynamics.compilation import Compile
 from lyapopt.probe import Probe
 from lyapopt.search import attributes
-from lyapopt.search._optuna import frozen, is_fixed, logical_number
+from lyapopt.search._optuna import attached, is_fixed, logical_number
 from lyapopt.search.arguments import SearchArguments
 from lyapopt.search.candidate import Candidate, Outcome
 from lyapopt.search.probing.building import Build, Params, build_training
 from lyapopt.search.probing.probes import SteeringFailedError
-from lyapopt.search.probing.records import ScreeningRecord, SteeringRecord
 from lyapopt.search.probing.samplers import SteersGroups, first_steps_of, steering_sampler
-from lyapopt.search.reporting import Reporter
+from lyapopt.search.recording.cost import charge_probes, show_cost
+from lyapopt.search.recording.destination import Recording
+from lyapopt.search.reporting import Reporter, Unobserved
 from lyapopt.search.run_record import run_record
 from lyapopt.search.space import Entry, SearchSpace, as_space, as_suggestion
 from lyapopt.search.steering.search_line import is_numeric
@@ -41,8 +43,11 @@ class Objective:
 
     Called on a trial it suggests the parameters, builds the training, measures the exponent over
     the probe's horizon, reports and asks the pruner at checkpoints, trains to the end, writes all
-    trajectories to the store, and returns the value. `prepare`, `train` and `finish` do the same
-    for a group of trials in stacked tensors.
+    trajectories, exponents and decisions to the database of the study, and returns the value.
+    `prepare`, `train` and `finish` do the same for a group of trials in stacked tensors.
+
+    Called on a trial without a study (`study.best_trial`, a `FixedTrial`) it trains with that
+    trial's parameters, to the end whatever a pruner may have said, and leaves nothing behind.
 
     Args:
         build: `params -> Training`.
@@ -55,8 +60,11 @@ class Objective:
             values; what remains is the rule of a `LyapunovPruner`, which is asked at every
             evaluation, while whatever it wraps is not.
         probe: The measurement; `Probe()` by default.
-        record: What is kept of each trial.
-        store: Where it is kept; `None` keeps nothing.
+        record: What is kept of each trial, in one transaction, in our tables of the database that
+            the study is in; `False` keeps nothing, and so does the environment variable
+            `LYAPOPT_RECORD=0`. A study in memory or without SQL, and one whose database does not
+            take tables of ours, is said once, and trials run as ever.
+        store: Where it is kept instead.
         seed: Study seed.
         nan: What becomes of a trial whose loss stops being finite: `prune`, `fail` or `worst`.
         reports: How often a trial is evaluated and reported at most.
@@ -88,7 +96,7 @@ class Objective:
         search_space: SearchSpace | Mapping[str, Entry] | Callable[[optuna.Trial], Params],
         value: Value = "loss",
         probe: Probe | None = None,
-        record: RecordSettings | None = None,
+        record: RecordSettings | bool | None = None,
         *,
         store: TrajectoryStore | None = None,
         seed: int = 0,
@@ -104,10 +112,7 @@ class Objective:
         check.space(search_space, may_be_function=True)
         check.choice("value", value, get_args(Value))
         check.probe(probe)
-        settings = "a lyapopt.search.RecordSettings"
-        check.optional(check.instance, "record", record, types=RecordSettings, expected=settings)
-        stores = "a lyapopt.TrajectoryStore"
-        check.optional(check.instance, "store", store, types=TrajectoryStore, expected=stores)
+        self._recording = Recording.of(check, record, store)
         check.choice("nan", nan, get_args(NanPolicy))
         check.choice("compile", compile, get_args(Compile))
         check.optional(check.real, "constrain_hot", constrain_hot)
@@ -120,12 +125,11 @@ class Objective:
         self._stop_at = stop_at
         self._space = as_space(search_space)
         self._suggest = as_suggestion(search_space if self._space is None else self._space)
-        self._store = store
         self._reporter = Reporter(constrain_hot)
         self._networks = networks
         self._settings = GroupSettings(
             probe=probe or Probe(),
-            record=record or RecordSettings(),
+            record=self._recording.settings,
             value=value,
             nan=nan,
             reports=check.whole("reports", reports, least=1),
@@ -143,8 +147,8 @@ class Objective:
         """How often a trial is evaluated at most."""
         return self._settings.reports
 
-    def __call__(self, trial: optuna.Trial) -> float | tuple[float, ...]:
-        """Run one trial.
+    def __call__(self, trial: BaseTrial) -> float | tuple[float, ...]:
+        """Run one trial, of a study or without one.
 
         Raises:
             optuna.TrialPruned: If a pruner ends it, or it diverges under `nan: prune`.
@@ -152,6 +156,8 @@ class Objective:
                 cause.
             Exception: What a sampler, a pruner or a storage raises, as it is.
         """
+        if not isinstance(trial, optuna.Trial):
+            return _value_of(self._repeat(trial))
         candidate = self.prepare(trial)
         try:
             self.train([candidate])
@@ -159,14 +165,15 @@ class Objective:
             self._finish_after(candidate, error)
             raise
         self.finish(candidate)
-        assert candidate.outcome is not None
-        outcome = candidate.outcome
-        if outcome.state == "pruned":
-            raise optuna.TrialPruned(outcome.reason)
-        if outcome.state == "failed":
-            raise TrialFailedError(outcome.reason) from candidate.error
-        assert outcome.value is not None
-        return outcome.value
+        return _value_of(candidate)
+
+    def _repeat(self, trial: BaseTrial) -> Candidate:
+        """Train with the parameters of a trial that belongs to no study."""
+        candidate = Candidate(cast(Any, trial), logical_number(trial), new_run_id())
+        self._complete(candidate)
+        if candidate.is_running:
+            TrainingGroup([candidate], self._settings, Unobserved()).train()
+        return candidate
 
     def _finish_after(self, candidate: Candidate, error: BaseException) -> None:
         """Finish a candidate whose training an error has ended, and let that error be seen.
@@ -190,7 +197,6 @@ class Objective:
         """
         number = logical_number(trial)
         candidate = Candidate(trial, number, new_run_id())
-        trial.set_user_attr(attributes.RUN, candidate.run)
         if self._networks is not None:
             trial.set_user_attr(attributes.PROMOTED_FROM, self._networks[number])
         sampler = self._steering(candidate)
@@ -231,7 +237,8 @@ class Objective:
             _log.debug("build raised", exc_info=True)
             candidate.fail("build", error)
             return
-        candidate.start = first_steps_of(trial)
+        if isinstance(trial, optuna.Trial):
+            candidate.start = first_steps_of(trial)
 
     def _network(self, number: int) -> int:
         """The number that a trial's network follows from."""
@@ -265,13 +272,17 @@ class Objective:
         TrainingGroup(running, self._settings, self._reporter, worst).train()
 
     def finish(self, candidate: Candidate) -> None:
-        """Write a candidate that has ended to the store, and its cost to the trial.
+        """Write a candidate that has ended to the database, and its cost to the trial.
 
         Must come before `tell`, which freezes attributes and commits the trial.
         """
         self.conclude(candidate)
-        if self._store is not None:
-            self._store.record(self.record_of(candidate))
+        outer = attached(candidate.trial)
+        if isinstance(outer, Candidate) and outer.is_leased:
+            outer.adopt(candidate, self._settings.probe, self._settings.record)
+            show_cost(outer)
+        else:
+            self._recording.keep(candidate, lambda: self.record_of(candidate))
 
     def conclude(self, candidate: Candidate) -> None:
         """Write the cost and the verdict of a candidate that has ended to the trial."""
@@ -281,25 +292,29 @@ class Objective:
             candidate.trial.set_user_attr(attributes.VERDICT, state)
         elif _verdict_has_changed(candidate):
             candidate.trial.set_user_attr(attributes.VERDICT, str(candidate.verdict))
-        self._charge_probes(candidate)
-        cost = attributes.rounded(candidate.gradient_evaluations)
-        candidate.trial.set_user_attr(attributes.COST, cost)
-
-    def _charge_probes(self, candidate: Candidate) -> None:
-        """Add the cost of the probes that a sampler has made for a candidate, once."""
-        if candidate.steering is not None or candidate.screening is not None:
-            return
-        stored = frozen(candidate.trial)
-        candidate.steering = SteeringRecord.of_trial(stored)
-        candidate.screening = ScreeningRecord.of_trial(stored)
-        for probes in (candidate.steering, candidate.screening):
-            if probes is not None:
-                candidate.gradient_evaluations += probes.gradient_evaluations
-                candidate.examples += probes.examples
+        charge_probes(candidate)
+        show_cost(candidate)
 
     def record_of(self, candidate: Candidate) -> RunRecord:
         """What the store keeps of a candidate that has ended."""
         return run_record(candidate, self._settings.probe, self._settings.record, self.seed)
+
+
+def _value_of(candidate: Candidate) -> float | tuple[float, ...]:
+    """The value of a candidate that has ended.
+
+    Raises:
+        optuna.TrialPruned: If it was pruned.
+        TrialFailedError: If it failed.
+    """
+    outcome = candidate.outcome
+    assert outcome is not None
+    if outcome.state == "pruned":
+        raise optuna.TrialPruned(outcome.reason)
+    if outcome.state == "failed":
+        raise TrialFailedError(outcome.reason) from candidate.error
+    assert outcome.value is not None
+    return outcome.value
 
 
 def _verdict_has_changed(candidate: Candidate) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 
 import torch
@@ -11,10 +10,21 @@ from lyapopt.dynamics.precision import precision_of
 from lyapopt.search import attributes
 from lyapopt.search._optuna import frozen_in_memory
 from lyapopt.search.candidate import Candidate, Outcome
-from lyapopt.search.pruners import DecidingPruner, LyapunovPruner, decisions_of
+from lyapopt.search.pruners.asking import ask_pruner, ask_rules
 from lyapopt.search.pruners.decision import reads_initial_loss
+from lyapopt.store import Decision
 
 _DIVERGED = 10.0  # nats per step above the threshold: what a run counts as that has no exponent
+
+
+class Unobserved:
+    """A listener for trials that belong to no study: nothing is shown, and nothing ends early."""
+
+    def measured(self, candidate: Candidate) -> None:
+        """The probe is done."""
+
+    def evaluated(self, candidate: Candidate, value: float) -> None:
+        """A value came in."""
 
 
 class Reporter:
@@ -50,31 +60,18 @@ class Reporter:
         """Report a value, and end the trial if the pruner says so."""
         trial = candidate.trial
         if len(trial.study.directions) > 1:
-            self._apply_verdict_rule(candidate)
+            _note(candidate, ask_rules(trial, candidate.steps))
             return
         if candidate.verdict != frozen_in_memory(trial).user_attrs.get(attributes.VERDICT):
             trial.set_user_attr(attributes.VERDICT, str(candidate.verdict))  # it has blown up
         trial.report(value, candidate.steps)
-        should_prune = trial.should_prune()
-        decisions = decisions_of(trial.study.pruner, frozen_in_memory(trial), should_prune)
-        candidate.decisions += decisions
-        if should_prune:
-            reason = next(decision.reason for decision in decisions if decision.pruned)
-            candidate.outcome = Outcome("pruned", reason=reason)
+        _note(candidate, ask_pruner(trial))
 
-    def _apply_verdict_rule(self, candidate: Candidate) -> None:
-        """Prune by the rule of a `LyapunovPruner` alone.
 
-        With several objectives Optuna's own pruning is not there.
-        """
-        trial = candidate.trial
-        pruner = trial.study.pruner
-        while isinstance(pruner, DecidingPruner):
-            if isinstance(pruner, LyapunovPruner):
-                decision = pruner.decide(trial.study, frozen_in_memory(trial))
-                if decision is not None and decision.pruned:
-                    decision = dataclasses.replace(decision, step=candidate.steps)
-                    candidate.decisions.append(decision)
-                    candidate.outcome = Outcome("pruned", reason=decision.reason)
-                    return
-            pruner = pruner.wrapped
+def _note(candidate: Candidate, decisions: list[Decision]) -> None:
+    """Keep what was decided of a candidate, and end it if it is to be pruned."""
+    candidate.decisions += decisions
+    for decision in decisions:
+        if decision.pruned:
+            candidate.outcome = Outcome("pruned", reason=decision.reason)
+            return

@@ -20,25 +20,26 @@ from lyapopt.store import ExponentRecord, RunRecord, TrajectoryRecord
 def run_record(
     candidate: Candidate, probe: Probe | None, record: RecordSettings | None, seed: int
 ) -> RunRecord:
-    """Everything that is stored of a candidate that has ended.
+    """Everything that is stored of a candidate.
 
     Args:
-        candidate: A candidate that has an outcome, with its recorder and its probes.
+        candidate: A candidate with its recorder and its probes. Without an outcome it is running:
+            how it ended will then be read from its trial.
         probe: How it was measured, if it was.
         record: What was kept of it, if anything was.
         seed: Study seed.
     """
-    assert candidate.outcome is not None
     outcome = candidate.outcome
+    value = None if outcome is None else outcome.value
     return RunRecord(
         run=candidate.run,
         study_name=candidate.trial.study.study_name,
         trial_number=candidate.trial.number,
         logical_number=candidate.number,
-        state=outcome.state,
-        values=(outcome.value,) if isinstance(outcome.value, float) else outcome.value,
+        state="running" if outcome is None else outcome.state,
+        values=(value,) if isinstance(value, float) else value,
         verdict=None if candidate.verdict is None else str(candidate.verdict),
-        reason=outcome.reason,
+        reason=candidate.reason if outcome is None else outcome.reason,
         steps=candidate.steps,
         gradient_evaluations=candidate.gradient_evaluations,
         examples=candidate.examples,

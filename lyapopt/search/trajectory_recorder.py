@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -14,6 +14,8 @@ from lyapopt.dynamics import AnyTrainingMap
 from lyapopt.dynamics.randomness import generator
 from lyapopt.settings import RecordSettings
 from lyapopt.store import TrajectoryRecord
+
+_FEW_WEIGHTS = 2**16  # of which a Gaussian projection takes 32 MiB
 
 
 class Recorder:
@@ -32,7 +34,7 @@ class Recorder:
         self._losses: dict[int, list[Tensor]] = {row: [] for row in rows}
         self._weights: dict[int, list[Tensor]] = {row: [] for row in rows}
         self._weight_steps: dict[int, list[int]] = {row: [] for row in rows}
-        self._projection: Tensor | None = None
+        self._projection: Callable[[Tensor], Tensor] | None = None
         self._new_losses: list[Tensor] = []
         self._new_weights: list[Tensor] = []
         self._new_steps: list[int] = []
@@ -56,6 +58,11 @@ class Recorder:
         """Go on with some of the rows only."""
         self._distribute()
         self._rows = list(rows)
+
+    def rest(self) -> None:
+        """Drop what is only needed to go on, and is made again if it goes on."""
+        self._distribute()
+        self._projection = None
 
     def losses(self, row: int) -> NDArray[np.float64]:
         """Losses of one row so far, `(steps,)`."""
@@ -91,20 +98,49 @@ class Recorder:
         if self._settings.weights == "full" or count <= self._settings.projection_dim:
             return weights.clone()
         if self._projection is None:
-            self._projection = projection(count, self._settings.projection_dim, self._seed)
-            self._projection = self._projection.to(weights)
-        reduced: Tensor = weights @ self._projection
-        return reduced
+            make = gaussian_projection if count <= _FEW_WEIGHTS else signed_sums
+            self._projection = make(count, self._settings.projection_dim, self._seed, like=weights)
+        return self._projection(weights)
 
 
-def projection(count: int, dim: int, seed: int) -> Tensor:
-    """A Gaussian projection that keeps lengths on average, `(count, dim)`, float64.
+def gaussian_projection(
+    count: int, dim: int, seed: int, *, like: Tensor
+) -> Callable[[Tensor], Tensor]:
+    """A projection from `(..., count)` to `(..., dim)` that keeps lengths on average.
+
+    Args:
+        count: How many weights there are.
+        dim: How many numbers are made of them.
+        seed: Seed of the projection.
+        like: A tensor of the precision and on the device that it is used with.
 
     Source: Johnson & Lindenstrauss 1984.
     """
     source = generator(seed, "projection")
     gaussian: Tensor = torch.randn(count, dim, dtype=torch.float64, generator=source)
-    return gaussian / math.sqrt(dim)
+    matrix = (gaussian / math.sqrt(dim)).to(like)
+    return lambda weights: weights @ matrix
+
+
+def signed_sums(count: int, dim: int, seed: int, *, like: Tensor) -> Callable[[Tensor], Tensor]:
+    """The same for many weights: as many random places as are summed, each with a random sign.
+
+    It takes a number and a place for each weight where a matrix would take `dim` numbers, and keeps
+    squares of lengths on average exactly as well. Arguments as of `gaussian_projection`.
+
+    Source: Charikar, Chen & Farach-Colton 2002; Dasgupta, Kumar & Sarlos 2010.
+    """
+    source = generator(seed, "projection")
+    signs = 1.0 - 2.0 * torch.randint(2, (count,), dtype=torch.int8, generator=source)
+    signs = signs.to(like)
+    places = torch.randperm(count, generator=source).to(like.device)
+
+    def project(weights: Tensor) -> Tensor:
+        mixed = (weights * signs)[..., places]
+        padded = torch.nn.functional.pad(mixed, (0, -count % dim))
+        return padded.unflatten(-1, (dim, -1)).sum(-1)
+
+    return project
 
 
 def _stored(values: NDArray[np.float64], dtype: np.dtype) -> NDArray[np.floating]:

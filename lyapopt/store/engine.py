@@ -44,14 +44,18 @@ def parse_url(url: str | sqlalchemy.URL) -> sqlalchemy.URL:
             f"{masked(url)!r} is not the URL of a database ({ENCODING_HINT}). Examples: "
             "sqlite:///runs/study.db, postgresql+psycopg://user@host/name, mysql+pymysql://user@host/name"
         ) from error
-    backend = parsed.get_backend_name()
-    if backend not in ("sqlite", *_EXTRAS):
+    if not is_supported(parsed):
         raise StoreError(
-            f"lyapopt writes to SQLite, PostgreSQL, MySQL and MariaDB, not to {backend!r} "
-            f"({masked(parsed)}). Give it a database of its own, such as "
-            "sqlite:///runs/trajectories.db"
+            "lyapopt writes to SQLite, PostgreSQL, MySQL and MariaDB, not to "
+            f"{parsed.get_backend_name()!r} ({masked(parsed)}). Give it a database of its own, "
+            "such as sqlite:///runs/trajectories.db"
         )
     return completed(parsed)
+
+
+def is_supported(url: sqlalchemy.URL) -> bool:
+    """Whether our tables can be in a database of that kind."""
+    return url.get_backend_name() in ("sqlite", *_EXTRAS)
 
 
 def make_engine(url: sqlalchemy.URL, timeout: float) -> Engine:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import math
 import re
 from collections.abc import Collection, Sequence
 from datetime import UTC, datetime, timedelta
@@ -53,6 +54,9 @@ VALUES: Final = table(
 _VERSION: Final = table("alembic_version", column("version_num"))
 _VERSION_INFO: Final = table("version_info", column("version_info_id"))
 _OF_OPTUNA: Final = re.compile(r"v\d+\.\d+\.\d+\.[a-z]")  # such as v3.2.0.a
+
+NOT_FINITE: Final = {"INF_POS": math.inf, "INF_NEG": -math.inf, "NAN": math.nan}
+"""How Optuna writes values that a database has no number for."""
 
 Presence = Literal["none", "unfinished", "whole", "foreign"]
 """Whether Optuna's tables are in a database. `foreign`: another application is in their place."""
@@ -144,6 +148,30 @@ def _named_runs() -> Select[tuple[str, int, str, str]]:
         .join_from(STUDIES, TRIALS, TRIALS.c.study_id == STUDIES.c.study_id)
         .join(ATTRIBUTES, (ATTRIBUTES.c.trial_id == TRIALS.c.trial_id) & IS_RUN_ATTRIBUTE)
     )
+
+
+def values_of_trials(connection: Connection, trials: Subquery) -> dict[str, tuple[float, ...]]:
+    """Values of trials as Optuna has them, by run.
+
+    Args:
+        connection: Connection to a database with Optuna's tables.
+        trials: As `find_trials` gives them.
+    """
+    rows = connection.execute(
+        select(trials.c.run, VALUES.c.value, VALUES.c.value_type)
+        .join_from(trials, STUDIES, STUDIES.c.study_name == trials.c.study_name)
+        .join(
+            TRIALS,
+            (TRIALS.c.study_id == STUDIES.c.study_id) & (TRIALS.c.number == trials.c.trial_number),
+        )
+        .join(VALUES, VALUES.c.trial_id == TRIALS.c.trial_id)
+        .order_by(VALUES.c.objective)
+    )
+    found: dict[str, tuple[float, ...]] = {}
+    for run, value, kind in rows:
+        number = NOT_FINITE[str(kind)] if str(kind) in NOT_FINITE else float(value)
+        found[run] = (*found.get(run, ()), number)
+    return found
 
 
 def check_study(connection: Connection, study_name: str | None) -> None:

@@ -11,18 +11,17 @@ import math
 from collections.abc import Iterator
 from datetime import datetime
 from functools import lru_cache
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from sqlalchemy import Connection, String, cast, column, select, table
 
 from lyapopt.store.aggregation import decodes_slowly, grouped_rows
 from lyapopt.store.damage import UNREADABLE
-from lyapopt.store.lookup import ATTRIBUTES, SYSTEM_ATTRIBUTES, TRIALS, VALUES
+from lyapopt.store.lookup import ATTRIBUTES, NOT_FINITE, SYSTEM_ATTRIBUTES, TRIALS, VALUES
 from lyapopt.store.states import WORKER_ATTRIBUTE
 
 __all__ = ["Unreadable", "attributes", "heads", "params", "run_by_workers", "values"]
 
-_NOT_FINITE: Final = {"INF_POS": math.inf, "INF_NEG": -math.inf, "NAN": math.nan}
 
 # Moments have no type here: SQLAlchemy would convert them as it fetches them, and one that is
 # damaged would end the query.
@@ -151,7 +150,7 @@ def values(
     )
     for trial_id, number, value_type in connection.execute(query).all():
         try:
-            yield trial_id, float(_NOT_FINITE.get(value_type, number))
+            yield trial_id, float(NOT_FINITE.get(value_type, number))
         except UNREADABLE as error:
             unreadable.append(Unreadable(trial_id, "a value", error))
             yield trial_id, math.nan

@@ -33,7 +33,7 @@ from lyapopt.search import (
 )
 from lyapopt.search.probing.building import seeded
 from lyapopt.search.training_group import checkpoint_steps
-from lyapopt.search.trajectory_recorder import projection
+from lyapopt.search.trajectory_recorder import gaussian_projection, signed_sums
 from lyapopt.store import TrajectoryStore
 
 LR = FloatDistribution(1e-3, 0.5, log=True)
@@ -116,10 +116,15 @@ def test_a_float32_training_is_measured_in_float64_with_its_optimizer_attached()
 # Recording
 
 
-def test_a_projection_keeps_lengths_on_average() -> None:
-    matrix = projection(1000, 64, seed=0)
-    vectors = torch.eye(1000, dtype=torch.float64)
-    assert abs(float((vectors @ matrix).norm(dim=1).square().mean()) - 1) < 0.02
+@pytest.mark.parametrize("projection", [gaussian_projection, signed_sums])
+def test_a_projection_keeps_lengths_on_average(projection: Any) -> None:
+    source = torch.Generator().manual_seed(1)
+    vectors = torch.randn(2000, 1000, dtype=torch.float64, generator=source)
+    project = projection(1000, 64, 0, like=vectors)
+    squares = (project(vectors).norm(dim=1) / vectors.norm(dim=1)).square()
+    assert abs(float(squares.mean()) - 1) < 0.02
+    assert float(squares.std()) < 1.2 * (2 / 64) ** 0.5  # as good as a Gaussian one
+    assert torch.allclose(project(vectors[0] + vectors[1]), project(vectors[:2]).sum(0))
 
 
 def test_losses_and_weights_of_every_step_are_kept(tmp_path: Any) -> None:

@@ -69,7 +69,7 @@ def test_the_loop_is_the_same_with_and_without_a_monitor(optimizer: Any) -> None
     for a, b in zip(plain.parameters(), watched.parameters(), strict=True):
         assert torch.equal(a, b)
     assert monitor.is_done
-    assert monitor.gradient_evaluations == 30
+    assert monitor.gradient_evaluations == 30 + 12
 
 
 def test_a_trial_gets_exponent_verdict_and_cost() -> None:
@@ -77,12 +77,12 @@ def test_a_trial_gets_exponent_verdict_and_cost() -> None:
     trial = study.ask()
     model = network()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
-    monitor = lyapopt.watch(trial, model, optimizer, nn.functional.mse_loss, horizon=10)
-    loop(model, optimizer, monitor)
+    with lyapopt.watch(trial, model, optimizer, nn.functional.mse_loss, horizon=10) as monitor:
+        loop(model, optimizer, monitor)
     study.tell(trial, 1.0)
     attributes = study.trials[0].user_attrs
     assert attributes["verdict"] == "edge"
-    assert attributes["gradient_evaluations"] == 20
+    assert attributes["gradient_evaluations"] == 20 + 12
     assert attributes["exponent"] == pytest.approx(monitor.exponent, rel=1e-5)
 
 

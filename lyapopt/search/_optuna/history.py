@@ -9,7 +9,7 @@ from typing import Any
 
 import optuna
 from optuna.pruners import BasePruner
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import BaseTrial, FrozenTrial, TrialState
 
 from lyapopt.store.states import INTERRUPTED, WORKER_ATTRIBUTE, count_in, state_of
 
@@ -17,7 +17,7 @@ NUMBER_ATTRIBUTE = "lyapopt:number"
 """User attribute of a trial whose logical number is not Optuna's (after an interruption)."""
 
 
-def logical_number(trial: FrozenTrial | optuna.Trial) -> int:
+def logical_number(trial: BaseTrial) -> int:
     """The number that a trial's randomness follows from.
 
     It is Optuna's number until a trial is interrupted and run again: the second try has a new

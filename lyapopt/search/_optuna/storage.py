@@ -10,6 +10,7 @@ from typing import Any
 import optuna
 from optuna.storages import BaseStorage, RDBStorage
 from optuna.trial import TrialState
+from sqlalchemy import Engine
 
 
 @contextmanager
@@ -66,9 +67,36 @@ def close_storage(study: optuna.Study) -> None:
     Left to the garbage collector, they would count against a server's limit for a while.
     """
     study._storage.remove_session()
+    engine = engine_of(study)
+    if engine is not None:
+        engine.dispose()
+
+
+def engine_of(study: optuna.Study) -> Engine | None:
+    """The engine of a study's SQL storage, also of one within a cache or a buffer.
+
+    Its connections, password and options are those of the study. `None` for storages without SQL.
+    """
+    backend = _rdb_of(study)
+    return None if backend is None else backend.engine
+
+
+def is_in_transaction(study: optuna.Study) -> bool:
+    """Whether this thread is in the middle of a transaction of the study's SQL storage."""
+    backend = _rdb_of(study)
+    if backend is None or not backend.scoped_session.registry.has():
+        return False
+    return bool(backend.scoped_session().in_transaction())
+
+
+def storage_type(study: optuna.Study) -> str:
+    """What a study is kept in, by the name of its class."""
+    return type(study._storage).__name__
+
+
+def _rdb_of(study: optuna.Study) -> RDBStorage | None:
     backend = getattr(study._storage, "_backend", study._storage)
-    if isinstance(backend, RDBStorage):
-        backend.engine.dispose()
+    return backend if isinstance(backend, RDBStorage) else None
 
 
 _OPERATIONS = (

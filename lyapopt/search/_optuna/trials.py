@@ -126,6 +126,16 @@ def frozen_in_memory(trial: optuna.Trial) -> FrozenTrial:
     return trial._cached_frozen_trial
 
 
+def attach(trial: optuna.Trial, what: object) -> None:
+    """Keep something with a trial for as long as the trial lives."""
+    trial.__dict__["_lyapopt"] = what
+
+
+def attached(trial: optuna.Trial) -> Any:
+    """What `attach` has kept, or `None`."""
+    return trial.__dict__.get("_lyapopt")
+
+
 def record_heartbeats(study: optuna.Study, trials: Iterable[optuna.Trial]) -> None:
     """Say that trials are running, where the storage keeps that.
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from lyapopt.errors import UserError
 from lyapopt.search.callbacks.watching import Watching, refuse
 from lyapopt.search.float64_copy import in_float64
+from lyapopt.search.loop_batches import count_examples
 
 try:
     from lightning.pytorch import Callback, LightningModule
@@ -40,9 +41,9 @@ class LightningWatch(Watching, Callback):  # type: ignore[misc]
 
     Args:
         trial: Where exponent, verdict and cost go; `None` keeps them in `monitor` only.
-        prune: Whether `optuna.TrialPruned` is raised after the horizon when the verdict is hot,
-            dead or diverged.
-        horizon, neighbours, radius, rule, seed: As for `lyapopt.watch`.
+        prune: Whether `optuna.TrialPruned` is raised when the pruner of the trial's study says to
+            stop (see `Monitor.should_stop`).
+        horizon, neighbours, radius, rule, seed, record, store: As for `lyapopt.watch`.
 
     Example:
         >>> import optuna
@@ -63,12 +64,13 @@ class LightningWatch(Watching, Callback):  # type: ignore[misc]
     ) -> None:
         """Show the copies the batch."""
         assert self.monitor is not None
-        if self.monitor.is_done:
-            return
-        batch = in_float64(batch)
+        examples = count_examples(batch)
+        if not self.monitor.is_done:
+            batch = in_float64(batch)
         self.monitor.observe_loss(
             lambda model: _loss(model, trainer, batch, batch_idx),
             1 / trainer.accumulate_grad_batches,
+            examples,
         )
 
     def on_before_optimizer_step(self, trainer: Any, pl_module: Any, optimizer: Any) -> None:
@@ -77,12 +79,16 @@ class LightningWatch(Watching, Callback):  # type: ignore[misc]
         self.monitor.step()
 
     def on_train_batch_end(self, *args: Any, **kwargs: Any) -> None:
-        """Prune, if there is reason to."""
+        """Prune, if the pruner says so."""
         self._prune()
 
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:
-        """Say so if the training was too short."""
+        """Complete what is recorded; say so if the training was too short."""
         self._end()
+
+    def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
+        """Complete what is recorded."""
+        self._close()
 
 
 def _check(trainer: Any, module: Any) -> None:

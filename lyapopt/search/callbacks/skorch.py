@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from lyapopt.errors import UserError
 from lyapopt.search.callbacks.watching import Watching, refuse
 from lyapopt.search.float64_copy import in_float64
+from lyapopt.search.loop_batches import count_examples
 
 try:
     from skorch.callbacks import Callback, GradientNormClipping
@@ -32,9 +33,9 @@ class SkorchWatch(Watching, Callback):  # type: ignore[misc]
 
     Args:
         trial: Where exponent, verdict and cost go; `None` keeps them in `monitor` only.
-        prune: Whether `optuna.TrialPruned` is raised after the horizon when the verdict is hot,
-            dead or diverged.
-        horizon, neighbours, radius, rule, seed: As for `lyapopt.watch`.
+        prune: Whether `optuna.TrialPruned` is raised when the pruner of the trial's study says to
+            stop (see `Monitor.should_stop`).
+        horizon, neighbours, radius, rule, seed, record, store: As for `lyapopt.watch`.
 
     Example:
         >>> import optuna
@@ -64,18 +65,23 @@ class SkorchWatch(Watching, Callback):  # type: ignore[misc]
     ) -> None:
         """Show the copies the batch."""
         assert self.monitor is not None
-        if not training or self.monitor.is_done:
+        if not training:
             return
-        inputs, labels = (in_float64(part) for part in unpack_data(batch))
-        self.monitor.observe_loss(lambda model: _loss(net, model, inputs, labels), self._weight)
+        inputs, labels = unpack_data(batch)
+        examples = count_examples(inputs)
+        if not self.monitor.is_done:
+            inputs, labels = in_float64(inputs), in_float64(labels)
+        self.monitor.observe_loss(
+            lambda model: _loss(net, model, inputs, labels), self._weight, examples
+        )
 
     def on_batch_end(self, net: Any, batch: Any = None, training: bool = False, **_: Any) -> None:
-        """Prune, if there is reason to."""
+        """Prune, if the pruner says so."""
         if training:
             self._prune()
 
     def on_train_end(self, net: Any, X: Any = None, y: Any = None, **kwargs: Any) -> None:
-        """Say so if the training was too short."""
+        """Complete what is recorded; say so if the training was too short."""
         self._hook.remove()
         self._end()
 

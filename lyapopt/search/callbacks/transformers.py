@@ -5,11 +5,13 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
+import optuna
 from torch import nn
 
 from lyapopt.errors import UserError
 from lyapopt.search.callbacks.watching import Watching, refuse
 from lyapopt.search.float64_copy import in_float64
+from lyapopt.search.loop_batches import count_examples
 
 try:
     from transformers import TrainerCallback
@@ -38,8 +40,8 @@ class TransformersWatch(Watching, TrainerCallback):  # type: ignore[misc]
     Args:
         trainer: The trainer that it is added to.
         trial: Where exponent, verdict and cost go; `None` keeps them in `monitor` only.
-        **options: `prune`, `horizon`, `neighbours`, `radius`, `rule` and `seed`, as for
-            `LightningWatch`.
+        **options: `prune`, `horizon`, `neighbours`, `radius`, `rule`, `seed`, `record` and `store`,
+            as for `LightningWatch`.
     """
 
     def __init__(self, trainer: Any, trial: Any = None, **options: Any) -> None:
@@ -60,20 +62,22 @@ class TransformersWatch(Watching, TrainerCallback):  # type: ignore[misc]
         self.monitor.step()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Prune, if there is reason to."""
-        assert self.monitor is not None
-        if self.monitor.is_done:
+        """Prune, if the pruner says so."""
+        try:
+            self._prune()
+        except optuna.TrialPruned:
             self._leave()
-        self._prune()
+            raise
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Say so if the training was too short."""
+        """Complete what is recorded; say so if the training was too short."""
         self._leave()
         self._end()
 
     def _listen(self) -> None:
-        """Come between the trainer and its `compute_loss` until the horizon is over."""
+        """Come between the trainer and its `compute_loss` while it trains."""
         trainer = self._trainer
+        self._leave()  # a training before may have failed
         compute_loss = trainer.compute_loss
 
         def watched(model: nn.Module, inputs: Any, *args: Any, **kwargs: Any) -> Any:
@@ -81,16 +85,16 @@ class TransformersWatch(Watching, TrainerCallback):  # type: ignore[misc]
                 self._observe(compute_loss, inputs, args, kwargs)
             return compute_loss(model, inputs, *args, **kwargs)
 
-        self._leave()
         trainer.compute_loss = watched
 
     def _observe(self, compute_loss: Any, inputs: Any, args: Any, kwargs: Any) -> None:
         assert self.monitor is not None
-        doubled = in_float64(inputs)
+        doubled = inputs if self.monitor.is_done else in_float64(inputs)
         self.monitor.observe_loss(
             # A copy each: compute_loss may take the labels out.
             lambda model: compute_loss(model, dict(doubled), *args, **kwargs),
             _weight(self._trainer, kwargs.get("num_items_in_batch")),
+            count_examples(inputs),
         )
 
     def _leave(self) -> None:

@@ -6,11 +6,14 @@ import warnings
 
 import optuna
 import torch
+from optuna.trial import BaseTrial
 from torch import nn
 
 from lyapopt.errors import UserError
 from lyapopt.probe import VerdictRule
 from lyapopt.search.monitor import Monitor
+from lyapopt.settings import RecordSettings
+from lyapopt.store import TrajectoryStore
 
 
 class Watching:
@@ -18,9 +21,9 @@ class Watching:
 
     Args:
         trial: Where exponent, verdict and cost go; `None` keeps them in `monitor` only.
-        prune: Whether `optuna.TrialPruned` is raised after the horizon when the verdict is hot,
-            dead or diverged.
-        horizon, neighbours, radius, rule, seed: As for `lyapopt.watch`.
+        prune: Whether `optuna.TrialPruned` is raised when the pruner of the trial's study says to
+            stop (see `Monitor.should_stop`).
+        horizon, neighbours, radius, rule, seed, record, store: As for `lyapopt.watch`.
 
     Attributes:
         monitor: The monitor, once the training has begun.
@@ -28,7 +31,7 @@ class Watching:
 
     def __init__(
         self,
-        trial: optuna.Trial | None = None,
+        trial: BaseTrial | None = None,
         *,
         prune: bool = True,
         horizon: int = 20,
@@ -36,6 +39,8 @@ class Watching:
         radius: float = 1e-6,
         rule: VerdictRule | None = None,
         seed: int = 0,
+        record: RecordSettings | bool | None = None,
+        store: TrajectoryStore | None = None,
     ) -> None:
         super().__init__()
         self.trial = trial
@@ -45,6 +50,8 @@ class Watching:
         self.radius = radius
         self.rule = rule
         self.seed = seed
+        self.record = record
+        self.store = store
         self.monitor: Monitor | None = None
 
     def _begin(
@@ -63,17 +70,24 @@ class Watching:
             clip_grad_norm=clip_grad_norm,
             rule=self.rule or VerdictRule(),
             seed=self.seed,
+            record=self.record,
+            store=self.store,
         )
 
     def _prune(self) -> None:
-        """End a trial whose training is useless."""
+        """End a trial that the pruner says to end."""
         monitor = self.monitor
         if self.prune and self.trial is not None and monitor is not None and monitor.should_stop():
-            raise optuna.TrialPruned(
-                f"{monitor.verdict}: exponent {monitor.exponent:.3g} nats per step"
-            )
+            raise optuna.TrialPruned(monitor.reason)
+
+    def _close(self) -> None:
+        """Complete what is recorded; the training may also have been interrupted."""
+        if self.monitor is not None:
+            self.monitor.close()
 
     def _end(self) -> None:
+        """Complete what is recorded, and say so if the training was too short."""
+        self._close()
         if self.monitor is not None and not self.monitor.is_done:
             warnings.warn(
                 f"{type(self).__name__}: the training ended before the horizon of {self.horizon} "

@@ -27,7 +27,6 @@ from lyapopt.search.candidate import RunsCandidates, describe, place_of
 from lyapopt.search.function_objective import FunctionObjective
 from lyapopt.search.probing.building import Build, seeded
 from lyapopt.space import ConstantParameter
-from lyapopt.store import TrajectoryStore
 from lyapopt.study.file import BuiltinTask, ClassSpec, CustomTask, StudyFile, import_object
 from lyapopt.tasks.builder import TaskBuilder
 
@@ -115,7 +114,6 @@ def pick_device(name: str) -> str:
 def objective(
     file: StudyFile,
     space: SearchSpace,
-    store: TrajectoryStore | None,
     networks: Sequence[int] | None = None,
 ) -> RunsCandidates:
     """What a trial of the file does: train its task, or call its own objective.
@@ -123,7 +121,6 @@ def objective(
     Args:
         file: A validated study file.
         space: Its search space.
-        store: Where trajectories are kept.
         networks: As for `Objective`.
     """
     if file.objective is not None:
@@ -147,7 +144,6 @@ def objective(
         file.value,
         Probe.of(file.probe),
         file.record,
-        store=store,
         seed=file.seed,
         nan=file.on_failure.nan,
         compile=file.compile,

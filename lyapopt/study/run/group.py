@@ -95,7 +95,9 @@ class GroupRunner:
         with self._asking():
             trial = self._leases.ask(number, ledger.unfinished.get(number))
             try:
-                return self._objective.prepare(trial)
+                candidate = self._objective.prepare(trial)
+                trial.set_user_attr(attributes.RUN, candidate.run)
+                return candidate
             except BaseException as error:
                 if as_store_error(error) is None:
                     # Whatever happened, no trial is left running behind.

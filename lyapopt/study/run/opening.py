@@ -84,7 +84,7 @@ class OpenStudy:
         storage = _storage(file, settings, retry)
         store = _store(file, listener, retry)
         space = assembly.search_space(file)
-        objective = assembly.objective(file, space, store, networks)
+        objective = assembly.objective(file, space, networks)
         mutex = mutex_of(file)
         with mutex:
             study = _create_or_load(file, space, listener, storage)

@@ -53,7 +53,7 @@ def preview(file: StudyFile) -> Preview:
         UserError: If the file names something that cannot be used.
     """
     space = assembly.search_space(file)
-    objective = assembly.objective(file, space, None)
+    objective = assembly.objective(file, space)
     study = OrderedStudy.of(
         optuna.create_study(
             study_name=file.study_name,

@@ -1,0 +1,132 @@
+"""The run of a trial whose training a monitor watches."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import suppress
+
+import numpy as np
+import optuna
+import torch
+from optuna.exceptions import UpdateFinishedTrialError
+from torch import Tensor
+
+from lyapopt.display import one_line
+from lyapopt.probe import Measurement, Probe
+from lyapopt.search import attributes
+from lyapopt.search._optuna import attach, attached, is_in_transaction, logical_number
+from lyapopt.search.candidate import Candidate, describe
+from lyapopt.search.pruners.asking import StopSignal
+from lyapopt.search.pruners.decision import reads_initial_loss
+from lyapopt.search.recording.cost import charge_probes, show_cost
+from lyapopt.search.recording.destination import Recording, is_writing
+from lyapopt.search.run_record import run_record
+from lyapopt.search.trajectory_recorder import Recorder
+from lyapopt.store import new_run_id
+
+_log = logging.getLogger(__name__)
+
+
+class WatchedRun:
+    """What a monitor has seen of a trial, and its way to the trial and to the database.
+
+    It knows nothing of the monitor, so that it can be closed when that is gone. Several monitors of
+    one trial, of the folds of a cross-validation say, share its run: costs add up, and of what was
+    measured the latest counts.
+
+    Args:
+        trial: The trial.
+        probe: How the monitor measures.
+        recording: What is kept, and where.
+        seed: Seed of the monitor.
+
+    Attributes:
+        signal: Whether the pruner says to stop.
+    """
+
+    def __init__(self, trial: optuna.Trial, probe: Probe, recording: Recording, seed: int) -> None:
+        known = attached(trial)
+        if not isinstance(known, Candidate):
+            known = Candidate(trial, logical_number(trial), new_run_id())
+            attach(trial, known)
+        known.probe, known.kept, known.steps = probe, recording.settings, 0
+        self.signal = StopSignal(trial)
+        self._candidate = known
+        self._recording = recording
+        self._seed = seed
+        self._recorder = Recorder(recording.settings, seed, [known.number])
+        self._is_saved = True
+
+    def count(self, gradient_evaluations: int, examples: int) -> None:
+        """Add to what the trial has cost; it goes on, whatever the pruner said."""
+        self._candidate.gradient_evaluations += gradient_evaluations
+        self._candidate.examples += gradient_evaluations * examples
+        self._candidate.reason = None
+        self._is_saved = False
+
+    def count_step(self) -> None:
+        """Add a step of the training."""
+        self._candidate.steps += 1
+
+    def observe(self, step: int, weights: Tensor, loss: float) -> None:
+        """Keep the loss of the reference at a step, and its weights before it, `(P,)`."""
+        if self._recording.is_on:
+            losses = torch.tensor([loss], dtype=torch.float64)
+            self._recorder.observe_weights(step, weights.unsqueeze(0), losses)
+
+    def measured(self, measurement: Measurement) -> None:
+        """Show what was measured in the trial, and write it to the database."""
+        candidate = self._candidate
+        candidate.measurement, candidate.verdict = measurement, measurement.verdict
+        trial = candidate.trial
+        for name, value in attributes.of_measurement(measurement).items():
+            trial.set_user_attr(name, value)
+        loss = float(measurement.losses[0])
+        if reads_initial_loss(trial.study.pruner) and np.isfinite(loss):
+            trial.set_user_attr(attributes.INITIAL_LOSS, attributes.rounded(loss))
+        self._is_saved = False
+        self.save()
+
+    def should_stop(self, is_measured: bool) -> bool:
+        """Ask the pruner; if it says to stop, the trial is written, for it will hardly go on."""
+        known = len(self.signal.decisions)
+        should_stop = self.signal.ask(self._candidate.steps, is_measured)
+        new = self.signal.decisions[known:]
+        if new:
+            self._candidate.decisions += new
+            self._is_saved = False
+        if should_stop and self.signal.reason is not None:
+            self._candidate.reason = self.signal.reason
+            self.save()
+        return should_stop
+
+    def save(self) -> None:
+        """Write cost and run as they are now, if anything has changed."""
+        if self._is_saved:
+            return
+        candidate = self._candidate
+        candidate.recorder = self._recorder if self._recording.is_on else None
+        self._recorder.rest()
+        # A trial that has ended takes no attributes any more; its rows are still completed.
+        with suppress(UpdateFinishedTrialError):
+            charge_probes(candidate)
+            show_cost(candidate)
+        if not candidate.is_leased:
+            with suppress(UpdateFinishedTrialError):
+                self._recording.keep(
+                    candidate,
+                    lambda: run_record(candidate, candidate.probe, candidate.kept, self._seed),
+                )
+        self._is_saved = True
+
+    def abandon(self) -> None:
+        """Save what the monitor, which is gone, has not; never an error.
+
+        Garbage is collected at any moment, also while this thread writes to the same database.
+        """
+        try:
+            if not (is_writing() or is_in_transaction(self._candidate.trial.study)):
+                self.save()
+        except Exception as error:
+            number = self._candidate.trial.number
+            _log.debug("trial %d is not completed: %s", number, one_line(describe(error)))
