@@ -19,6 +19,7 @@ def count_examples(batch: Any) -> int:
     """How many examples a batch has: the length of its first tensor.
 
     Example:
+        >>> import torch
         >>> count_examples({"name": "b", "parts": (torch.zeros(8, 3), torch.zeros(8))})
         8
     """

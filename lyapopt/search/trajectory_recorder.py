@@ -138,7 +138,7 @@ def signed_sums(count: int, dim: int, seed: int, *, like: Tensor) -> Callable[[T
     def project(weights: Tensor) -> Tensor:
         mixed = (weights * signs)[..., places]
         padded = torch.nn.functional.pad(mixed, (0, -count % dim))
-        return padded.unflatten(-1, (dim, -1)).sum(-1)
+        return padded.reshape(*weights.shape[:-1], dim, -1).sum(-1)
 
     return project
 

@@ -17,7 +17,7 @@ from lyapopt.store.errors import DamagedDataError
 from lyapopt.store.lookup import values_of_trials
 from lyapopt.store.reading import Series, missing_positions
 from lyapopt.store.records import Decision, ExponentRecord, RunRecord
-from lyapopt.store.states import state_from
+from lyapopt.store.states import State, state_from
 from lyapopt.store.tables import DECISIONS, EXPONENTS, RUNS
 
 _INT = "Int64"  # with missing values
@@ -113,7 +113,8 @@ def runs_frame(connection: Connection, trials: Subquery, damage: list[str]) -> p
 
     def cells(row: Any) -> Sequence[Any]:
         run = from_row(RunRecord, RUNS, row)
-        state, values = run.state, run.values
+        state: State = run.state
+        values = run.values
         if _has_ended(row):
             state = state_from(row.trial_state, {}, {})
             values = told.get(run.run) if state == "complete" else None
