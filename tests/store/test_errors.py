@@ -73,7 +73,7 @@ def test_a_url_that_is_none_is_answered_with_examples():
 
 @pytest.mark.parametrize("url", ["journal:///study.log", "grpc://localhost:13000"])
 def test_storages_without_sql_are_told_to_give_a_database(url):
-    with pytest.raises(StoreError, match="Give the store a database of its own"):
+    with pytest.raises(StoreError, match="Give it a database of its own"):
         TrajectoryStore(url)
 
 

@@ -350,7 +350,7 @@ def test_a_trial_that_is_killed_is_shown_with_what_was_measured(tmp_path: Path) 
             f"""
             import os, signal, sys
             sys.path[:0] = {[str(HERE)]!r}
-            import test_recording as tests
+            import test_recorded_by_default as tests
             batches = tests.batches
 
             def cut(count):
