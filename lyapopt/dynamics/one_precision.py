@@ -15,6 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from lyapopt.dynamics.draws import DRAWING, drawn
+
 _NARROW = {
     **dict.fromkeys((torch.float16, torch.bfloat16, torch.float32), torch.float64),
     **dict.fromkeys((torch.complex32, torch.complex64), torch.complex128),
@@ -39,6 +41,10 @@ class InFloat64(TorchFunctionMode):
 
     Torch's default dtype, which all threads share, is left alone.
 
+    Args:
+        drawn_in: Precision in which random numbers are drawn before they are widened; by default
+            that of the call.
+
     Attributes:
         was_needed: Whether anything had to be converted.
         has_rounded: Whether a result that depends on trained weights came in a narrower precision:
@@ -52,8 +58,9 @@ class InFloat64(TorchFunctionMode):
         torch.float64
     """
 
-    def __init__(self) -> None:
+    def __init__(self, drawn_in: torch.dtype | None = None) -> None:
         super().__init__()
+        self._drawn_in = drawn_in
         self.was_needed = False
         self.has_rounded = False
 
@@ -71,6 +78,8 @@ class InFloat64(TorchFunctionMode):
             self.was_needed = True
             return args[0].to(_NARROW[_CASTS[func]])
         wide = {name: self._widened(value) for name, value in (kwargs or {}).items()}
+        if self._drawn_in is not None and func in DRAWING:
+            return self._widened(drawn(func, args, kwargs or {}, self._drawn_in))
         return self._widened(func(*map(self._widened, args), **wide))
 
     def _widened(self, value: Any) -> Any:

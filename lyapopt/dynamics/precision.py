@@ -166,11 +166,12 @@ def _cast_shared(data: Data, dtype: torch.dtype | None, device: str | None, in_o
     if known is not None:  # which holds the parts, so that their addresses are not given away
         return known[1]
     examples = read_examples(data)
-    cast: Data = tuple(_cast(tensor, dtype, device) for tensor in examples.tensors)
+    tensors = tuple(_cast(tensor, dtype, device) for tensor in examples.tensors)
+    cast: Data = tensors
     if isinstance(data, DataLoader) and in_order:
         order = read_order(data, examples, None, 0)  # refuses what is no plain order or shuffle
         size, shuffle, drop_last = data.batch_size, order.shuffle, data.drop_last
-        cast = DataLoader(TensorDataset(*cast), size, shuffle, drop_last=drop_last)
+        cast = DataLoader(TensorDataset(*tensors), size, shuffle, drop_last=drop_last)
     if len(_cast_data) >= _CACHE_SIZE:
         _cast_data.pop(next(iter(_cast_data)), None)
     _cast_data[key] = (parts, cast)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from lyapopt.dynamics.broadcasting import RefusedBroadcasting
 from lyapopt.dynamics.data import BatchOrder, Examples, read_examples, read_order
+from lyapopt.dynamics.draws import DRAWING, drawn
 from lyapopt.dynamics.execution import leaving_inference_mode
 from lyapopt.dynamics.hyperparameters import HyperparameterTable
 from lyapopt.dynamics.layers import DeterministicLayers
@@ -315,7 +316,7 @@ class UnstackedSystem:
 
 
 class _SeededLayers(DeterministicLayers):
-    """Dropout with the masks that a stack would have; all else is torch's own."""
+    """Dropout with the masks that a stack would have, and noise that is one in all precisions."""
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
@@ -326,6 +327,8 @@ class _SeededLayers(DeterministicLayers):
                 return super().__torch_function__(func, types, args, kwargs)
             except NotStackableError:
                 pass  # it draws from the generator, which is seeded
+        if func in DRAWING:
+            return drawn(func, args, kwargs, torch.float64)
         return func(*args, **kwargs)
 
 

@@ -22,13 +22,17 @@ class Float64Copy:
     Args:
         model: The copied model.
         optimizer: Its copied optimiser.
+        drawn_in: Precision in which the model draws noise, so that a copy sees the same.
 
     Attributes:
         parameters: Weights that the optimiser trains.
     """
 
-    def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    def __init__(
+        self, model: nn.Module, optimizer: torch.optim.Optimizer, drawn_in: torch.dtype
+    ) -> None:
         self.model = model
+        self._drawn_in = drawn_in
         self.optimizer = optimizer
         every = [p for group in optimizer.param_groups for p in group["params"]]
         self.parameters: list[Tensor] = [p for p in every if p.requires_grad]
@@ -51,7 +55,8 @@ class Float64Copy:
                 f"watch: the model or its optimizer cannot be copied: {type(error).__name__}: "
                 f"{error}"
             ) from error
-        found = cls(copied.double(), copied_optimizer)
+        drawn_in = next((p.dtype for p in model.parameters()), torch.float64)
+        found = cls(copied.double(), copied_optimizer, drawn_in)
         if not found.parameters:
             raise UserError("watch: the optimizer has no parameters to train")
         owned = {id(parameter) for parameter in copied.parameters()}
@@ -94,7 +99,7 @@ class Float64Copy:
         """
         device = self.parameters[0].device.type
         with torch.enable_grad(), torch.autocast(device, enabled=False):
-            with InFloat64():
+            with InFloat64(self._drawn_in):
                 loss = loss_of(self.model)
             if not self._is_checked:
                 self._check(loss)

@@ -29,7 +29,8 @@ class TaskBuilder:
     Args:
         name: Name of the task, such as `"xor"`.
         options: The task's options by name (see `lyapopt.tasks.catalogue`); the rest are defaults.
-        dtype: Of weights and inputs. float64 resolves a radius of 1e-6, float32 does not.
+        dtype: Of weights and inputs, which it is trained in. In float64 its first steps can be its
+            probe; in float32 they are measured by a twin beside it.
         device: Device that models and data lie on.
 
     Raises:

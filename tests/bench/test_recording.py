@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from networks_of_users import NETWORKS
 from small_case import STEPS, build, small_case
 
 from lyapopt.bench.tables.cache import key_of, table_of
+from lyapopt.bench.tables.cases import Case, spaced
 from lyapopt.bench.tables.curvature import Gradients
 from lyapopt.bench.tables.measures import exponents, measurements
 from lyapopt.bench.tables.recording import MANY, checkpoints_of, record
 from lyapopt.bench.tables.table import Table
-from lyapopt.dynamics import TrainingMap
+from lyapopt.dynamics import Training, TrainingMap
 from lyapopt.errors import UserError
 from lyapopt.exponents import spectrum
 from lyapopt.probe import Probe
@@ -97,6 +101,19 @@ def test_gradients_and_curvature_are_those_of_autograd() -> None:
 
 def training_batch(step: TrainingMap) -> torch.Tensor:
     return step._systems[0].order.epoch(0)[0]
+
+
+def test_a_float32_network_of_ones_own_is_a_case_too() -> None:
+    network = NETWORKS["class weights"]
+    axes = {"init_seed": (0,), "lr": spaced(1e-2, 1.0, 3)}
+
+    def own(params: Mapping[str, Any]) -> Training:
+        return network.training(params["lr"], steps=STEPS)
+
+    table = record(Case("own", "own", {}, axes, build=own))
+    expected = Probe(horizon=20, neighbours=MANY).measure([own(cell) for cell in table.case.cells])
+    for found, one in zip(measurements(table, MANY, 20), expected, strict=True):
+        assert found.exponent == pytest.approx(one.exponent, rel=1e-6, abs=1e-12)
 
 
 def test_a_table_comes_back_from_its_file_and_is_not_recorded_twice(tmp_path: Path) -> None:

@@ -75,3 +75,63 @@ def test_every_door_says_of_a_float32_network_what_it_says_of_its_float64_twin(n
             continue  # its loop draws other noise in another precision
         near = abs(value - twin) <= max(0.05 * abs(twin), 0.002)
         assert near or (low is not None and low <= value <= high), (lr, value, twin)
+
+
+def test_copies_that_are_watched_see_the_noise_that_the_user_draws():
+    model, loss_fn, optimizer, batches = NETWORKS["vae"].loop(3e-3, steps=8)
+    monitor = lyapopt.watch(None, model, optimizer, loss_fn)
+    losses = []
+    for x, y in batches:
+        monitor.observe(x, y)
+        optimizer.zero_grad()
+        loss = loss_fn(model(x), y)
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert monitor._losses == pytest.approx(losses, rel=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("name", ["mlp", "lstm", "siamese"])
+def test_autocast_around_the_loop_changes_nothing_in_what_is_measured(name, dtype):
+    def exponent(autocast: bool) -> float:
+        model, loss_fn, optimizer, batches = NETWORKS[name].loop(NETWORKS[name].rates[0], steps=6)
+        monitor = lyapopt.watch(None, model, optimizer, loss_fn, horizon=6)
+        for x, y in batches:
+            with torch.autocast("cpu", dtype=dtype, enabled=autocast):
+                monitor.observe(x, y)
+                assert torch.is_autocast_enabled("cpu") == autocast
+                optimizer.zero_grad()
+                loss = loss_fn(model(*x) if isinstance(x, tuple) else model(x), y)
+            loss.float().backward()
+            optimizer.step()
+        assert monitor.exponent is not None
+        return monitor.exponent
+
+    assert exponent(True) == exponent(False)
+
+
+def test_a_penalty_over_the_models_own_parameters_is_refused_by_every_door_before_a_step():
+    model = torch.nn.Linear(3, 1)
+    x, y = torch.randn(24, 3), torch.randn(24, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+
+    def loss_fn(outputs, target):
+        penalty = sum(p.pow(2).sum() for p in model.parameters())
+        return torch.nn.functional.mse_loss(outputs, target) + 0.1 * penalty
+
+    training = lyapopt.Training(model, loss_fn, optimizer, (x, y), steps=20)
+    before = [p.clone() for p in model.parameters()]
+    monitor = lyapopt.watch(None, model, optimizer, loss_fn)
+    study = optuna.create_study()
+    rate = {"lr": CategoricalDistribution([0.1])}
+    for door in (
+        lambda: Probe().measure([training]),
+        lambda: monitor.observe(x, y),
+        lambda: lyapopt.steer(lambda params: {0: params["lr"]} and training),
+        lambda: study.optimize(lyapopt.Objective(lambda params: training, rate), n_trials=1),
+    ):
+        with pytest.raises(Exception, match="such as the model itself"):
+            door()
+    assert all(p.grad is None for p in model.parameters())
+    assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))

@@ -9,8 +9,11 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+import torch
+
 from lyapopt.display import one_line
 from lyapopt.dynamics import Training
+from lyapopt.dynamics.precision import in_dtype, precision_of
 from lyapopt.errors import UserError
 from lyapopt.search.probing.building import Build, build_training
 from lyapopt.tasks.builder import TaskBuilder
@@ -99,17 +102,21 @@ def build_cell(case: Case, params: Mapping[str, Any]) -> Training:
     """The training of one configuration; global generators are seeded by its `init_seed`.
 
     So a build function that draws weights without a seed of its own gets others for every seed of
-    the grid, and the same ones whenever it is asked again.
+    the grid, and the same ones whenever it is asked again. It is in float64 whatever `build` gives:
+    its losses and exponents are compared with each other, and recorded in the same steps.
 
     Args:
         case: Whose build function is called.
         params: Its parameters, the rate not necessarily one of the grid.
 
     Raises:
-        UserError: If the build function raises, exits or returns something else than a `Training`.
+        UserError: If the build function raises, exits or returns something else than a `Training`,
+            or a part of it does not run in float64.
     """
     try:
-        return build_training(case.make_build(), params, int(params["init_seed"]), 0)
+        training = build_training(case.make_build(), params, int(params["init_seed"]), 0)
+        is_narrow = precision_of(training) != torch.float64
+        return in_dtype(training, torch.float64) if is_narrow else training
     except UserError:
         raise
     except (Exception, SystemExit) as error:
