@@ -22,6 +22,9 @@ from lyapopt.exponents.intervals import (
     mean_interval_over_time,
 )
 from lyapopt.exponents.quantities import Per, Quantity, conversion, unit_name
+from lyapopt.notebook import html_table
+
+_SHOWN_RATES = 6  # of a spectrum, in a notebook's table
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
@@ -61,6 +64,26 @@ class Estimate:
             f"{type(self).__name__}({self._rates}, {self.unit} per {self.per}: {self._measured}, "
             f"{settings}, flags={counted(self.flags)})"
         )
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the growth rates of the first systems, with their flags."""
+        rates = self._rates.reshape(len(self._rates), -1)
+        low, high = (end.reshape(rates.shape) for end in self._usual_interval())
+        names = ["exponent"] if rates.shape[1] == 1 else [f"λ{i + 1}" for i in range(_SHOWN_RATES)]
+        names = names[: rates.shape[1]]
+        rows = [
+            [row, *rates[row, : len(names)].tolist(), low[row, 0].item(), high[row, 0].item(),
+             ", ".join(flag.name for flag in flags)]
+            for row, flags in enumerate(self.flags or ((),) * len(rates))
+        ]  # fmt: skip
+        settings = ", ".join(f"{name} {getattr(self, name)}" for name in self._settings)
+        title = f"{type(self).__name__}: {self._measured}, {self.unit} per {self.per}"
+        heads = ["system", *names, f"{names[0]} from", "to (95 %)", "flags"]
+        return html_table(title, heads, rows, [settings])
+
+    def _usual_interval(self) -> Interval:
+        """The interval that is shown where none is asked for."""
+        return self.interval()
 
     @property
     def quantity(self) -> Quantity:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from jaxtyping import Float
@@ -13,8 +13,12 @@ from torch import Tensor
 from lyapopt.errors import UserError
 from lyapopt.exponents.estimate import Estimate
 from lyapopt.exponents.growth import Average
-from lyapopt.exponents.intervals import Over, mean_interval_over_replicas
+from lyapopt.exponents.intervals import Interval, Over, mean_interval_over_replicas
 from lyapopt.exponents.quantities import Quantity
+from lyapopt.exponents.tables import exponent_table, log_table, rate_table, row_of
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
@@ -103,6 +107,41 @@ class Exponent(Estimate):
         in the weights (Jensen), and equal to it once all neighbours point the same way.
         """
         return self.values_per_neighbour.mean(-1)
+
+    def figure(self, system: int | None = None) -> go.Figure:
+        """Separations of the neighbours of one system, or the exponents of several as they settle.
+
+        Args:
+            system: Which one; of several systems by default all of them.
+
+        Raises:
+            UserError: If there is no such system.
+
+        Example:
+            >>> from lyapopt.exponents import from_neighbours
+            >>> e = from_neighbours(lambda z, t: 2 * z, torch.ones(1, 1, 3).double(), 4)
+            >>> e.figure().layout.title.text
+            'Separation of the neighbours'
+        """
+        # plotly is slow to import, and not every result is drawn.
+        from lyapopt.figures import separations, spectrum_over_time
+
+        if system is None and len(self.value) != 1:
+            names = [f"system {row}" for row in range(len(self.value))]
+            title = "Exponents over time"
+            rates = rate_table(self.convergence, self.segment_steps)
+            return spectrum_over_time(
+                rates, names=names, unit=f"{self.unit} per {self.per}", title=title
+            )
+        row = row_of(system or 0, len(self.value))
+        nats = self.in_units()
+        low, high = nats._usual_interval()
+        value, low_end, high_end = (float(each[row]) for each in (nats.value, low, high))
+        measured = exponent_table(value, low_end, high_end, self.segment)
+        return separations(log_table(self.log_separations[:, row]), measured)
+
+    def _usual_interval(self) -> Interval:
+        return self.interval(over="neighbours" if self.neighbours > 1 else "time")
 
     @property
     def _measured(self) -> str:
@@ -235,6 +274,27 @@ class Spectrum(Estimate):
         dimension = count + total.clamp(min=0.0) / following.abs()
         is_known = (count < values.shape[-1]) | self._is_full()
         return torch.where(is_known & ~torch.isnan(values).any(-1), dimension, torch.nan)
+
+    def figure(self, system: int = 0) -> go.Figure:
+        """The exponents of one system as they settle, step by step.
+
+        Args:
+            system: Which one.
+
+        Raises:
+            UserError: If there is no such system.
+
+        Example:
+            >>> from lyapopt.exponents import spectrum
+            >>> s = spectrum(lambda z, t: 2 * z, torch.ones(1, 1, 2).double(), 4)
+            >>> [trace.name for trace in s.figure().data]
+            ['λ1 = 0.693', 'λ2 = 0.693']
+        """
+        from lyapopt.figures import spectrum_over_time  # plotly: slow to import
+
+        row = row_of(system, len(self.value))
+        rates = rate_table(self.convergence[:, row], self.segment_steps)
+        return spectrum_over_time(rates, unit=f"{self.unit} per {self.per}")
 
     def _interval_of_run(self, level: float, over: Over) -> tuple[Tensor, Tensor]:
         if over != "time":

@@ -115,16 +115,31 @@ class LossScale:
             margin = 0.05 * (self.high - self.low) or 1.0
             ends = [self.low - margin, self.high + margin]
             return {"type": "linear", "range": ends, **options}
-        ends = [math.log10(self.low), math.log10(self.high)]
-        margin = max(0.06 * (ends[1] - ends[0]), 0.05)
-        few = ends[1] - ends[0] < 1.5  # so few decades have hardly a power of ten of their own
-        return {
-            "type": "log",
-            "range": [ends[0] - margin, ends[1] + margin],
-            "exponentformat": "power",
-            **({"dtick": "D2"} if few else {"dtick": max(1, math.ceil((ends[1] - ends[0]) / 8))}),
-            **options,
-        }
+        return {**log_axis([self.low, self.high]), **options}
+
+
+def log_axis(values: ArrayLike) -> dict[str, Any]:
+    """Settings of a logarithmic axis that shows these positive numbers, with enough ticks.
+
+    Decades are named where there are several; of fewer, their parts are.
+
+    Example:
+        >>> log_axis([0.001, 1.0])["dtick"], log_axis([0.2, 0.6])["dtick"]
+        (1, 'D1')
+    """
+    found = np.ravel(np.asarray(values, dtype=np.float64))
+    known = np.log10(found[(found > 0) & np.isfinite(found)])
+    low, high = (float(known.min()), float(known.max())) if len(known) else (-1.0, 0.0)
+    span = high - low
+    margin = max(0.06 * span, 0.05)
+    ticks: dict[str, Any] = {"nticks": 6, "tickformat": ".3~g"}
+    if span >= 2:
+        ticks = {"dtick": max(1, math.ceil(span / 8)), "exponentformat": "power"}
+    elif span >= 0.2:
+        ticks = {"dtick": "D2" if span >= 0.7 else "D1", "tickformat": ".3~g"}
+    return {
+        "type": "log", "range": [low - margin, high + margin], "zeroline": False, **ticks
+    }  # fmt: skip
 
 
 def rounded(values: ArrayLike, digits: int = 6) -> list[float | None]:

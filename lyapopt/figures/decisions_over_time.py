@@ -127,7 +127,8 @@ def _last_decisions(decisions: pd.DataFrame | None) -> dict[int, dict[str, Any]]
     if decisions is None or decisions.empty:
         return {}
     known = decisions[decisions["pruned"].astype(bool)]
-    return {int(row["trial_number"]): row for row in known.to_dict(orient="records")}
+    rows: list[dict[Any, Any]] = known.to_dict(orient="records")
+    return {int(row["trial_number"]): row for row in rows}
 
 
 def _outcome(state: str, verdict: str, rule: object) -> str:

@@ -90,8 +90,8 @@ def collect(
 
     fit = linregress(x, y)
     rank = float(spearmanr(x, y).statistic)
-    found = (float(each) for each in (fit.slope, fit.intercept, fit.rvalue, fit.pvalue))
-    return Gated(table, (low, high), *found, rank)
+    slope, intercept, r, p = (float(each) for each in fit[:4])
+    return Gated(table, (low, high), slope, intercept, r, p, rank)
 
 
 def initial_losses(trajectories: pd.DataFrame) -> dict[int, float]:
@@ -100,7 +100,7 @@ def initial_losses(trajectories: pd.DataFrame) -> dict[int, float]:
         return {}
     losses = trajectories[trajectories["name"] == "loss"].sort_values("step", kind="stable")
     first = losses.groupby("trial_number", sort=False)["value"].first()
-    return {int(number): float(loss) for number, loss in first.items()}
+    return dict(zip(first.index.astype(int).tolist(), first.astype(float).tolist(), strict=True))
 
 
 def draw(

@@ -9,7 +9,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from lyapopt.figures.axes import LossScale, symlog, symlog_axis
+from lyapopt.figures.axes import LossScale, log_axis, symlog, symlog_axis
 from lyapopt.figures.bands import add_bands
 from lyapopt.figures.points import add_trials
 from lyapopt.figures.text import name_of
@@ -46,7 +46,8 @@ def collect(
     table["rate"] = numbers(trials, rate or rate_column(trials))
     measured = np.isfinite(table["exponent"]) | np.isinf(table["exponent"])
     is_shown = measured | (table["verdict"] == "diverged")
-    return table[is_shown & (table["rate"] > 0)].sort_values(["rate", "number"])
+    shown: pd.DataFrame = table[is_shown & (table["rate"] > 0)]
+    return shown.sort_values(["rate", "number"])
 
 
 def draw(
@@ -88,7 +89,7 @@ def draw(
     figure.update_yaxes(title_text="exponent (nats per step)", **axis, row=1, col=1)
     if has_values:
         figure.update_yaxes(**scale.axis(title_text=value), row=2, col=1)
-    figure.update_xaxes(type="log", zeroline=False, exponentformat="power", dtick=1)
+    figure.update_xaxes(**log_axis(table["rate"]))
     figure.update_xaxes(title_text=rate, row=rows, col=1)
     if len(table) < count:
         remark(figure, f"{len(table):,} of {count:,} trials are shown")

@@ -10,7 +10,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
-from lyapopt.figures.axes import rounded, symlog, symlog_axis
+from lyapopt.figures.axes import log_axis, rounded, symlog, symlog_axis
 from lyapopt.figures.text import name_of
 from lyapopt.figures.theme import band, looks, styled
 
@@ -87,7 +87,8 @@ def draw_curves(
             line={"color": look.colour},
             marker={"symbol": look.symbol},
         )
-    figure.update_xaxes(type="log", title=name_of(rate), exponentformat="power", dtick=1)
+    rates = np.concatenate([curve.rates for curve in curves]) if curves else np.ones(1)
+    figure.update_xaxes(title=name_of(rate), **log_axis(rates))
     drawn = [end for curve in curves for end in (curve.low, curve.high)]
     figure.update_yaxes(title="exponent (nats per step)", **symlog_axis(*drawn))
     return styled(figure, title, height=460)

@@ -94,19 +94,16 @@ def collect(
     table = trial_table(known, group=group)
     table = table[table["number"].isin(numbers)]
     texts = dict(zip(table["number"], hover_texts(known, table), strict=True))
-    of_trial = table.set_index("number")
-    done = of_trial["score"].dropna()
-    best = int(done.idxmin()) if len(done) else None
+    groups = dict(zip(table["number"], table["group"], strict=True))
+    states = dict(zip(table["number"], table["state"], strict=True))
+    done = table.dropna(subset=["score"]).sort_values("score", kind="stable")["number"]
+    best = int(done.iloc[0]) if len(done) else None
     lines = []
-    for number, part in rows[rows["trial_number"].isin(numbers)].groupby("trial_number"):
-        ordered = part.sort_values("step", kind="stable")
-        trial = int(number)  # type: ignore[call-overload]  # a label, which is a number here
-        group_of, state = ("", "")
-        if trial in of_trial.index:
-            group_of, state = of_trial.loc[trial, ["group", "state"]]
+    for trial in sorted(numbers):
+        ordered = rows[rows["trial_number"] == trial].sort_values("step", kind="stable")
         lines.append(
             LossLine(
-                trial, str(group_of), str(state), trial == best,
+                trial, groups.get(trial, ""), states.get(trial, ""), trial == best,
                 ordered["step"].to_numpy(dtype=np.int64),
                 ordered["value"].to_numpy(dtype=np.float64),
                 texts.get(trial, f"<b>trial {trial}</b>"),

@@ -52,7 +52,7 @@ def collect(trials: pd.DataFrame) -> pd.DataFrame:
         wanted = table[column].to_numpy()[known]
         if len(known) < _FEWEST or not inputs or len(np.unique(wanted)) < 2:
             continue
-        ranks = pd.Series(wanted).rank(pct=True).to_numpy()
+        ranks = np.asarray(pd.Series(wanted).rank(pct=True), dtype=np.float64)
         found, explained = _importances(np.column_stack(list(inputs.values())), ranks)
         rows += [
             {"parameter": name, "target": target, "importance": each, "explained": explained,
@@ -128,8 +128,7 @@ def _encoded(rows: pd.DataFrame, name: str) -> Floats:
     if any(text and np.isnan(value) for text, value in zip(texts, values, strict=True)):
         codes = pd.Categorical(pd.Series(texts, dtype=object).replace("", None)).codes
         return np.asarray(codes, dtype=np.float64)
-    found: Floats = pd.Series(values).rank().fillna(-1.0).to_numpy()
-    return found
+    return np.asarray(pd.Series(values).rank().fillna(-1.0), dtype=np.float64)
 
 
 def _importances(inputs: Floats, target: Floats) -> tuple[Floats, float]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
+import numpy as np
 import plotly.graph_objects as go
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from lyapopt.figures.axes import rounded
 from lyapopt.figures.theme import Look
@@ -16,14 +17,14 @@ Places = ArrayLike | Sequence[str] | Sequence[object]
 
 def add_trials(
     figure: go.Figure,
-    numbers: Sequence[int],
+    numbers: Iterable[int],
     x: Places,
     y: Places,
-    texts: Sequence[str],
+    texts: Iterable[str],
     look: Look,
     *,
     name: str,
-    outside: Sequence[int] | None = None,
+    outside: NDArray[np.int64] | None = None,
     symbol: str | None = None,
     place: dict[str, int] | None = None,
     marker: dict[str, Any] | None = None,
@@ -45,7 +46,7 @@ def add_trials(
         **options: Further settings of the trace.
     """
     symbols: Any = symbol or look.symbol
-    if outside is not None and any(outside):
+    if outside is not None and outside.any():
         beyond = {1: "triangle-up-open", -1: "triangle-down-open"}
         symbols = [beyond.get(int(each), symbols) for each in outside]
     figure.add_scatter(
@@ -66,5 +67,5 @@ def add_trials(
 
 def plain(values: Places) -> list[Any]:
     """Places as a figure has them: rounded numbers, or the texts of a categorical axis."""
-    found = list(values)  # type: ignore[arg-type]  # whatever an array can be made of
+    found: list[Any] = list(values)  # type: ignore[arg-type]  # what an array can be made of
     return found if any(isinstance(each, str) for each in found) else list(rounded(found))

@@ -226,7 +226,7 @@ def _measured(exponents: pd.DataFrame | None, trial: int | None) -> Mapping[str,
     of_trial = exponents
     if trial is not None and "trial_number" in exponents:
         of_trial = exponents[exponents["trial_number"] == trial]
-    return {} if of_trial.empty else dict(of_trial.iloc[0].items())
+    return {} if of_trial.empty else {str(name): each for name, each in of_trial.iloc[0].items()}
 
 
 def _number(value: object) -> float:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from lyapopt.figures.axes import rounded
+from lyapopt.figures.axes import log_axis, rounded
 from lyapopt.figures.text import escaped
 from lyapopt.figures.theme import COLOURS, SYMBOLS, interval_bars, styled
 
@@ -72,7 +73,8 @@ def draw(series: list[SignalSeries], score: str, title: str = "") -> go.Figure:
             marker={"symbol": SYMBOLS[look], "size": 7},
         )
     title_of_cost = "cost of the signal (gradient evaluations a trial; 1 where it is free)"
-    figure.update_xaxes(type="log", title=title_of_cost, exponentformat="power", dtick=1)
+    costs = [float(cost) for one in series for cost in one.points["cost"]]
+    figure.update_xaxes(title=title_of_cost, **log_axis(np.clip(costs, 1.0, None)))
     figure.update_yaxes(title=score)
     return styled(figure, title, height=520)
 

@@ -154,11 +154,11 @@ def _losses(rows: pd.DataFrame, label: str, *, falls: bool) -> Iterator[Signal]:
     last = int(wide.index.max())
     wanted = [each for each in _STEPS if each <= _SHARE * last] if falls else wide.index.tolist()
     for step in [each for each in wanted if each in wide.index and each <= _SHARE * last]:
-        now = wide.loc[step].astype(float)
+        now: pd.Series[float] = wide.T[step].astype(float)
         # The loss at step t is that before the t-th update: t gradients, and one more for its own.
         yield label, int(step), float(step + (1 if falls else 0)), now
         if falls and step > 0 and 0 in wide.index:
-            yield f"fall of the {label}", int(step), float(step + 1), now / wide.loc[0]
+            yield f"fall of the {label}", int(step), float(step + 1), now / wide.T[0]
 
 
 def _cost_of_probes(done: pd.DataFrame, exponents: pd.DataFrame | None) -> tuple[int, float]:

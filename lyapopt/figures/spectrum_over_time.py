@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
@@ -36,7 +38,7 @@ def collect(spectrum: pd.DataFrame, *, trial: int | None = None) -> pd.DataFrame
 def draw(
     rates: pd.DataFrame,
     title: str = _TITLE,
-    names: list[str] | None = None,
+    names: Sequence[str] | None = None,
     unit: str = "nats per step",
 ) -> go.Figure:
     """A line an exponent, the largest on top; at the end of each is where it came to.
@@ -44,12 +46,12 @@ def draw(
     Args:
         rates: What `collect` gives.
         title: Title of the figure.
-        names: What the lines are called; by default λ₁, λ₂, ...
+        names: What the lines are called; by default λ1, λ2, ...
         unit: Of the rates.
     """
     figure = go.Figure()
     count = rates.shape[1]
-    labels = names or [f"λ{place + 1}" for place in range(count)]
+    labels = list(names or (f"λ{place + 1}" for place in range(count)))
     kept = np.unique(np.linspace(0, len(rates) - 1, min(len(rates), _MOST_POINTS)).astype(int))
     steps = rates.index.to_numpy()[kept].tolist()
     shown = np.unique(np.linspace(0, count - 1, min(count, _MOST_LINES)).astype(int))
@@ -74,12 +76,19 @@ def draw(
 
 
 def spectrum_over_time(
-    spectrum: pd.DataFrame, *, trial: int | None = None, title: str = _TITLE
+    spectrum: pd.DataFrame,
+    *,
+    trial: int | None = None,
+    names: Sequence[str] | None = None,
+    unit: str = "nats per step",
+    title: str = _TITLE,
 ) -> go.Figure:
     """Each exponent of a spectrum as it settles, against the step.
 
     Args:
         spectrum, trial: See `collect`.
+        names: What the lines are called; by default λ1, λ2, ...
+        unit: Of the numbers.
         title: Title of the figure.
 
     Example:
@@ -89,8 +98,8 @@ def spectrum_over_time(
     """
     rates = collect(spectrum, trial=trial)
     if rates.empty:
-        return notice(title, "No spectrum was measured.", "lyapopt.training_spectrum does that.")
-    return draw(rates, title)
+        return notice(title, "No spectrum was measured: lyapopt.training_spectrum does that.")
+    return draw(rates, title, names, unit)
 
 
 def _shade(place: int, count: int) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from lyapopt.figures.axes import rounded, symlog, symlog_axis
+from lyapopt.figures.axes import log_axis, rounded, symlog, symlog_axis
 from lyapopt.figures.bands import add_bands
 from lyapopt.figures.text import escaped, name_of, shown_interval
 from lyapopt.figures.theme import COLOURS, INK, VERDICTS, interval_bars, notice, styled
@@ -94,7 +94,7 @@ def draw(
     low, high = axis["range"] = [axis["range"][0], axis["range"][1] + 0.4]
     if path.bracket is not None:
         figure.add_vrect(
-            x0=path.bracket[0], x1=path.bracket[1], fillcolor="rgba(128,128,128,.18)", line_width=0,
+            x0=path.bracket[0], x1=path.bracket[1], fillcolor="rgba(128,128,128,.1)", line_width=0,
             layer="below",
         )  # fmt: skip
     _add_probes(figure, probes, high)
@@ -106,9 +106,7 @@ def draw(
         _add_line(figure, [path.chosen] * 2, [low, high], "dash", f"chosen: {path.chosen:.3g}")
     add_bands(figure, limits, span=(low, high))
     figure.update_yaxes(title="exponent (nats per step)", **axis)
-    figure.update_xaxes(
-        type="log", title=name_of(path.name), exponentformat="power", dtick=1, zeroline=False
-    )
+    figure.update_xaxes(title=name_of(path.name), **log_axis([*probes["rate"], path.chosen]))
     return styled(figure, title if path.trial is None else f"{title}: trial {path.trial}",
                   height=440)  # fmt: skip
 

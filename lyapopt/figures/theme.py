@@ -7,7 +7,7 @@ symbol tells as well. The ground is transparent, so that a page decides between 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -188,11 +188,11 @@ def band(colour: str, opacity: float = 0.15) -> str:
 
 
 def interval_bars(
-    centre: Sequence[float], low: Sequence[float], high: Sequence[float], colour: str = INK
+    centre: Iterable[float], low: Iterable[float], high: Iterable[float], colour: str = INK
 ) -> dict[str, Any]:
     """Error bars from a point to the ends of its interval, `None` where there is none."""
 
-    def lengths(ends: Sequence[float], starts: Sequence[float]) -> list[float | None]:
+    def lengths(ends: Iterable[float], starts: Iterable[float]) -> list[float | None]:
         found = [end - start for end, start in zip(ends, starts, strict=True)]
         return [round(length, 6) if length == length else None for length in found]
 

@@ -10,7 +10,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
-from lyapopt.figures.axes import Floats, rounded, symlog
+from lyapopt.figures.axes import Floats, log_axis, rounded, symlog
 from lyapopt.figures.points import add_trials, plain
 from lyapopt.figures.text import escaped, name_of, worded
 from lyapopt.figures.theme import DIVERGING, INK, VERDICTS, Look, notice, remark, styled
@@ -267,8 +267,14 @@ def _settings(axis: MapAxis) -> dict[str, object]:
     if axis.choices:
         order = {"categoryorder": "array", "categoryarray": list(axis.choices)}
         return {"title": title, "type": "category", "showgrid": False, **order}
-    log = {"type": "log", "exponentformat": "power", "dtick": 1}
-    return {"title": title, "showgrid": False, "zeroline": False, **(log if axis.is_log else {})}
+    if not axis.is_log:
+        return {"title": title, "showgrid": False, "zeroline": False}
+    log = {
+        name: value
+        for name, value in log_axis(np.asarray(axis.drawn_cells, dtype=np.float64)).items()
+        if name != "range"
+    }
+    return {"title": title, "showgrid": False, **log}
 
 
 def _coloured(values: Floats, scale: list[list[object]], largest: float) -> dict[str, object]:

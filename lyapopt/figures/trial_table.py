@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
@@ -221,7 +221,8 @@ def hover_texts(trials: pd.DataFrame, table: pd.DataFrame, size: int = _HOVER_BU
     rows = trials.iloc[table.index]
     values = {name: rows[name].tolist() for name in names}
     found = []
-    for place, row in enumerate(table.itertuples(index=False)):
+    each_row: Iterable[Any] = table.itertuples(index=False)
+    for place, row in enumerate(each_row):
         head = f"<b>trial {row.number}</b>"
         head += "".join(f", {escaped(each, 20)}" for each in (row.state, row.verdict) if each)
         lines = [head]

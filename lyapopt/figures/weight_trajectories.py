@@ -15,7 +15,7 @@ from lyapopt.figures.axes import Floats, rounded
 from lyapopt.figures.series import named, one_trial, pivoted, thinned_line
 from lyapopt.figures.theme import COLOURS, band, notice, remark, styled
 
-_TITLE = "Weights in the plane of their first two principal components"
+_TITLE = "Weights in the plane of two principal components"
 _MOST_POINTS = 400
 _MOST_NEIGHBOURS = 16
 _VISIBLE = 0.15  # of the extent of the reference, that neighbours are magnified to
@@ -95,17 +95,16 @@ def collect(trajectories: pd.DataFrame, *, trial: int | None = None) -> WeightPa
 
 
 def draw(path: WeightPath, title: str = _TITLE) -> go.Figure:
-    """The plane, and where they are known the relative separations beside it.
+    """The plane, and where they are known the relative separations below it.
 
     Args:
         path: What `collect` gives.
         title: Title of the figure; the trial is added.
     """
     has_separations = bool(np.isfinite(path.separations).any())
-    figure = make_subplots(
-        rows=1, cols=2 if has_separations else 1, horizontal_spacing=0.14,
-        column_widths=[0.6, 0.4] if has_separations else [1.0],
-    )  # fmt: skip
+    rows = 2 if has_separations else 1
+    heights = [0.68, 0.32] if has_separations else [1.0]
+    figure = make_subplots(rows=rows, cols=1, vertical_spacing=0.16, row_heights=heights)
     _add_neighbours(figure, path)
     _add_reference(figure, path)
     for axis, name, share in zip("xy", ("first", "second"), path.shares, strict=True):
@@ -118,13 +117,13 @@ def draw(path: WeightPath, title: str = _TITLE) -> go.Figure:
     elif path.magnification > 1:
         remark(figure, f"neighbours are drawn {path.magnification:,.0f} times as far away")
     named_title = title if path.trial is None else f"{title}: trial {path.trial}"
-    return styled(figure, named_title, height=520)
+    return styled(figure, named_title, height=640 if has_separations else 480)
 
 
 def weight_trajectories(
     trajectories: pd.DataFrame, *, trial: int | None = None, title: str = _TITLE
 ) -> go.Figure:
-    """Weights and neighbours in the plane of two principal components, relative separation beside.
+    """Weights and neighbours in the plane of two principal components, relative separation below.
 
     Args:
         trajectories, trial: See `collect`.
@@ -231,7 +230,7 @@ def _add_reference(figure: go.Figure, path: WeightPath) -> None:
 
 
 def _add_separations(figure: go.Figure, path: WeightPath) -> None:
-    place = {"row": 1, "col": 2}
+    place = {"row": 2, "col": 1}
     values = np.where(path.separations > 0, path.separations, np.nan)
     for column in range(min(values.shape[1], _MOST_NEIGHBOURS)):
         kept = thinned_line(np.log(values[:, column]), _MOST_POINTS // 4)
@@ -246,6 +245,6 @@ def _add_separations(figure: go.Figure, path: WeightPath) -> None:
             hovertemplate="step %{x}: %{y:.3g}<extra></extra>",
             **place,
         )
-    title = "separation / norm of the weights"
-    figure.update_yaxes(type="log", tickformat=".3~e", title_text=title, nticks=6, **place)
+    title = "separation /<br>norm of weights"
+    figure.update_yaxes(type="log", tickformat=".2~e", title_text=title, nticks=4, **place)
     figure.update_xaxes(title_text="step", **place)

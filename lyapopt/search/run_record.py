@@ -110,7 +110,9 @@ def _record_by(probe: Probe, estimator: str | None = None) -> Callable[..., Expo
 def _steering(steering: SteeringRecord, probe: Probe) -> Iterator[ExponentRecord]:
     """What was measured at every rate that was probed for the trial."""
     record = _record_by(probe)
+    rounds = dict(zip((value for value, _, _ in steering.probes), steering.rounds, strict=False))
     for value, exponent, verdict in steering.probes:
+        in_round = {"round": rounds[value]} if value in rounds else {}
         yield record(
             name=f"steering {steering.name}={value!r}",
             value=exponent,
@@ -121,6 +123,7 @@ def _steering(steering: SteeringRecord, probe: Probe) -> Iterator[ExponentRecord
                 "target": steering.target,
                 "status": steering.status,
                 "is chosen": int(value == steering.value),
+                **in_round,
             },
         )
 

@@ -141,6 +141,10 @@ def test_an_objective_goes_on_from_the_winners_probe_and_stores_all_of_them(
         assert trial.user_attrs["gradient_evaluations"] == pytest.approx(probes + 40 + 2 / 3, 1e-5)
         exponents = store.exponents("s").query(f"trial_number == {trial.number}")
         assert len(exponents) == 1 + len(record(trial).probes)
+        rounds = [each["round"] for each in exponents["details"][1:]]
+        assert rounds == list(record(trial).rounds)
+        assert rounds.count(1) == 3
+        assert set(rounds) == set(range(1, max(rounds) + 1))
         losses = store.array("loss", "s", trial.number)
         assert losses.shape == (60,)
         weights = store.array("weights", "s", trial.number)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 import lyapopt
 from lyapopt.errors import UserError
+from lyapopt.figures.axes import symlog
 from lyapopt.search import SteeringFailedError
 
 
@@ -191,10 +192,14 @@ def test_steer_finds_the_edge_of_a_quadratic_and_draws_it() -> None:
     assert 0.2 / 10**0.15 <= found.rate <= 0.2 * 10**0.15
     assert found.curve["rate"].is_monotonic_increasing
     assert found.gradient_evaluations == 100 * len(found.curve)
-    figure = found.figure()
+    assert set(found.curve["round"]) == {1, 2}
     drawn = found.curve.dropna(subset=["exponent"])
-    assert list(figure.data[0].y) == drawn["exponent"].tolist()
-    assert figure.layout.xaxis.type == "log"
+    lines = {trace.name: trace for trace in found.figure().data}
+    probes = lines["probes, numbered by round"]
+    assert probes.y == pytest.approx(symlog(drawn["exponent"]), rel=1e-4)
+    assert probes.text == tuple(map(str, drawn["round"]))
+    assert lines[f"chosen: {found.rate:.3g}"].x == pytest.approx([found.rate] * 2, rel=1e-5)
+    assert found._repr_html_().startswith(f"<b>lr = {found.rate:.4g}: crossed</b><table>")
 
 
 def test_steer_gives_intervals_over_neighbours() -> None:

@@ -13,6 +13,7 @@ import lyapopt
 from lyapopt import figures
 from lyapopt.errors import UserError
 from lyapopt.study.analysis.data import StudyData
+from lyapopt.study.analysis.overview import StoredStudy
 from lyapopt.study.file import load_study_file
 from lyapopt.study.run.runner import run_study
 
@@ -103,6 +104,17 @@ def test_a_study_of_plain_optuna_has_figures_of_what_optuna_keeps(tmp_path: Path
         figure = getattr(plain.figures, name)()
         assert figure.data or figure.layout.annotations
     assert (plain.limits, plain.is_recorded) == ({}, False)
+
+
+def test_a_notebook_shows_where_a_study_stands_without_its_markup(data: StudyData) -> None:
+    table = data._repr_html_()
+    assert "<b>Study shared: 6 trials</b>" in table
+    best = int(data.trials.loc[data.trials["value"].idxmin(), "trial_number"])
+    assert f"<td>best</td><td>trial {best}: " in table
+    assert "figures: activation_table, decisions_over_time" in table
+    study = StoredStudy("<script>alert(1)</script>", ("minimize",), [])
+    assert "&lt;script&gt;" in StudyData(study, "journal:///none")._repr_html_()
+    assert "<script>" not in StudyData(study, "journal:///none")._repr_html_()
 
 
 def test_studies_are_compared_side_by_side(data: StudyData, tmp_path: Path) -> None:

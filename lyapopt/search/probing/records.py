@@ -40,6 +40,7 @@ class SteeringRecord:
         probes: Rate, exponent and verdict of each, ascending.
         line: The other parameters without the seeds: what search lines that differ in their seeds
             alone have in common.
+        rounds: In which round each was probed, 1 for the first; empty in records of before.
     """
 
     name: str
@@ -53,6 +54,7 @@ class SteeringRecord:
     examples: int
     probes: tuple[tuple[float, float | None, str], ...]
     line: str = ""
+    rounds: tuple[int, ...] = ()
 
     def as_attribute(self) -> dict[str, Any]:
         """JSON without NaN, numbers rounded to six digits."""
@@ -68,6 +70,7 @@ class SteeringRecord:
             "examples": self.examples,
             "probes": [[v, _plain(e), str(verdict)] for v, e, verdict in self.probes],
             "line": self.line,
+            "rounds": list(self.rounds),
         }
 
     @classmethod
@@ -78,7 +81,8 @@ class SteeringRecord:
             return None
         try:
             probes = tuple((float(v), e, str(verdict)) for v, e, verdict in found["probes"])
-            record = cls(**{**found, "probes": probes})
+            rounds = tuple(int(each) for each in found.get("rounds", ()))
+            record = cls(**{**found, "probes": probes, "rounds": rounds})
             _check_numbers(record.gradient_evaluations, record.examples, record.value)
             _check_numbers(record.target)
             return record

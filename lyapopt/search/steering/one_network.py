@@ -11,6 +11,7 @@ import numpy as np
 from optuna.distributions import FloatDistribution
 
 from lyapopt.errors import UserError
+from lyapopt.notebook import html_table
 from lyapopt.probe import Measurement, Probe, Verdict
 from lyapopt.search.arguments import SearchArguments
 from lyapopt.search.probing.building import Build, Params
@@ -33,7 +34,8 @@ class Steering:
         status: `crossed`, or why there is no crossing: `cold`, `hot` (all rates are), `dead`.
         target: The exponent that was aimed at, nats per step.
         curve: One row a rate, ascending: `rate`, `exponent` (after the neighbours have turned),
-            `low`, `high` (95 % over neighbours), `verdict`, `loss` (at the end of the probe).
+            `low`, `high` (95 % over neighbours), `verdict`, `loss` (at the end of the probe),
+            `round` (1 of the grid, 2 of the finer one).
         gradient_evaluations: Cost.
         name: The rate's name among the parameters.
     """
@@ -46,29 +48,17 @@ class Steering:
     name: str = "lr"
 
     def figure(self) -> go.Figure:
-        """The exponent against the rate, with intervals, target and chosen rate."""
-        import plotly.graph_objects as go  # slow to import, and not every result is drawn
+        """The exponent against the rate, probe by probe, with the target and the chosen rate."""
+        from lyapopt.figures import steering_path  # plotly: slow to import, and not all are drawn
 
-        known = self.curve.dropna(subset=["exponent"])
-        bars = {
-            "array": (known["high"] - known["exponent"]).tolist(),
-            "arrayminus": (known["exponent"] - known["low"]).tolist(),
-        }
-        figure = go.Figure(
-            go.Scatter(
-                x=known["rate"].tolist(),
-                y=known["exponent"].tolist(),
-                error_y=bars,
-                text=known["verdict"].tolist(),
-                mode="lines+markers",
-                name="exponent",
-            )
-        )
-        figure.add_hline(y=self.target, line_dash="dot", annotation_text="target")
-        figure.add_vline(x=self.rate, line_dash="dash", annotation_text=f"{self.rate:.3g}")
-        figure.update_xaxes(type="log", title=self.name)
-        figure.update_yaxes(title="exponent (nats per step)")
-        return figure
+        return steering_path(self.curve, target=self.target, chosen=self.rate, name=self.name)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        title = f"{self.name} = {self.rate:.4g}: {self.status}"
+        cost = f"target {self.target:.3g} nats per step, {self.gradient_evaluations:,.0f}"
+        rows = self.curve.itertuples(index=False, name=None)
+        return html_table(title, list(self.curve.columns), rows, [f"{cost} gradient evaluations"])
 
 
 def steer(
@@ -136,8 +126,9 @@ def steer(
     axis = Axis(FloatDistribution(low, high, log=True))
     line = SearchLine(axis, math.nan)
     measured: dict[float, Measurement] = {}
+    rounds: dict[float, int] = {}
     values = [axis.value(x) for x in np.linspace(axis.low, axis.high, rates)]
-    for _ in range(2):
+    for number in (1, 2):
         jobs = [({**(params or {}), name: value}, 0) for value in values]
         probed = probe_all(build, probe, jobs, seed)
         for value, one in zip(values, probed, strict=True):
@@ -145,7 +136,7 @@ def steer(
                 continue
             if math.isnan(line.target):
                 line.target = target or prior_target(one.optimizer)
-            measured[value] = one.measurement
+            measured[value], rounds[value] = one.measurement, number
             line.add([point_of(axis, value, one.measurement)])
         if not line.points:
             raise _failure(probed[0], sorted({**(params or {}), name: None})) from probed[0].error
@@ -160,7 +151,7 @@ def steer(
         rate=float(line.winner().value),
         status=line.status,
         target=line.target,
-        curve=_curve(line, measured),
+        curve=_curve(line, measured, rounds),
         gradient_evaluations=sum(m.gradient_evaluations for m in measured.values()),
         name=name,
     )
@@ -185,7 +176,9 @@ def _check_that_the_rate_is_read(
         )
 
 
-def _curve(line: SearchLine, measured: Mapping[float, Measurement]) -> pd.DataFrame:
+def _curve(
+    line: SearchLine, measured: Mapping[float, Measurement], rounds: Mapping[float, int]
+) -> pd.DataFrame:
     import pandas as pd  # slow to import, and samplers import this module
 
     rows = []
@@ -201,6 +194,7 @@ def _curve(line: SearchLine, measured: Mapping[float, Measurement]) -> pd.DataFr
                 "high": high if is_known else math.nan,
                 "verdict": str(point.verdict),
                 "loss": float(m.losses[-1]),
+                "round": rounds[point.value],
             }
         )
     return pd.DataFrame(rows)

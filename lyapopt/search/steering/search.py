@@ -168,12 +168,14 @@ class _LineSearch:
         settings: How it is searched.
         line: What is known of it.
         rounds: Rounds of probes that are left.
+        probed_in: Round in which each rate was probed, 1 for the first.
     """
 
     request: Request
     settings: SearchSettings
     line: SearchLine
     rounds: int
+    probed_in: dict[float, int] = field(default_factory=dict)
     optimizer: str = ""
     starts: dict[float, ProbedStart] = field(default_factory=dict)
     gradient_evaluations: float = 0.0
@@ -203,7 +205,10 @@ class _LineSearch:
         if self.error is not None or not self.rounds:
             return []
         self.rounds -= 1
-        return self.line.next_values(self.settings.rates_at_once)
+        values = self.line.next_values(self.settings.rates_at_once)
+        number = 1 + max(self.probed_in.values(), default=0)
+        self.probed_in.update(dict.fromkeys(values, number))
+        return values
 
     def take(self, value: float, probed: Probed, history: Sequence[SteeringRecord]) -> None:
         """Take in what the probe of a rate came to."""
@@ -251,6 +256,7 @@ class _LineSearch:
             examples=self.examples,
             probes=tuple((float(p.value), p.exponent, str(p.verdict)) for p in line.points),
             line=request.line_key,
+            rounds=tuple(self.probed_in[p.value] for p in line.points),
         )
         return Steered(value, record, self.starts.get(value), self.error)
 

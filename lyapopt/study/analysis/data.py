@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from lyapopt.checks import Arguments
 from lyapopt.errors import UserError
+from lyapopt.notebook import html_table
 from lyapopt.store import TrajectoryStore
 from lyapopt.store.damage import warn_of
 from lyapopt.store.engine import has_sql
@@ -29,6 +30,7 @@ from lyapopt.study.analysis.overview import (
     names_of_studies,
 )
 
+_SHOWN_OF_FRONT = 5
 _LOOKED_AT = 20  # trials, for the limits that all were measured with
 
 
@@ -236,6 +238,23 @@ class StudyData:
     def __repr__(self) -> str:
         return f"StudyData({self.name!r}, {len(self._study.trials)} trials)"
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows: where the study stands, and which figures there are."""
+        overview, number = self.overview, len(self._study.trials)
+        rows: list[tuple[str, object]] = [("directions", ", ".join(self.directions))]
+        rows += [("trials", _counted(overview.states)), ("verdicts", _counted(overview.verdicts))]
+        for trial in overview.best[:_SHOWN_OF_FRONT]:
+            params = ", ".join(f"{name}={value}" for name, value in trial.params.items())
+            values = ", ".join(f"{value:.4g}" for value in trial.values)
+            rows.append(("best", f"trial {trial.number}: {values}; {params}"))
+        spent = f"{overview.gradient_evaluations:,.0f} gradient evaluations"
+        share = overview.saved_share
+        rows.append(("cost", spent + (f"; pruning saved {share:.0%}" if share else "")))
+        names = [name for name in dir(self.figures) if not name.startswith("_")]
+        return html_table(
+            f"Study {self.name}: {number:,} trials", [], rows, [f"figures: {', '.join(names)}"]
+        )
+
     def _trials_of(self, where: str, trial: object) -> list[int] | None:
         """Numbers of the trials that are asked for, if all of them are there."""
         if trial is None:
@@ -265,6 +284,11 @@ class StudyData:
             raise UserError(f"{error}; study {self.name!r} was not run by lyapopt") from error
 
 
+def _counted(counts: Mapping[str, int]) -> str:
+    ordered = sorted(counts.items(), key=lambda pair: -pair[1])
+    return ", ".join(f"{count:,} {name}" for name, count in ordered) or "none"
+
+
 def _number(where: str, value: object) -> int:
     if not isinstance(value, Integral) or isinstance(value, bool):
         second = "; the name of a series comes second" if where == "trajectories" else ""
@@ -278,7 +302,7 @@ def _names(where: str, value: object) -> list[str] | None:
     names = list(value) if isinstance(value, Iterable) else [value]
     if not all(isinstance(name, str) for name in names):
         Arguments(where).refuse("name", value, "the name of a series, such as 'loss', or several")
-    return names
+    return [str(name) for name in names]
 
 
 def _attribute_columns(trial: StoredTrial, taken: Collection[str]) -> dict[str, Any]:
