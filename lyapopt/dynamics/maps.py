@@ -49,6 +49,11 @@ def step_with_losses(step: Map, z: State, t: int) -> tuple[Tensor, Tensor | None
     return step(z, t), None
 
 
+def returns_new_states(step: Map) -> bool:
+    """Whether a state that the map returned belongs to the caller, who may write into it."""
+    return bool(getattr(step, "returns_new_states", False))
+
+
 def weights(step: Map, z: Float[Tensor, "*rows dim"]) -> Float[Tensor, "*rows weights"]:
     """The block of the state that separations are measured in: all of it, unless the map says."""
     block: Callable[[Tensor], Tensor] | None = getattr(step, "weights", None)

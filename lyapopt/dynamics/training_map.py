@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Hashable, Sequence
-from typing import get_args
+from typing import ClassVar, get_args
 
 import torch
 from jaxtyping import Float
@@ -68,6 +68,9 @@ class TrainingMap:
         >>> step(z, 0).shape
         torch.Size([2, 1, 3])
     """
+
+    returns_new_states: ClassVar[bool] = True
+    """A state that was returned is the caller's (`maps.returns_new_states`)."""
 
     @leaving_inference_mode
     def __init__(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 from collections.abc import Callable, Hashable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float
@@ -43,6 +43,9 @@ class UnstackedMap:
         gradient_evaluations: Gradients computed so far, one for each trajectory and step.
         examples: Examples that these gradients were computed on.
     """
+
+    returns_new_states: ClassVar[bool] = True
+    """A state that was returned is the caller's (`maps.returns_new_states`)."""
 
     def __init__(self, systems: Sequence[UnstackedSystem]) -> None:
         if len(systems) != 1:

@@ -48,8 +48,10 @@ holds only a share `1 / sqrt(P)` of the leading one, so that without `burn_in` t
 up to `ln(P) / (2 T)`; `alignment` says how far the copies have turned. (2) Separations feel the
 curvature of the map, in proportion to the radius: `linearity_error`. (3) Rounding adds
 `eps |w| / radius` a step: float64 and 1e-6 are far from both ends for weights of norm 1 to 100.
-(4) Copies that point different ways (the flag `unaligned`) measure the mean over their directions,
-at most what the direction of fastest growth does. *Not to be used* in float32 with a small radius
+Where the state outgrows the radius, that is raised to `sqrt(eps) |w|`; a segment in which rounding
+swallowed a separation is left out (the flag `precision`). (4) Copies that point different ways
+measure the mean over their directions, at most what the direction of fastest growth does (the flag
+`unaligned`, where they grow at different rates). *Not to be used* in float32 with a small radius
 (it is refused), or for more than the largest exponent.
 
 From tangents (Benettin's algorithm)

@@ -19,7 +19,7 @@ from lyapopt.exponents.checks import (
     no_type_check,
 )
 from lyapopt.exponents.diagnostics import spectrum_with_flags
-from lyapopt.exponents.frame import DeadNetworkCheck, Frame, Moment, Resolution, qr
+from lyapopt.exponents.frame import DeadNetworkCheck, Frame, Moment, Resolution, qr, within_range
 from lyapopt.exponents.perturbations import (
     embed,
     gaussian,
@@ -78,11 +78,10 @@ def spectrum(
     Returns:
         Exponents in nats per step, `(M, k)`, descending, with increments, flags and cost:
         `(1 + 2 k) (burn_in + horizon)` gradient evaluations for each system, since the derivative
-        of a gradient costs about two gradients (measured: 2 to 3 in wide nets), `4 k` more where
-        growth fell below rounding and had to be told from zero, and 3 more where the weights never
-        moved. The derivative is compared with differences in the first step, which is not counted,
-        as other checks of a map are not. Memory grows as `k M D`,
-        never as `D^2` unless all are asked for.
+        of a gradient costs about two gradients (measured: 2 to 3 in wide nets), 7 more where the
+        map is differentiated for the first time and its derivative is compared with differences,
+        `2 + 4 k` where growth fell below rounding and had to be told from zero, and 3 where the
+        weights never moved. Memory grows as `k M D`, never as `D^2` unless all are asked for.
 
     Raises:
         UserError: If an argument is out of its range, the map cannot be differentiated, or its
@@ -118,11 +117,14 @@ def spectrum(
     with differentiable():
         for begin, steps, is_measured in _segments(burn_in, horizon, qr_every):
             last = Moment(z, frame.Q, start + begin)
-            JQ = frame.tangents
+            JQ, log_scale = frame.tangents, z.new_zeros(len(z), dtype=torch.float64)
             for t in range(start + begin, start + begin + steps):
                 z, JQ = push(z, JQ, t)
                 is_finite.append(torch.isfinite(z).all(-1)[:, 0])
-            frame.orthonormalise(JQ, steps, is_measured)
+                if steps > 1:
+                    JQ, shift = within_range(JQ)
+                    log_scale = log_scale + shift
+            frame.orthonormalise(JQ, steps, is_measured, log_scale)
             if is_measured:
                 check.watch(z)
             else:
@@ -131,7 +133,7 @@ def spectrum(
             shares.append(_log_share(step, frame))
         resolution = Resolution.of(frame, last, push)
         dead = check.dead(last, push, seeds)
-    spent = (1 + 2 * frame.Q.shape[-1]) * (burn_in + horizon)
+    spent = (1 + 2 * frame.Q.shape[-1]) * (burn_in + horizon) + push.spent_on_check
     over_weights = frame.increments() + torch.stack(shares).diff(dim=0)
     result = Spectrum(
         increments=resolution.increments,

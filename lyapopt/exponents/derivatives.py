@@ -9,7 +9,9 @@ function of the weights than torch differentiates.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import NamedTuple
+from weakref import WeakValueDictionary
 
 import torch
 from jaxtyping import Float
@@ -24,6 +26,11 @@ _TOLERANCE = 1e-2  # of what the step adds to the tangent
 _LINEAR = 0.1  # of the same, by which differences that say anything agree
 _CLOSER = 8.0  # ratio of the two radii
 
+COST = 7
+"""Gradient evaluations of a check, for each system: five steps, and a tangent that costs two."""
+
+_verified: WeakValueDictionary[int, object] = WeakValueDictionary()  # maps by identity
+
 Push = Callable[[Tensor, Tensor, int], tuple[Tensor, Tensor]]
 """States and tangents, `(systems, 1, dim)` and `(1, systems, dim)`, a step further."""
 
@@ -35,12 +42,28 @@ class _Differences(NamedTuple):
     bend: Float[Tensor, "systems dim"]
 
 
+def verify_once(step: Map, push: Push, z: Float[Tensor, "systems 1 dim"], t: int) -> int:
+    """Verify the derivative of a map when it is first asked for.
+
+    Returns:
+        Gradient evaluations spent on each system: `COST`, or 0 for a map that is known.
+
+    Raises:
+        UserError: If a derivative is wrong.
+    """
+    if _verified.get(id(step)) is step:
+        return 0
+    verify_derivative(step, push, z, t)
+    with suppress(TypeError):  # of what cannot be referred to weakly
+        _verified[id(step)] = step
+    return COST
+
+
 def verify_derivative(step: Map, push: Push, z: Float[Tensor, "systems 1 dim"], t: int) -> None:
     """Compare a tangent pushed along one direction with central differences.
 
     Where the map is not smooth at `z` (a kink, a jump, rounding) differences to both sides, or with
-    two radii, do not agree with each other; they then say nothing of the derivative. It costs four
-    steps and one tangent, which are not counted (as the checks of a stack are not).
+    two radii, do not agree with each other; they then say nothing of the derivative.
 
     Raises:
         UserError: If a derivative is wrong.

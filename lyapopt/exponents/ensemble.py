@@ -12,15 +12,16 @@ from torch import Tensor
 
 from lyapopt.dynamics import maps
 from lyapopt.dynamics.maps import Map
+from lyapopt.exponents.blocks import Blocks
 from lyapopt.exponents.checks import check_step
 from lyapopt.exponents.perturbations import (
     Distance,
     embed,
     on_sphere,
     separation_function,
-    weight_norms,
     weight_positions,
 )
+from lyapopt.exponents.rounding import Radii, Rounding
 
 Observer = Callable[[int, Tensor, Tensor | None], None]
 """Called with `t`, the state `(M, 1 + K, D)` at `t` and the losses there, before step `t`."""
@@ -56,13 +57,13 @@ class Ensemble(ABC):
         self.step = step
         self.radius = float(radii[0])
         self.losses: Tensor | None = None
-        self._radii = radii.to(z0).view(1, -1, 1)
+        self._nominal = radii.to(z0).view(1, -1)
         self._copies = copies
         self._directions = len(radii) // copies
         self._seeds = seeds
         self._observe = observe
         self._positions = weight_positions(step, z0.shape[-1])
-        self._share = torch.ones_like(self._radii)  # of the weights in the norm of a separation
+        self._share = torch.ones_like(self._nominal)  # of the weights in the norm of a separation
 
     @property
     @abstractmethod
@@ -74,6 +75,14 @@ class Ensemble(ABC):
         """Move everything by step `t` of the map."""
 
     @abstractmethod
+    def rescale(self, time: int) -> None:
+        """Put every separation back to its radius along its own direction, at time `time`."""
+
+    @abstractmethod
+    def redraw(self, time: int) -> None:
+        """Replace the separations by new random ones, which follow from the seeds and `time`."""
+
+    @abstractmethod
     def differences(self) -> Float[Tensor, "systems separations dim"]:
         """The separations as vectors of the state."""
 
@@ -81,9 +90,17 @@ class Ensemble(ABC):
     def weight_separations(self) -> Float[Tensor, "systems separations"]:
         """Norms of the separations over the weights."""
 
-    @abstractmethod
-    def replace(self, differences: Float[Tensor, "systems separations dim"]) -> None:
-        """Put other separations in the place of the present ones."""
+    def radii(self) -> Float[Tensor, "#systems separations"]:
+        """The norms over the weights that separations began the present segment with."""
+        return self._nominal
+
+    def rounding(self) -> Rounding | None:
+        """What rounding leaves of the separations; `None` if they have no extent."""
+        return None
+
+    def rounding_as_measured(self) -> Float[Tensor, "systems 1"] | None:
+        """Rounding error of `separations`, where it is another than that in the weights."""
+        return None
 
     def separations(self) -> Float[Tensor, "systems separations"]:
         """Lengths of the separations as they are measured, float64."""
@@ -95,31 +112,34 @@ class Ensemble(ABC):
         """The weight block of states or separations."""
         return maps.weights(self.step, z)
 
-    def rescale(self) -> None:
-        """Put every separation back to its radius along its own direction.
+    def _factors(
+        self,
+        radii: Float[Tensor, "#systems separations"],
+        norms: Float[Tensor, "systems separations"],
+        norms_of_state: Float[Tensor, "systems separations"],
+    ) -> Float[Tensor, "systems separations"]:
+        """What every separation is to be multiplied by.
 
         A perturbation can leave the weights for a step and come back from the momentum (heavy ball
         with lr h = 1). Blowing up what is left of it by the norm of the weights would throw the
         momentum far out of the linear regime, so that such a separation goes on as it is.
         """
-        away = self.differences()
-        norms = self.weight_separations().unsqueeze(-1)
-        factors = self._radii / norms
+        factors = radii / norms
         if self._positions is not None:
-            share = norms / torch.linalg.vector_norm(away, dim=-1, keepdim=True)
+            share = norms / norms_of_state
             factors = torch.where(share < _FAINT * self._share, 1.0, factors)
             self._share = share.nan_to_num(0.0)
         # A separation of zero has no direction; it stays zero.
-        self.replace(away * torch.where(norms > 0, factors, 1.0))
+        return torch.where(norms > 0, factors, 1.0)
 
-    def redraw(self, time: int) -> None:
-        """Replace the separations by new random ones, which follow from the seeds and `time`."""
-        systems, _, dim = self.reference.shape
+    def _drawn(
+        self, time: int, radii: Float[Tensor, "#systems separations"]
+    ) -> Float[Tensor, "#systems separations dim"]:
+        """Random separations of the given radii, which follow from the seeds and `time`."""
+        dim = self.reference.shape[-1]
         width = dim if self._positions is None else len(self._positions)
-        unit = on_sphere(self._seeds, self._directions, width, time).to(self._radii)
-        away = embed(unit.repeat(1, self._copies, 1) * self._radii, self._positions, dim)
-        self.replace(away.expand(systems, -1, -1))
-        self._share = torch.ones_like(self._radii)
+        unit = on_sphere(self._seeds, self._directions, width, time).to(radii)
+        return embed(unit.repeat(1, self._copies, 1) * radii.unsqueeze(-1), self._positions, dim)
 
 
 class NeighbourEnsemble(Ensemble):
@@ -131,8 +151,10 @@ class NeighbourEnsemble(Ensemble):
         observe: Called before each step with the first K / copies neighbours.
     """
 
-    _away: Tensor | None
     _norms: Tensor | None
+    _norms_of_state: Tensor | None
+    _measured: tuple[Tensor, Tensor | None] | None
+    _rounding: Rounding | None
 
     def __init__(
         self,
@@ -146,8 +168,10 @@ class NeighbourEnsemble(Ensemble):
     ) -> None:
         super().__init__(step, z0, radii, copies, seeds, observe)
         self._measure = separation_function(step, distance)
+        self._radii = Radii(self._nominal[0])
         self._move(z0.detach())
         self.redraw(time=0)
+        self._blocks = Blocks(step, self._positions, self._z)
 
     @property
     def reference(self) -> Float[Tensor, "systems 1 dim"]:
@@ -165,27 +189,84 @@ class NeighbourEnsemble(Ensemble):
         if self._observe is not None:
             self._observe(t, before[:, shown], self.losses)
 
+    def rescale(self, time: int) -> None:
+        """Put every separation back to its radius along its own direction.
+
+        One that rounding has swallowed has no direction, and is drawn anew.
+        """
+        rounding = self.rounding()
+        norms, norms_of_state = self._lengths()
+        radii = self._radii.begin(rounding)
+        factors = self._factors(radii, norms, norms_of_state)
+        # Another map may keep what it returned.
+        z = self._z if maps.returns_new_states(self.step) else self._z.clone()
+        self._put(z, self._blocks.scale_(z, factors))
+        is_lost = rounding.is_lost
+        if is_lost is not None and bool(is_lost.any()):
+            drawn = self._drawn(time, radii)
+            self._replace(torch.where(is_lost.unsqueeze(-1), drawn, self.differences()))
+            self._share = torch.where(is_lost, 1.0, self._share)
+
+    def redraw(self, time: int) -> None:
+        """Replace the separations by new random ones, which follow from the seeds and `time`."""
+        self._replace(self._drawn(time, self._radii.of_drawn(self.weights(self.reference))))
+        self._share = torch.ones_like(self._nominal)
+
     def separations(self) -> Float[Tensor, "systems neighbours"]:
         """Separations of the neighbours as they are measured, float64."""
-        return super().separations() if self._measure is None else self._measure(self._z)
+        return super().separations() if self._measure is None else self._as_measured()[0]
 
     def differences(self) -> Float[Tensor, "systems neighbours dim"]:
         """Neighbours minus references."""
-        if self._away is None:
-            self._away = maps.difference(self.step, self._z[:, 1:], self._z[:, :1])
-        return self._away
+        return maps.difference(self.step, self._z[:, 1:], self._z[:, :1])
 
     def weight_separations(self) -> Float[Tensor, "systems neighbours"]:
         """Norms of the differences over the weights."""
-        if self._norms is None:
-            self._norms = weight_norms(self.step, self.differences())
-        return self._norms
+        return self._lengths()[0] if self._norms is None else self._norms
 
-    def replace(self, differences: Float[Tensor, "systems neighbours dim"]) -> None:
+    def radii(self) -> Float[Tensor, "#systems neighbours"]:
+        """The norms over the weights that neighbours began the present segment with."""
+        return self._radii.present
+
+    def rounding(self) -> Rounding:
+        """What rounding leaves of the separations in the weights."""
+        if self._rounding is None:
+            self._rounding = self._radii.rounding(
+                self.weights(self.reference),
+                self.weight_separations(),
+                lambda: self.weights(self.differences()),
+            )
+        return self._rounding
+
+    def rounding_as_measured(self) -> Float[Tensor, "systems 1"] | None:
+        """Rounding error of separations in the outputs."""
+        return None if self._measure is None else self._as_measured()[1]
+
+    def _as_measured(self) -> tuple[Tensor, Tensor | None]:
+        assert self._measure is not None
+        if self._measured is None:
+            self._measured = self._measure(self._z)
+        return self._measured
+
+    def _lengths(self) -> tuple[Tensor, Tensor]:
+        """Norms of the differences over the weights, and over the whole state."""
+        if self._norms is None or self._norms_of_state is None:
+            self._norms, self._norms_of_state = self._blocks.lengths(self._z)
+        return self._norms, self._norms_of_state
+
+    def _replace(self, differences: Float[Tensor, "#systems neighbours dim"]) -> None:
         """Put the neighbours at other differences from their references."""
         reference = self.reference
-        self._move(maps.retract(self.step, torch.cat([reference, reference + differences], 1)))
+        z = torch.cat([reference, reference + differences], 1)
+        self._move(maps.retract(self.step, z))
+
+    def _put(self, z: Tensor, norms: Tensor) -> None:
+        """The state after a rescaling, whose separations have these norms."""
+        retracted = maps.retract(self.step, z)
+        self._move(retracted)
+        if retracted is z:
+            self._norms = norms
 
     def _move(self, z: Tensor) -> None:
         self._z = z
-        self._away = self._norms = None
+        self._norms = self._norms_of_state = self._measured = self._rounding = None

@@ -92,9 +92,11 @@ class Estimate:
 
     @property
     def convergence(self) -> Float[Tensor, "segments systems *exponents"]:
-        """The growth rates as they were after every segment; NaN after a divergence."""
-        steps = self.segment_steps.cumsum(0)
-        return self.increments.cumsum(0) / _align(steps, 0, self.increments)
+        """The growth rates as they were after every segment; NaN where that has no increment."""
+        used = ~torch.isnan(self.increments)
+        total = torch.where(used, self.increments, 0.0).cumsum(0)
+        steps = (used * _align(self.segment_steps, 0, self.increments)).cumsum(0)
+        return torch.where(used, total / steps, torch.nan)
 
     def interval(
         self, level: float = 0.95, over: Over = "time", *, replicas: int | None = None
@@ -220,7 +222,7 @@ class Estimate:
     def _mean_growth(
         self, increments: Float[Tensor, "segments systems *exponents"]
     ) -> Float[Tensor, " systems *exponents"]:
-        """Mean growth per step over the segments before any divergence."""
+        """Mean growth per step over the segments that have an increment."""
         used = ~torch.isnan(increments)
         total = torch.where(used, increments, 0.0).sum(0)
         steps = (used * _align(self.segment_steps, 0, increments)).sum(0)

@@ -32,12 +32,13 @@ class Flag:
             - `collapsed`: a separation became exactly zero (or zero to rounding): exponent `-inf`;
             - `unchanged`: separations stayed equal to rounding;
             - `dead`: so did the weights themselves: no gradient reaches them;
-            - `precision`: rounding is not small against the separation or the exponent;
+            - `precision`: rounding is not small against the separation or the exponent; segments
+              in which it swallowed a separation are left out;
             - `nonlinear`: separations left the regime in which growth does not depend on them;
             - `not-converged`: the growth rate still drifts, so that the value is one of this
               horizon and not the asymptotic exponent;
-            - `unaligned`: neighbours have not turned into one direction, so that the mean over them
-              is not one over the direction of fastest growth (and the paper's mean drifts upwards);
+            - `unaligned`: neighbours have not turned into one direction, and grow at rates that
+              differ so much that it matters what is averaged (the paper's mean drifts upwards);
             - `no-interval`: too few segments to average over in time;
             - `truncated`: the dimension needs more exponents than were asked for.
         detail: What happened, in words.

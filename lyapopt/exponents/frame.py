@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -48,14 +49,19 @@ class Frame:
         return self.Q.permute(2, 0, 1)
 
     def orthonormalise(
-        self, pushed: Float[Tensor, "k systems dim"], steps: int, is_measured: bool
+        self,
+        pushed: Float[Tensor, "k systems dim"],
+        steps: int,
+        is_measured: bool,
+        log_scale: Float[Tensor, " systems"],
     ) -> None:
         """`J Q = Q' R`: the next frame, of which the growth is written down if it is measured.
 
         Args:
-            pushed: The tangents `J Q` at the end of a segment.
+            pushed: The tangents `J Q` at the end of a segment, over a scale of each system.
             steps: Steps of the segment.
             is_measured: Whether the burn-in is over.
+            log_scale: Logarithm of the scale (see `within_range`).
         """
         JQ = pushed.permute(1, 2, 0)
         is_finite = torch.isfinite(JQ).all(-1).all(-1)
@@ -66,12 +72,14 @@ class Frame:
         if not is_measured:
             return
         diagonal = R.diagonal(dim1=-2, dim2=-1)
-        self._logs.append(torch.where(is_finite.unsqueeze(-1), diagonal.log(), torch.nan))
+        logs = diagonal.log() + log_scale.unsqueeze(-1)
+        self._logs.append(torch.where(is_finite.unsqueeze(-1), logs, torch.nan))
         largest = R.norm(dim=-2).amax(-1, keepdim=True)
         self._shares.append(diagonal / largest.clamp(min=torch.finfo(R.dtype).tiny))
         if self._witness is not None:
             self._alignment.append(self._witness[:, 0, 0].abs())
         self._multiply(R)
+        self._log_product = self._log_product + log_scale
         self.segment_steps.append(steps)
 
     def increments(self) -> Float[Tensor, "segments systems k"]:
@@ -105,6 +113,23 @@ class Frame:
         safe = torch.where(norm > 0, norm, 1.0)
         self._product = product / safe.view(-1, 1, 1)
         self._log_product = self._log_product + norm.log()
+
+
+def within_range(
+    tangents: Float[Tensor, "k systems dim"],
+) -> tuple[Float[Tensor, "k systems dim"], Float[Tensor, " systems"]]:
+    """Tangents over a power of two for each system, and its logarithm, float64.
+
+    It is 1 unless the tangents come near an overflow or an underflow, and takes no digit.
+    """
+    largest = tangents.abs().amax((0, 2))
+    limits = torch.finfo(tangents.dtype)
+    is_far = (largest > limits.max**0.5) | ((largest < limits.tiny**0.5) & (largest > 0))
+    furthest = math.frexp(limits.max)[1] - 8  # the power itself is to be a normal number
+    exponent = torch.frexp(largest).exponent.clamp(-furthest, furthest)
+    exponent = exponent * (is_far & largest.isfinite())
+    scaled = torch.ldexp(tangents, -exponent.view(1, -1, 1))
+    return scaled, exponent * math.log(2)
 
 
 def qr(

@@ -20,11 +20,14 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from lyapopt.exponents.ensemble import Ensemble
+from lyapopt.exponents.rounding import SWAMPED
 
 Average = Literal["logs", "paper"]
 """Whether the logs of separations are averaged over neighbours, or separations before the log."""
 
 Series = Float[Tensor, "segments systems"]
+_LOG_OF_ZERO = -1e6  # of a start that is left out: any number that stands for itself
+
 SeriesOfEach = Float[Tensor, "segments systems neighbours"]
 
 
@@ -33,26 +36,26 @@ class Growth(NamedTuple):
 
     Attributes:
         increments: `ln( D_i(tau) / D_i(0) )`, averaged over neighbours; NaN from a divergence
-            on, and from where rounding swallowed the radius. Their sum over segments, divided by
-            all steps, is Eq. 4.
+            on, and in segments that are left out. Their sum over segments, divided by the steps of
+            those that are not, is Eq. 4.
         relative: Growth of every neighbour over the mean growth.
         log_separations: Natural logarithm of the separations, as if never rescaled.
         is_finite: Whether all separations are numbers, at the start and after every step.
-        is_swallowed: Whether a neighbour that was put at the radius fell on its reference by
-            rounding, at the start of each segment.
+        is_left_out: Whether rounding swallowed a separation in a segment.
     """
 
     increments: Series
     relative: SeriesOfEach
     log_separations: Float[Tensor, "times systems neighbours"]
     is_finite: Bool[Tensor, "times systems"]
-    is_swallowed: Bool[Tensor, "segments systems"]
+    is_left_out: Bool[Tensor, "segments systems"]
 
 
 def follow(
     ensemble: Ensemble, N: int, tau: int, burn_in: int, start: int, redraw: bool = False
 ) -> SeparationLog:
-    """Step an ensemble, and write its separations down. Nothing in it waits for the device.
+    """Step an ensemble, and write its separations down. What it looks at on the way
+    is only whether rounding is small beside all separations.
 
     Args:
         ensemble: At time `start`; it has moved on by all steps afterwards.
@@ -65,7 +68,7 @@ def follow(
     log = SeparationLog(ensemble)
     for t in range(start, start + burn_in):
         ensemble.advance(t)
-        ensemble.rescale()
+        ensemble.rescale(t + 1)
     begin = start + burn_in
     if redraw and burn_in:
         ensemble.redraw(begin)
@@ -78,7 +81,7 @@ def follow(
             if redraw:
                 ensemble.redraw(begin + s)
             else:
-                ensemble.rescale()
+                ensemble.rescale(begin + s)
             log.begin_segment()
     return log
 
@@ -88,26 +91,28 @@ def growth_of(log: SeparationLog, neighbours: slice, redraw: bool, average: Aver
     times = torch.stack(log.separations)[..., neighbours]
     starts = torch.stack(log.starts[:-1])[..., neighbours]
     ends = torch.stack([log.separations[end] for end in log.ends])[..., neighbours]
+    is_left_out = torch.stack(log.left_out) | _swallowed(starts, ends).any(-1)
     if average == "paper":
-        increments = _log_growth(starts.mean(-1), ends.mean(-1), redraw)
+        increments = _log_growth(starts.mean(-1), ends.mean(-1), is_left_out, redraw)
     else:
-        increments = _mean_of_those_apart(_log_growth(starts, ends, redraw))
-    is_swallowed = _swallowed(starts, ends)
-    valid = (torch.isfinite(ends).all(-1) & ~is_swallowed).cumprod(0).bool()
+        out_of_each = is_left_out.unsqueeze(-1).expand_as(ends)
+        increments = _mean_of_those_apart(_log_growth(starts, ends, out_of_each, redraw))
+    is_left_out = is_left_out | (increments == torch.inf)  # from nothing, as outputs can
+    valid = torch.isfinite(ends).all(-1).cumprod(0).bool() & ~is_left_out
     return Growth(
         torch.where(valid, increments, torch.nan),
         torch.where(valid.unsqueeze(-1), _relative(starts, ends), 1.0),
-        _never_rescaled(log, times, neighbours),
+        _never_rescaled(log, times, neighbours, is_left_out),
         torch.isfinite(times).all(-1),
-        is_swallowed,
+        is_left_out,
     )
 
 
-def _log_growth(starts: Tensor, ends: Tensor, redraw: bool) -> Tensor:
+def _log_growth(starts: Tensor, ends: Tensor, is_left_out: Tensor, redraw: bool) -> Tensor:
     """Log growth in every segment of separations `(segments, ...)`."""
     if redraw or not bool((ends == 0).any()):
         return ends.log() - starts.log()
-    return _bridged(starts.log(), ends.log())
+    return _bridged(starts.log(), ends.log(), is_left_out)
 
 
 def _mean_of_those_apart(of_each: SeriesOfEach) -> Series:
@@ -117,14 +122,18 @@ def _mean_of_those_apart(of_each: SeriesOfEach) -> Series:
     return torch.where(is_apart.any(-1), total / is_apart.sum(-1), -torch.inf)
 
 
-def _bridged(log_start: Tensor, log_end: Tensor) -> Tensor:
+def _bridged(log_start: Tensor, log_end: Tensor, is_left_out: Tensor) -> Tensor:
     """Increments where a separation may be zero for a while and come back.
 
     The growth over such a gap belongs to the segment at its end. A separation that never comes back
-    has lost everything in the segment where it became zero.
+    has lost everything in the segment where it became zero; one that was drawn anew, after rounding
+    had swallowed it, has not come back.
     """
     is_zero = log_end == -torch.inf
-    came_back = (~is_zero).int().flip(0).cummax(0).values.flip(0).bool()  # at some time from here
+    came_back = torch.zeros_like(is_zero)
+    later = torch.zeros_like(is_zero[0])
+    for i in range(len(is_zero) - 1, -1, -1):
+        came_back[i] = later = (later | ~is_zero[i]) & ~is_left_out[i]
     increments = torch.empty_like(log_end)
     since = log_start[0]
     for i, (start, end) in enumerate(zip(log_start, log_end, strict=True)):
@@ -135,10 +144,15 @@ def _bridged(log_start: Tensor, log_end: Tensor) -> Tensor:
     return increments
 
 
-def _swallowed(starts: SeriesOfEach, ends: SeriesOfEach) -> Bool[Tensor, "segments systems"]:
-    """Whether a neighbour that was apart at the end of a segment is not at the next one's start."""
+def _swallowed(
+    starts: SeriesOfEach, ends: SeriesOfEach
+) -> Bool[Tensor, "segments systems neighbours"]:
+    """Whether a neighbour that was apart at the end of a segment is not at the next one's start.
+
+    A distance that was given as a function may round in its own way.
+    """
     before = torch.cat([torch.ones_like(ends[:1]), ends[:-1]])
-    return ((starts == 0) & (before > 0)).any(-1)
+    return (starts == 0) & (before > 0)
 
 
 def _relative(starts: SeriesOfEach, ends: SeriesOfEach) -> SeriesOfEach:
@@ -149,21 +163,30 @@ def _relative(starts: SeriesOfEach, ends: SeriesOfEach) -> SeriesOfEach:
 
 
 def _never_rescaled(
-    log: SeparationLog, times: Float[Tensor, "times systems neighbours"], neighbours: slice
+    log: SeparationLog,
+    times: Float[Tensor, "times systems neighbours"],
+    neighbours: slice,
+    is_left_out: Bool[Tensor, "segments systems"],
 ) -> Float[Tensor, "times systems neighbours"]:
-    """Log separations with every rescaling taken back."""
+    """Log separations with every rescaling taken back.
+
+    NaN within a segment that is left out; those after it go on from where it began.
+    """
     logs = times.log()
     offset = torch.zeros_like(logs[0])
     found = [logs[:1]]
     begin = 1
-    for end, start in zip(log.ends, log.starts[1:], strict=True):
-        found.append(logs[begin : end + 1] + offset)
+    starts = [start[..., neighbours] for start in log.starts]
+    for i, end in enumerate(log.ends):
+        out = is_left_out[i].unsqueeze(-1)
+        found.append(torch.where(out, torch.nan, logs[begin : end + 1] + offset))
         begin = end + 1
-        rescaled = start[..., neighbours]
         # Zero before and after: nothing was moved. Zero before only: drawn anew. Zero after only:
-        # rounding has swallowed the radius.
-        swallowed = torch.where(times[end] == 0, 0.0, torch.nan)
-        offset = offset + torch.where(rescaled == 0, swallowed, logs[end] - rescaled.log())
+        # the next segment is left out.
+        level = torch.where(out, starts[i].log().clamp(min=_LOG_OF_ZERO), logs[end])
+        change = level - starts[i + 1].log().clamp(min=_LOG_OF_ZERO)
+        is_still = (times[end] == 0) & (starts[i + 1] == 0)
+        offset = offset + torch.where(is_still, 0.0, change)
     return torch.cat(found)
 
 
@@ -178,7 +201,9 @@ class SeparationLog:
         ends: After how many steps each segment ends.
         losses: Before each step, `(M, trajectories)` each; none if the map has none.
         weight_norms: Of the references, before the burn-in and after each segment, `(M,)` each.
-        smallest, largest: Separations in the weights at the end of each segment, `(M,)` each.
+        largest: Separations in the weights at the end of each segment, `(M,)` each.
+        noise: Relative rounding error of the smallest separation in each segment, `(M,)` each.
+        left_out: Whether rounding may have swallowed a separation in each segment, `(M,)` each.
         has_moved: Whether the weights of the references differ from those at the start of the
             measurement, after each segment, `(M,)` each.
     """
@@ -190,8 +215,9 @@ class SeparationLog:
         self.ends: list[int] = []
         self.losses: list[Tensor] = []
         self.weight_norms = [_norm(ensemble.weights(ensemble.reference))]
-        self.smallest: list[Tensor] = []
         self.largest: list[Tensor] = []
+        self.noise: list[Tensor] = []
+        self.left_out: list[Tensor] = []
         self.has_moved: list[Tensor] = []
 
     @property
@@ -217,13 +243,42 @@ class SeparationLog:
         lengths = self.ensemble.weight_separations()
         reference = self.ensemble.weights(self.ensemble.reference)
         self.weight_norms.append(_norm(reference))
-        self.smallest.append(lengths.amin(-1))
         self.largest.append(lengths.amax(-1))
+        self._add_rounding(lengths)
         self.has_moved.append((reference != self._first).any(-1)[:, 0])
 
     def begin_segment(self) -> None:
         """Write down the separations that the next segment starts with."""
         self.starts.append(self.ensemble.separations())
+
+    def _add_rounding(self, lengths: Float[Tensor, "systems separations"]) -> None:
+        """Write down what rounding has left of separations in the weights, and as measured."""
+        rounding = self.ensemble.rounding()
+        if rounding is None:  # tangents: their norms round as any number does
+            eps = torch.finfo(lengths.dtype).eps
+            self.noise.append(torch.full_like(lengths[:, 0], eps, dtype=torch.float64))
+            self.left_out.append(torch.zeros_like(lengths[:, 0], dtype=torch.bool))
+            return
+        noise = _share(rounding.error, lengths, self.ensemble.radii()[:, :1])
+        unknown = rounding.says_nothing
+        left_out = torch.zeros_like(noise, dtype=torch.bool) if unknown is None else unknown.any(-1)
+        error = self.ensemble.rounding_as_measured()
+        if error is not None:
+            start, end = self.starts[-1], self.separations[-1]
+            noise = torch.maximum(noise, _share(error, end, start))
+            size = torch.maximum(start, end)
+            # Apart, or never apart: outputs that have met may come back.
+            is_known = (size > 0) | (self.starts[0] == 0)
+            left_out = left_out | ((error > SWAMPED * size) & is_known).any(-1)
+        self.noise.append(noise)
+        self.left_out.append(left_out)
+
+
+def _share(error: Tensor, end: Tensor, start: Tensor) -> Float[Tensor, " systems"]:
+    """An error over the smaller of the separations at both ends of a segment that is not zero."""
+    smallest, radius = end.double().amin(-1), start.double().amin(-1)
+    size = torch.where(smallest > 0, smallest, radius).minimum(radius)
+    return torch.where(size > 0, error.double().amax(-1) / size, 0.0)
 
 
 def _norm(weights: Float[Tensor, "systems 1 weights"]) -> Float[Tensor, " systems"]:

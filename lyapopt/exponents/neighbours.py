@@ -63,7 +63,9 @@ def from_neighbours(
         horizon: Steps to measure over, after the burn-in.
         neighbours: Copies K of each system.
         radius: Separation, in the norm of the weights, that neighbours start with and are rescaled
-            to. 1e-6 is small against curvature and large against rounding in float64.
+            to. 1e-6 is small against curvature and large against rounding in float64. A system
+            whose state outgrows it, so that rounding would drown it, is given
+            `sqrt(eps)` of the norm of its weights instead.
         segment: Steps tau between two rescalings. Longer ones let separations grow out of the
             linear regime.
         burn_in: Steps before the measurement, in which the neighbours turn into the direction of

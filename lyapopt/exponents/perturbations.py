@@ -107,8 +107,12 @@ def weight_norms(
     return norms
 
 
-def separation_function(step: Map, distance: Distance) -> Callable[[Tensor], Tensor] | None:
-    """A function from a state `(M, 1 + K, D)` to the separations `(M, K)`, float64.
+Measured = tuple[Float[Tensor, "systems neighbours"], Float[Tensor, "systems 1"] | None]
+"""Separations and their rounding error, float64; `None` if that is not known."""
+
+
+def separation_function(step: Map, distance: Distance) -> Callable[[Tensor], Measured] | None:
+    """A function from a state `(M, 1 + K, D)` to the separations `(M, K)` and their rounding error.
 
     `None` stands for the weights, whose separations are needed for rescaling anyway.
 
@@ -121,19 +125,21 @@ def separation_function(step: Map, distance: Distance) -> Callable[[Tensor], Ten
         if not hasattr(step, "outputs"):
             raise UserError("distance='outputs' needs a map with outputs, such as a TrainingMap")
         outputs = cast(_HasOutputs, step).outputs
-        return lambda z: _norms_to_first(outputs(z)).double()
+        return lambda z: _between(outputs(z))
     if callable(distance):
-        return lambda z: _checked(distance(z[:, 1:], z[:, :1]), z).double()
+        return lambda z: (_checked(distance(z[:, 1:], z[:, :1]), z).double(), None)
     raise UserError(
         f"distance must be 'weights', 'outputs' or a function of two states, not {distance!r}"
     )
 
 
-def _norms_to_first(
-    values: Float[Tensor, "systems trajectories outputs"],
-) -> Float[Tensor, "systems neighbours"]:
-    norms: Tensor = torch.linalg.vector_norm(values[:, 1:] - values[:, :1], dim=-1)
-    return norms
+def _between(values: Float[Tensor, "systems trajectories outputs"]) -> Measured:
+    """Distances to the outputs of the first trajectory."""
+    first = values[:, :1]
+    eps = torch.finfo(values.dtype).eps
+    norms: Tensor = torch.linalg.vector_norm(values[:, 1:] - first, dim=-1)
+    error: Tensor = eps * torch.linalg.vector_norm(first, dim=-1).double()
+    return norms.double(), error
 
 
 def _checked(separations: Tensor, z: Tensor) -> Tensor:

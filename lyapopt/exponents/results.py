@@ -27,7 +27,8 @@ class Exponent(Estimate):
 
     Attributes:
         increments: Mean over neighbours of their log growth in every segment, `(segments, M)` (log
-            growth of their mean separation, where `average` is `paper`); NaN from a divergence on.
+            growth of their mean separation, where `average` is `paper`); NaN from a divergence on,
+            and in segments in which rounding swallowed a separation (the flag `precision`).
         segment_steps: Steps of every segment, `(segments,)`.
         growth: Growth factor of every neighbour in every segment over the mean growth factor,
             `(segments, M, K)`.
@@ -81,7 +82,7 @@ class Exponent(Estimate):
 
         Eq. 4, with the mean over neighbours taken of the logarithms, or before them where `average`
         is `paper`. `-inf` where all separations became zero, NaN (with a flag) where a system
-        diverged in its first segment.
+        diverged in its first segment, or rounding left nothing of any.
         """
         return self._rates
 
@@ -94,7 +95,9 @@ class Exponent(Estimate):
     def values_per_neighbour(self) -> Float[Tensor, "systems neighbours"]:
         """Mean log growth of every neighbour on its own, `(M, K)`."""
         steps = self._steps_used()
-        last = steps.view(1, -1, 1).expand(1, -1, self.log_separations.shape[-1])
+        ends = self.segment_steps.cumsum(0).unsqueeze(1)
+        last = (~torch.isnan(self.increments) * ends).amax(0).view(1, -1, 1)
+        last = last.expand(1, -1, self.log_separations.shape[-1])
         end = self.log_separations.gather(0, last)[0]
         rate = (end - self.log_separations[0]) / steps.unsqueeze(-1)
         return torch.where(steps.unsqueeze(-1) > 0, rate, torch.nan) * self.scale.unsqueeze(-1)
@@ -148,7 +151,7 @@ class Exponent(Estimate):
         return f"{self.quantity} in {self.distance}"
 
     def _steps_used(self) -> Tensor:
-        """Steps before the divergence of each system, `(M,)`."""
+        """Steps that each system was measured over, `(M,)`."""
         return ((~torch.isnan(self.increments)) * self.segment_steps.unsqueeze(1)).sum(0)
 
     def _interval_of_run(self, level: float, over: Over) -> tuple[Tensor, Tensor]:

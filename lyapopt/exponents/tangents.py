@@ -25,7 +25,7 @@ from lyapopt.exponents.checks import (
     check_step,
     no_type_check,
 )
-from lyapopt.exponents.derivatives import verify_derivative
+from lyapopt.exponents.derivatives import verify_once
 from lyapopt.exponents.ensemble import Ensemble, Observer
 from lyapopt.exponents.growth import Average, follow
 from lyapopt.exponents.neighbours import exponent_of
@@ -68,7 +68,8 @@ def from_tangents(
 
     Returns:
         Exponents in nats per step, `(M,)`, with `radius` 1 (that of the tangents) and cost:
-        `(1 + 2 K) (burn_in + horizon)` gradient evaluations for each system.
+        `(1 + 2 K) (burn_in + horizon)` gradient evaluations for each system, and 7 more where the
+        map is differentiated for the first time: its derivative is compared with differences.
 
     Raises:
         UserError: If an argument is out of its range, the map cannot be differentiated, or its
@@ -96,7 +97,7 @@ def from_tangents(
         segment=segment,
         burn_in=burn_in,
         average=average,
-        gradient_evaluations=(1 + 2 * tangents) * (burn_in + horizon),
+        gradient_evaluations=(1 + 2 * tangents) * (burn_in + horizon) + ensemble.spent_on_check,
     )
 
 
@@ -128,6 +129,11 @@ class TangentEnsemble(Ensemble):
         self.redraw(time=0)
 
     @property
+    def spent_on_check(self) -> int:
+        """Gradient evaluations for each system, spent on the check of the derivative."""
+        return self._push.spent_on_check
+
+    @property
     def reference(self) -> Float[Tensor, "systems 1 dim"]:
         """States of the references."""
         return self._z
@@ -139,10 +145,22 @@ class TangentEnsemble(Ensemble):
         # A map may work in place, and the observer is to see what was before.
         after, losses = maps.step_with_losses(self.step, before.clone(), t)
         self._z = after.detach()
-        self.replace(pushed.movedim(0, 1))
+        self._tangents = pushed.movedim(0, 1)
         self.losses = None if losses is None else losses.detach()
         if self._observe is not None:
             self._observe(t, before, self.losses)
+
+    def rescale(self, time: int) -> None:
+        """Put every tangent back to its length."""
+        norms = self.weight_separations()
+        norms_of_state = torch.linalg.vector_norm(self._tangents, dim=-1)
+        factors = self._factors(self._nominal, norms, norms_of_state)
+        self._tangents = self._tangents * factors.unsqueeze(-1)
+
+    def redraw(self, time: int) -> None:
+        """Replace the tangents by new random ones, which follow from the seeds and `time`."""
+        self._tangents = self._drawn(time, self._nominal).expand(len(self._z), -1, -1)
+        self._share = torch.ones_like(self._nominal)
 
     def differences(self) -> Float[Tensor, "systems tangents dim"]:
         """The tangents."""
@@ -151,10 +169,6 @@ class TangentEnsemble(Ensemble):
     def weight_separations(self) -> Float[Tensor, "systems tangents"]:
         """Norms of the tangents over the weights."""
         return weight_norms(self.step, self._tangents)
-
-    def replace(self, differences: Float[Tensor, "systems tangents dim"]) -> None:
-        """Put other tangents in the place of the present ones."""
-        self._tangents = differences
 
 
 class TangentStep:
@@ -174,6 +188,7 @@ class TangentStep:
         self._chunk = chunk
         self._is_nested = True
         self._is_verified = False
+        self.spent_on_check = 0  # gradient evaluations for each system
 
     def __call__(
         self,
@@ -185,10 +200,10 @@ class TangentStep:
 
         Raises:
             UserError: If the map cannot be differentiated in forward mode, or a derivative is wrong
-                (checked in the first step).
+                (checked in the first step of a map).
         """
         if not self._is_verified:
-            verify_derivative(self._step, self._push, z, t)
+            self.spent_on_check = verify_once(self._step, self._push, z, t)
             self._is_verified = True
         z = z.clone()  # a map may work in place
         chunks = torch.split(tangents, self._chunk or len(tangents))
