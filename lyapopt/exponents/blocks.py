@@ -1,8 +1,8 @@
 """Passes over stacked states, in blocks that stay in the processor's cache.
 
 Sixteen neighbours of a network with half a million weights are 80 MB. To measure their separations
-and to rescale them takes little arithmetic; what it costs is to bring the numbers from memory, and to
-be given new memory for temporary tensors of that size.
+and to rescale them takes little arithmetic; what it costs is to bring the numbers from memory, and
+to be given new memory for temporary tensors of that size.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Blocks:
 
     def __init__(self, step: Map, positions: Int[Tensor, " weights"] | None, z: State) -> None:
         self._step = step
-        systems, trajectories, dim = z.shape
+        trajectories, dim = z.shape[1:]
         # A device with launches to wait for is better served with everything at once.
         numbers = max(_BLOCK if z.device.type == "cpu" else z.numel(), trajectories)
         self._height = max(1, numbers // (trajectories * dim))
@@ -59,7 +59,7 @@ class Blocks:
     def lengths(self, z: State) -> tuple[Norms, Norms]:
         """Norms of the separations over the weights, and over the whole state."""
         found = []
-        for rows in z.split(self._height):
+        for rows in torch.split(z, self._height):
             of_weights, of_all = [], []
             for columns in self._columns:
                 away = self._away(rows, columns)
@@ -77,9 +77,8 @@ class Blocks:
         What is added to a large weight is rounded: the norms are those of the sums.
         """
         found = []
-        for rows, factor in zip(
-            z.split(self._height), factors.unsqueeze(-1).split(self._height), strict=True
-        ):
+        parts = (torch.split(each, self._height) for each in (z, factors.unsqueeze(-1)))
+        for rows, factor in zip(*parts, strict=True):
             norms = []
             for columns in self._columns:
                 part = rows[..., columns.where]

@@ -122,9 +122,9 @@ class _Facts:
 
     def _about_directions(self, alignment: float) -> str:
         angle = (
-            f"the neighbours point different ways at the end (mean cosine {alignment:.2g}), and the "
-            f"log of their mean separation grows by {self.excess:.2g} a step more than the mean of "
-            "their logs"
+            f"the neighbours point different ways at the end (mean cosine {alignment:.2g}), and "
+            f"the log of their mean separation grows by {self.excess:.2g} a step more than the "
+            "mean of their logs"
         )
         if self.average == "paper":
             return f"{angle}: it drifts upwards; use average='logs'"

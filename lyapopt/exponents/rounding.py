@@ -39,7 +39,7 @@ class Rounding(NamedTuple):
             was measured in it, `(M, K)`, or `None`.
     """
 
-    error: Float[Tensor, "systems #separations"]
+    error: Float[Tensor, "systems n"]
     whole: Float[Tensor, "systems 1"]
     is_lost: Bool[Tensor, "systems separations"] | None = None
     says_nothing: Bool[Tensor, "systems separations"] | None = None

@@ -113,6 +113,7 @@ class TangentEnsemble(Ensemble):
     """
 
     is_infinitesimal = True
+    _tangents: Tensor
 
     def __init__(
         self,

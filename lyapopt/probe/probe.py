@@ -44,9 +44,9 @@ class Probe(ProbeSettings):
         segment: Steps between two rescalings.
         distance: Separation in `weights` or in `outputs` on a fixed batch.
         estimator: `neighbours`; `tangent`: derivatives instead of differences, as many tangent
-            vectors as there would be neighbours, for `(2 * neighbours + 1) * horizon`; or `auto`:
-            neighbours wherever the network runs in float64, and tangents where it does not, which
-            lose nothing to rounding in float32.
+            vectors as there would be neighbours, for `(2 * neighbours + 1) * horizon + 7` (a check
+            of the derivative); or `auto`: neighbours wherever the network runs in float64, and
+            tangents where it does not, which lose nothing to rounding in float32.
         level: Confidence level of the intervals.
         rule: Thresholds between the verdicts.
 

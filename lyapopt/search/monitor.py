@@ -22,6 +22,7 @@ from lyapopt.errors import UserError
 from lyapopt.probe import Measurement, Probe, Verdict, VerdictRule
 from lyapopt.probe.verdicts import tail_length
 from lyapopt.search._optuna import logical_number
+from lyapopt.search.copied_neighbours import CopiedNeighbours
 from lyapopt.search.float64_copy import Float64Copy, in_float64
 from lyapopt.search.loop_batches import call_on, count_examples
 from lyapopt.search.recording.destination import Recording
@@ -134,7 +135,8 @@ class Monitor:
     """What `watch` returns; see there. A context manager that closes itself.
 
     Attributes:
-        exponent: Nats per step, once the horizon is over; until then `None`.
+        exponent: Nats per step, once the horizon is over; until then `None`. `-inf` where all
+            copies met the reference, NaN where nothing could be measured.
         verdict: `diverged`, `hot`, `edge`, `cool` or `dead`; until then `None`.
         gradient_evaluations: Gradients so far: of the copies, and of the loop's own training.
     """
@@ -189,11 +191,11 @@ class Monitor:
         self._losses: list[float] = []
         self._batch_losses: list[float] = []
         self._growth: list[float] = []
-        self._log_growth: list[list[float]] = []  # of each neighbour
         self._copies = [Float64Copy.of(model, optimizer) for _ in range(1 + neighbours)]
         number = 0 if trial is None else logical_number(trial)
-        for k, neighbour in enumerate(self._copies[1:]):
-            neighbour.perturb(radius, derive_seed(seed, number, k, "perturbation"))
+        seeds = [derive_seed(seed, number, k, "perturbation") for k in range(neighbours)]
+        reference, *others = self._copies
+        self._neighbours = CopiedNeighbours(reference, others, radius, seeds)
         self._start = self._copies[0].weights()
         self._run: WatchedRun | None = None
         if isinstance(trial, optuna.Trial):
@@ -322,25 +324,18 @@ class Monitor:
         for one in self._copies:
             one.step(self._optimizer, self._clip)
         self._steps += 1
-        reference, *neighbours = self._copies
-        separations = [neighbour.separation(reference) for neighbour in neighbours]
-        mean = float(np.mean(separations))
-        self._growth.append(self._log_of(mean))
-        self._log_growth.append([self._log_of(separation) for separation in separations])
-        for neighbour, separation in zip(neighbours, separations, strict=True):
-            if separation > 0 and math.isfinite(separation):
-                neighbour.rescale(reference, self._radius / separation)
-        if self._steps == self._horizon or not math.isfinite(mean):
+        self._growth.append(self._neighbours.rescale())
+        if self._steps == self._horizon or self._growth[-1] == math.inf:
             self._finish()
-
-    def _log_of(self, separation: float) -> float:
-        """How much a separation has grown since it was rescaled, as a logarithm."""
-        return math.log(separation / self._radius) if separation > 0 else -math.inf
 
     def _finish(self) -> None:
         """Judge what was measured, and drop the copies."""
         finite = [g for g in self._growth if math.isfinite(g)]
+        # A separation may leave the weights for a step and come back from the momentum.
+        has_collapsed = self._growth[-1] == -math.inf
         self.exponent = float(np.mean(finite)) if finite else math.nan
+        if has_collapsed:
+            self.exponent = -math.inf
         end = self._copies[0].weights()
         tail = tail_length(self._horizon)
         losses = np.array(self._losses)
@@ -354,14 +349,18 @@ class Monitor:
             stands_still=is_frozen and (is_flat or torch.equal(end, self._start)),
         )
         self._copies = []
+        log_growth = self._neighbours.log_growth
+        del self._neighbours
         if self._run is not None:
-            self._run.measured(self._measurement(losses))
+            self._run.measured(self._measurement(losses, log_growth))
 
-    def _measurement(self, losses: NDArray[np.float64]) -> Measurement:
+    def _measurement(
+        self, losses: NDArray[np.float64], log_growth: list[list[float]]
+    ) -> Measurement:
         """What was measured, as a probe returns it."""
         assert self.exponent is not None
         assert self.verdict is not None
-        growth = np.cumsum(self._log_growth, axis=0)
+        growth = np.nancumsum(log_growth, axis=0)  # NaN: a step that is left out
         separations = np.vstack([np.zeros(growth.shape[1]), growth]) + math.log(self._radius)
         return Measurement(
             exponent=self.exponent,

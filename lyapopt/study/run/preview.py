@@ -11,6 +11,7 @@ import optuna
 from lyapopt.dynamics import Training, stack
 from lyapopt.dynamics.precision import precision_of
 from lyapopt.errors import UserError
+from lyapopt.exponents import derivatives
 from lyapopt.probe import Probe, Reference, reference_of
 from lyapopt.probe.probe import FORWARD_COST
 from lyapopt.search import Candidate
@@ -102,16 +103,18 @@ def full_cost(
         reports: How often a trial is evaluated at most.
         value: What its value is: for an `exponent` nothing is trained beyond the probe.
     """
-    separations = probe.neighbours * (2 if reference.estimator == "tangent" else 1)
+    has_tangents = reference.estimator == "tangent"
+    separations = probe.neighbours * (2 if has_tangents else 1)
+    once = derivatives.COST if has_tangents else 0
     if value == "exponent":
-        return (1 + separations) * probe.horizon
+        return (1 + separations) * probe.horizon + once
     [(_, step)] = stack([training])
     evaluation = step.evaluate(step.initial_state())
     batches = evaluation.examples / step.batch_size
     steps = training.steps or probe.horizon
     checks = len(checkpoint_steps(probe.horizon, steps, reports))
     extra = separations + (not reference.is_own)
-    return steps + extra * probe.horizon + checks * FORWARD_COST * batches
+    return steps + extra * probe.horizon + once + checks * FORWARD_COST * batches
 
 
 def in_words(training: Training, reference: Reference, probe: Probe) -> str:
