@@ -59,7 +59,7 @@ class Blocks:
     def lengths(self, z: State) -> tuple[Norms, Norms]:
         """Norms of the separations over the weights, and over the whole state."""
         found = []
-        for rows in torch.split(z, self._height):
+        for rows in self._split(z):
             of_weights, of_all = [], []
             for columns in self._columns:
                 away = self._away(rows, columns)
@@ -77,8 +77,8 @@ class Blocks:
         What is added to a large weight is rounded: the norms are those of the sums.
         """
         found = []
-        parts = (torch.split(each, self._height) for each in (z, factors.unsqueeze(-1)))
-        for rows, factor in zip(*parts, strict=True):
+        parts = zip(self._split(z), self._split(factors.unsqueeze(-1)), strict=True)
+        for rows, factor in parts:
             norms = []
             for columns in self._columns:
                 part = rows[..., columns.where]
@@ -88,6 +88,10 @@ class Blocks:
                     norms.append(_norm(columns.weights(self._away(rows, columns))))
             found.append(_root_of_squares(norms))
         return _joined(found)
+
+    def _split(self, tensor: Tensor) -> tuple[Tensor, ...]:
+        """Rows of as many systems as a block holds."""
+        return (tensor,) if self._height >= len(tensor) else torch.split(tensor, self._height)
 
     def _away(self, rows: State, columns: _Columns) -> Tensor:
         part = rows[..., columns.where]

@@ -175,7 +175,7 @@ def with_flags(exponent: Exponent, growth: Growth, log: SeparationLog) -> Expone
     met = (logs == -torch.inf).all(-1)
     collapsed = torch.isneginf(exponent.value)
     out = growth.is_left_out
-    noise = torch.where(out, torch.nan, torch.stack(log.noise)).nanmedian(0).values
+    noise = torch.where(out, torch.nan, log.noise()).nanmedian(0).values
     rounding = 4 * noise.clamp(min=eps)
     unchanged = ((logs - logs[0]).abs().amax((0, 2)) <= rounding * len(logs) ** 0.5) & is_finite
     starts = [0, *log.ends][:-1]

@@ -20,7 +20,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from lyapopt.exponents.ensemble import Ensemble
-from lyapopt.exponents.rounding import SWAMPED
+from lyapopt.exponents.rounding import SWAMPED, Rounding
 
 Average = Literal["logs", "paper"]
 """Whether the logs of separations are averaged over neighbours, or separations before the log."""
@@ -91,7 +91,7 @@ def growth_of(log: SeparationLog, neighbours: slice, redraw: bool, average: Aver
     times = torch.stack(log.separations)[..., neighbours]
     starts = torch.stack(log.starts[:-1])[..., neighbours]
     ends = torch.stack([log.separations[end] for end in log.ends])[..., neighbours]
-    is_left_out = torch.stack(log.left_out) | _swallowed(starts, ends).any(-1)
+    is_left_out = log.left_out() | _swallowed(starts, ends).any(-1)
     if average == "paper":
         increments = _log_growth(starts.mean(-1), ends.mean(-1), is_left_out, redraw)
     else:
@@ -201,9 +201,8 @@ class SeparationLog:
         ends: After how many steps each segment ends.
         losses: Before each step, `(M, trajectories)` each; none if the map has none.
         weight_norms: Of the references, before the burn-in and after each segment, `(M,)` each.
-        largest: Separations in the weights at the end of each segment, `(M,)` each.
-        noise: Relative rounding error of the smallest separation in each segment, `(M,)` each.
-        left_out: Whether rounding may have swallowed a separation in each segment, `(M,)` each.
+        smallest, largest: Separations in the weights at the end of each segment, `(M,)` each.
+        radii: At which each segment starts, `(M or 1, K)` each.
         has_moved: Whether the weights of the references differ from those at the start of the
             measurement, after each segment, `(M,)` each.
     """
@@ -216,8 +215,10 @@ class SeparationLog:
         self.losses: list[Tensor] = []
         self.weight_norms = [_norm(ensemble.weights(ensemble.reference))]
         self.largest: list[Tensor] = []
-        self.noise: list[Tensor] = []
-        self.left_out: list[Tensor] = []
+        self.smallest: list[Tensor] = []
+        self.radii: list[Tensor] = []
+        self._rounding: list[Rounding | None] = []
+        self._own_errors: list[Tensor | None] = []
         self.has_moved: list[Tensor] = []
 
     @property
@@ -244,41 +245,60 @@ class SeparationLog:
         reference = self.ensemble.weights(self.ensemble.reference)
         self.weight_norms.append(_norm(reference))
         self.largest.append(lengths.amax(-1))
-        self._add_rounding(lengths)
+        self.smallest.append(lengths.amin(-1))
+        self.radii.append(self.ensemble.radii())
+        self._rounding.append(self.ensemble.rounding())
+        self._own_errors.append(self.ensemble.rounding_as_measured())
         self.has_moved.append((reference != self._first).any(-1)[:, 0])
 
     def begin_segment(self) -> None:
         """Write down the separations that the next segment starts with."""
         self.starts.append(self.ensemble.separations())
 
-    def _add_rounding(self, lengths: Float[Tensor, "systems separations"]) -> None:
-        """Write down what rounding has left of separations in the weights, and as measured."""
-        rounding = self.ensemble.rounding()
-        if rounding is None:  # tangents: their norms round as any number does
-            eps = torch.finfo(lengths.dtype).eps
-            self.noise.append(torch.full_like(lengths[:, 0], eps, dtype=torch.float64))
-            self.left_out.append(torch.zeros_like(lengths[:, 0], dtype=torch.bool))
-            return
-        noise = _share(rounding.error, lengths, self.ensemble.radii()[:, :1])
-        unknown = rounding.says_nothing
-        left_out = torch.zeros_like(noise, dtype=torch.bool) if unknown is None else unknown.any(-1)
-        error = self.ensemble.rounding_as_measured()
-        if error is not None:
-            start, end = self.starts[-1], self.separations[-1]
-            noise = torch.maximum(noise, _share(error, end, start))
-            size = torch.maximum(start, end)
-            # Apart, or never apart: outputs that have met may come back.
-            is_known = (size > 0) | (self.starts[0] == 0)
-            left_out = left_out | ((error > SWAMPED * size) & is_known).any(-1)
-        self.noise.append(noise)
-        self.left_out.append(left_out)
+    def noise(self) -> Series:
+        """Relative rounding error of the smallest separation in each segment.
+
+        Tangents have no extent: their norms round as any number does, whatever the weights.
+        """
+        smallest = torch.stack(self.smallest)
+        if self.ensemble.is_infinitesimal:
+            return torch.full_like(smallest, torch.finfo(smallest.dtype).eps).double()
+        radii = torch.stack([radius[:, :1].expand(len(smallest[0]), 1) for radius in self.radii])
+        error = torch.stack([each.error.amax(-1) for each in self._rounding if each is not None])
+        noise = _share(error, smallest, radii[..., 0])
+        own = self._own_error()
+        if own is None:
+            return noise
+        start, end = torch.stack(self.starts[:-1]).amin(-1), self._ends().amin(-1)
+        return torch.maximum(noise, _share(own, end, start))
+
+    def left_out(self) -> Bool[Tensor, "segments systems"]:
+        """Whether rounding may have swallowed a separation in each segment."""
+        never = torch.zeros_like(self.smallest[0], dtype=torch.bool)
+        found = [None if each is None else each.says_nothing for each in self._rounding]
+        left_out = torch.stack([never if each is None else each.any(-1) for each in found])
+        own = self._own_error()
+        if own is None:
+            return left_out
+        size = torch.maximum(torch.stack(self.starts[:-1]), self._ends())
+        # Apart, or never apart: outputs that have met may come back.
+        is_known = (size > 0) | (self.starts[0] == 0)
+        return left_out | ((own.unsqueeze(-1) > SWAMPED * size) & is_known).any(-1)
+
+    def _ends(self) -> SeriesOfEach:
+        return torch.stack([self.separations[end] for end in self.ends])
+
+    def _own_error(self) -> Series | None:
+        """Rounding error of what is measured, where that is not the weights."""
+        known = [error[:, 0] for error in self._own_errors if error is not None]
+        return torch.stack(known) if known else None
 
 
-def _share(error: Tensor, end: Tensor, start: Tensor) -> Float[Tensor, " systems"]:
+def _share(error: Series, end: Series, start: Series) -> Series:
     """An error over the smaller of the separations at both ends of a segment that is not zero."""
-    smallest, radius = end.double().amin(-1), start.double().amin(-1)
+    smallest, radius = end.double(), start.double()
     size = torch.where(smallest > 0, smallest, radius).minimum(radius)
-    return torch.where(size > 0, error.double().amax(-1) / size, 0.0)
+    return torch.where(size > 0, error.double() / size, 0.0)
 
 
 def _norm(weights: Float[Tensor, "systems 1 weights"]) -> Float[Tensor, " systems"]:

@@ -33,6 +33,7 @@ class Rounding(NamedTuple):
     Attributes:
         error: Rounding error of every separation, `(M, 1)` or `(M, K)`.
         whole: The same of a separation in all weights, `(M, 1)`.
+        is_coarse: Whether it is not small beside some radius that was asked for.
         is_lost: Whether nothing but rounding is left of a separation, `(M, K)`; `None` where no
             system comes near that.
         says_nothing: Whether a segment may have ended with an error that is not small against what
@@ -41,6 +42,7 @@ class Rounding(NamedTuple):
 
     error: Float[Tensor, "systems n"]
     whole: Float[Tensor, "systems 1"]
+    is_coarse: bool = False
     is_lost: Bool[Tensor, "systems separations"] | None = None
     says_nothing: Bool[Tensor, "systems separations"] | None = None
 
@@ -81,8 +83,8 @@ class Radii:
             norms: Of the separations.
             away: Gives the separations in the weights.
         """
-        whole = self._error_of(weights)
-        if not self._is_coarse(whole):
+        whole, is_coarse = self._error_of(weights)
+        if not is_coarse:
             return Rounding(whole, whole)
         moved = torch.where(away() != 0, weights, 0.0)
         error = torch.where(norms > 0, self._eps * _norm(moved), whole)
@@ -92,13 +94,14 @@ class Radii:
         is_partial = whole > size
         if self._was_partial is not None:
             is_partial &= ~self._was_partial
-        return Rounding(torch.where(is_lost, whole, error), whole, is_lost, is_lost | is_partial)
+        says_nothing = is_lost | is_partial
+        return Rounding(torch.where(is_lost, whole, error), whole, True, is_lost, says_nothing)
 
     def begin(self, rounding: Rounding) -> Float[Tensor, "#systems separations"]:
         """The radii of the next segment, `(1, K)` or `(M, K)`."""
         self._was_partial = None
         self.present = self._nominal
-        if self._is_coarse(rounding.whole):
+        if rounding.is_coarse:
             raised = (rounding.error / self._eps**0.5 * self._ratios).maximum(self._nominal)
             is_resolved = ~(rounding.error > self._tolerated * self._nominal)
             self.present = torch.where(is_resolved, self._nominal, raised)
@@ -109,18 +112,21 @@ class Radii:
         self, weights: Float[Tensor, "systems 1 weights"]
     ) -> Float[Tensor, "#systems separations"]:
         """The radii of separations that are drawn anew, which move all weights."""
-        whole = self._error_of(weights)
-        return self.begin(Rounding(whole, whole))
+        whole, is_coarse = self._error_of(weights)
+        return self.begin(Rounding(whole, whole, is_coarse))
 
-    def _error_of(self, weights: Float[Tensor, "systems 1 weights"]) -> Float[Tensor, "systems 1"]:
-        """The error of a separation in all weights; 0 where they are no numbers."""
-        norm: Tensor = torch.linalg.vector_norm(weights, dim=-1)
-        if bool((self._eps * norm > self._finest).any()):  # the device is waited for
-            norm = _norm(weights).nan_to_num(0.0, 0.0)
-        return self._eps * norm
+    def _error_of(
+        self, weights: Float[Tensor, "systems 1 weights"]
+    ) -> tuple[Float[Tensor, "systems 1"], bool]:
+        """The error of a separation in all weights, and whether any radius is unresolved beside it.
 
-    def _is_coarse(self, whole: Float[Tensor, "systems 1"]) -> bool:
-        return bool((whole > self._finest).any())
+        0 where they are no numbers. The device is waited for.
+        """
+        whole = self._eps * torch.linalg.vector_norm(weights, dim=-1)
+        if not bool((whole > self._finest).any()):
+            return whole, False
+        whole = self._eps * _norm(weights).nan_to_num(0.0, 0.0)
+        return whole, bool((whole > self._finest).any())
 
 
 def _norm(weights: Float[Tensor, "systems vectors weights"]) -> Float[Tensor, "systems vectors"]:
