@@ -18,6 +18,7 @@ from lyapopt.store.states import (
     LOW,
     MEASURED,
     RUN_ATTRIBUTE,
+    SURVIVED,
     VERDICT,
     number_in,
 )
@@ -35,6 +36,7 @@ __all__ = [
     "MEASURED",
     "PROMOTED_FROM",
     "RUN",
+    "SURVIVED",
     "VERDICT",
     "number",
     "of_measurement",

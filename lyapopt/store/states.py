@@ -15,6 +15,8 @@ WORKER_ATTRIBUTE: Final = "lyapopt:worker"
 """System attribute that names the worker of ours that runs a trial."""
 DEATHS: Final = "lyapopt:deaths"
 """How often the process of this trial, or of an earlier try of it, died while it ran."""
+SURVIVED: Final = "lyapopt:survived"
+"""In a try that ran alone, since its group had died: 1 if it came to its end, otherwise 0."""
 
 EXPONENT: Final = "exponent"
 LOW: Final = "exponent_low"

@@ -20,7 +20,6 @@ from lyapopt.search._optuna import logical_number
 from lyapopt.store import TrajectoryStore
 from lyapopt.study.file import load_study_file
 from lyapopt.study.run.events import StudyListener
-from lyapopt.study.run.plan import default_group_size
 from lyapopt.study.run.runner import RunResult, run_study
 
 XOR = """
@@ -457,10 +456,3 @@ def test_a_file_that_is_no_database_is_a_clear_error(tmp_path: Path) -> None:
     (tmp_path / "text.db").write_text("this is no database, but a text of some length" * 50)
     with pytest.raises(UserError, match="not an SQLite database"):
         run(path, f"storage=sqlite:///{tmp_path}/text.db")
-
-
-def test_the_default_group_is_a_sixth_of_the_study() -> None:
-    assert default_group_size(None) == 16
-    assert default_group_size(60) == 10
-    assert default_group_size(1000) == 16
-    assert default_group_size(3) == 1

@@ -3,20 +3,21 @@
 Each function says which private thing it needs and why the public interface does not do.
 """
 
+from lyapopt.search._optuna.by_number import bracket_study, ordered, wrapped_pruners
 from lyapopt.search._optuna.history import (
     NUMBER_ATTRIBUTE,
     OrderedStudy,
-    bracket_study,
     every_trial,
     logical_number,
     worker_of,
-    wrapped_pruners,
 )
 from lyapopt.search._optuna.samplers import (
     contains,
     draw_relative,
     grid_place,
     grid_points_left,
+    kept_in_study,
+    put_back,
     remember_exhaustion,
     reseed,
 )
@@ -38,7 +39,6 @@ from lyapopt.search._optuna.storage import (
 from lyapopt.search._optuna.trials import (
     attach,
     attached,
-    begin_again,
     begin_trial,
     create_trial,
     end_interrupted,
@@ -57,7 +57,6 @@ __all__ = [
     "OrderedStudy",
     "attach",
     "attached",
-    "begin_again",
     "begin_trial",
     "bracket_study",
     "close_storage",
@@ -78,7 +77,10 @@ __all__ = [
     "intercept",
     "is_fixed",
     "is_in_transaction",
+    "kept_in_study",
     "logical_number",
+    "ordered",
+    "put_back",
     "record_heartbeats",
     "remember_exhaustion",
     "remove_session",

@@ -5,10 +5,8 @@ from __future__ import annotations
 import copy
 from collections.abc import Container, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import optuna
-from optuna.pruners import BasePruner
 from optuna.trial import BaseTrial, FrozenTrial, TrialState
 
 from lyapopt.store.states import INTERRUPTED, WORKER_ATTRIBUTE, count_in, state_of
@@ -35,32 +33,43 @@ def worker_of(trial: FrozenTrial) -> str | None:
 class OrderedStudy(optuna.Study):
     """A study that shows its samplers and pruners a history that interruptions do not change.
 
-    A trial that was interrupted is run again under a later number, and a group of trials may have
-    ended in part. Samplers see trials in order of their first try, no try that was
-    interrupted, and finished trials of the group that is running as still running. Overrides
-    `Study._get_trials`, which all samplers and pruners read through; Hyperband, which makes
-    studies of its own, is taught to read through it too. What really is there: `every_trial`.
+    A trial that was interrupted is run again under a later number, and with its group. Samplers see
+    trials in order of their first try, no try that was interrupted, and of the group that is
+    running what they would if it had just begun. Overrides `Study._get_trials`, which nearly all
+    samplers and pruners read through; the others are taught to (`by_number`). What really is there:
+    `every_trial`.
     """
 
     _group: Container[int] = ()
+    _asked: Container[int] = ()
+    _former: Container[int] = ()
 
     @classmethod
     def of(cls, study: optuna.Study) -> OrderedStudy:
         """The same study in this form."""
-        ordered = cls(study.study_name, study._storage, study.sampler, study.pruner)
-        for pruner in wrapped_pruners(study.pruner):
-            if isinstance(pruner, optuna.pruners.HyperbandPruner):
-                _order_brackets(pruner, ordered)
-        return ordered
+        return cls(study.study_name, study._storage, study.sampler, study.pruner)
 
     @contextmanager
-    def running(self, group: Container[int]) -> Iterator[None]:
-        """While a group of logical numbers is asked for and trained."""
-        self._group = group
+    def running(self, group: Container[int], asked: Container[int]) -> Iterator[None]:
+        """While trials of a group are asked for and trained.
+
+        Of these no former try is seen; the others of the group are seen as running, since trials of
+        a group do not see each other's results.
+
+        Args:
+            group: Logical numbers of the whole group.
+            asked: Those among them that are asked for.
+        """
+        self._former = {
+            trial._trial_id
+            for trial in every_trial(self)
+            if trial.state != TrialState.WAITING and logical_number(trial) in asked
+        }
+        self._group, self._asked = group, asked
         try:
             yield
         finally:
-            self._group = ()
+            self._group = self._asked = self._former = ()
 
     def _get_trials(
         self,
@@ -69,19 +78,23 @@ class OrderedStudy(optuna.Study):
         use_cache: bool = False,
     ) -> list[FrozenTrial]:
         trials = super()._get_trials(deepcopy=deepcopy, states=None, use_cache=use_cache)
-        trials = [trial for trial in trials if not is_superseded(trial)]
+        trials = [
+            self._as_seen(trial)
+            for trial in trials
+            if trial._trial_id not in self._former and not is_superseded(trial)
+        ]
         if any(NUMBER_ATTRIBUTE in trial.user_attrs for trial in trials):
-            trials = sorted(trials, key=lambda trial: (logical_number(trial), trial.number))
-            trials = [self._as_seen(trial) for trial in trials]
+            trials.sort(key=lambda trial: (logical_number(trial), trial.number))
         return trials if states is None else [t for t in trials if t.state in states]
 
     def _as_seen(self, trial: FrozenTrial) -> FrozenTrial:
-        if not trial.state.is_finished() or logical_number(trial) not in self._group:
+        if trial.state not in (TrialState.COMPLETE, TrialState.PRUNED):
             return trial
-        if trial.state == TrialState.FAIL:
+        number = logical_number(trial)
+        if number not in self._group or number in self._asked:
             return trial
         seen = copy.copy(trial)
-        seen.state, seen.values = TrialState.RUNNING, None
+        seen.state, seen.values, seen.intermediate_values = TrialState.RUNNING, None, {}
         return seen
 
 
@@ -92,55 +105,8 @@ def every_trial(study: optuna.Study) -> list[FrozenTrial]:
 
 def is_superseded(trial: FrozenTrial) -> bool:
     """Whether a trial was interrupted: it is run again under its logical number."""
-    return worker_of(trial) is not None and state_of(trial) == INTERRUPTED
-
-
-def wrapped_pruners(pruner: object) -> Iterator[BasePruner]:
-    """A pruner, the one that it wraps, and so on inwards.
-
-    Ours, and those of others that are made like them, show it as `wrapped`; Optuna's
-    `PatientPruner` keeps it to itself.
-    """
-    while isinstance(pruner, BasePruner):
-        yield pruner
-        pruner = getattr(pruner, "wrapped", None) or getattr(pruner, "_wrapped_pruner", None)
-
-
-def _order_brackets(pruner: optuna.pruners.HyperbandPruner, study: OrderedStudy) -> None:
-    """Let Hyperband place trials by logical number, and its brackets see the ordered history.
-
-    It takes a trial's bracket from Optuna's number, and the study that it shows to a bracket reads
-    the storage without asking ours.
-    """
-    bracket_of, create = pruner._get_bracket_id, pruner._create_bracket_study
-
-    def bracket_id(any_study: optuna.Study, trial: FrozenTrial) -> int:
-        placed = copy.copy(trial)
-        placed.number = logical_number(trial)
-        return bracket_of(any_study, placed)
-
-    def bracket_study(any_study: optuna.Study, bracket: int) -> optuna.Study:
-        made: Any = create(any_study, bracket)
-
-        def get_trials(
-            deepcopy: bool = True, states: Container[TrialState] | None = None
-        ) -> list[FrozenTrial]:
-            trials = study._get_trials(deepcopy, states)
-            return [trial for trial in trials if bracket_id(made, trial) == bracket]
-
-        made._get_trials, made.get_trials = study._get_trials, get_trials
-        return made  # type: ignore[no-any-return]  # what Optuna makes is typed as Any
-
-    own: Any = pruner
-    own._get_bracket_id, own._create_bracket_study = bracket_id, bracket_study
-
-
-def bracket_study(study: optuna.Study) -> optuna.Study:
-    """The study as pruners and samplers see it inside a Hyperband bracket: most of it is hidden."""
-    hyperband = optuna.pruners.HyperbandPruner(min_resource=1, max_resource=9)
-    hyperband._try_initialization(study)
-    hyperband._n_brackets = 1
-    hyperband._trial_allocation_budgets = [1]
-    hyperband._total_trial_allocation_budget = 1
-    inner = optuna.Study(study.study_name, study._storage, study.sampler, hyperband)
-    return hyperband._create_bracket_study(inner, 0)
+    return (
+        trial.state == TrialState.FAIL
+        and worker_of(trial) is not None
+        and state_of(trial) == INTERRUPTED
+    )

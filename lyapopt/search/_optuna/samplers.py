@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
+from optuna.samplers._ga import BaseGASampler
 from optuna.samplers._lazy_random_state import LazyRandomState
 from optuna.trial import FrozenTrial, TrialState
 
+from lyapopt.search._optuna.by_number import nested_samplers
 from lyapopt.search._optuna.history import every_trial, is_superseded
 
 
@@ -75,6 +77,54 @@ def grid_points_left(sampler: BaseSampler, study: optuna.Study) -> int | None:
         if "grid_id" in trial.system_attrs and not is_superseded(trial)
     }
     return sampler._n_min_trials - len(begun)
+
+
+SAMPLER_ATTRIBUTE = "lyapopt:sampler"
+"""System attribute of a trial: what its sampler kept in the study when it began."""
+
+
+def kept_in_study(study: optuna.Study, sampler: BaseSampler) -> dict[str, Any]:
+    """What samplers keep in the study: `QMCSampler` counts its draws, genetic ones note parents.
+
+    As a system attribute of a trial that is about to begin; empty for samplers that keep nothing.
+    Of what does not change once it is there, only that it is there.
+    """
+    prefixes = tuple(_prefixes(sampler))
+    return {SAMPLER_ATTRIBUTE: _kept(study, prefixes)} if prefixes else {}
+
+
+def _kept(study: optuna.Study, prefixes: tuple[str, ...]) -> dict[str, Any]:
+    attrs = study._storage.get_study_system_attrs(study._study_id)
+    return {
+        name: value if isinstance(value, int) else True
+        for name, value in attrs.items()
+        if name.startswith(prefixes) and value is not None
+    }
+
+
+def put_back(study: optuna.Study, sampler: BaseSampler, attributes: Mapping[str, Any]) -> None:
+    """Let samplers keep in the study what they did when a trial began.
+
+    Args:
+        study: The study.
+        sampler: Its sampler.
+        attributes: System attributes of the trial.
+    """
+    kept, prefixes = attributes.get(SAMPLER_ATTRIBUTE), tuple(_prefixes(sampler))
+    if kept is None or not prefixes:
+        return
+    for name, value in _kept(study, prefixes).items():
+        before = kept.get(name, None if value is True else -1)
+        if before != value:
+            study._storage.set_study_system_attr(study._study_id, name, before)
+
+
+def _prefixes(sampler: BaseSampler) -> Iterator[str]:
+    for nested in nested_samplers(sampler):
+        if isinstance(nested, optuna.samplers.QMCSampler):
+            yield "qmc:"
+        if isinstance(nested, BaseGASampler):
+            yield nested._get_parent_cache_key_prefix()
 
 
 def remember_exhaustion(sampler: BaseSampler, study: optuna.Study) -> None:

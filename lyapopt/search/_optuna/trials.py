@@ -11,18 +11,17 @@ from optuna.storages._heartbeat import BaseHeartbeat, is_heartbeat_enabled
 from optuna.trial import FrozenTrial, TrialState
 
 from lyapopt.search._optuna.history import NUMBER_ATTRIBUTE, worker_of
-from lyapopt.search._optuna.storage import set_study_attribute
 from lyapopt.store.states import WORKER_ATTRIBUTE
-
-_GRID_ATTRIBUTES = ("grid_id", "search_space")
 
 
 def create_trial(
     study: optuna.Study,
     number: int,
     worker: str,
+    *,
     params: Mapping[str, Any] | None = None,
-    carried: Mapping[str, Any] | None = None,
+    user_attrs: Mapping[str, Any] | None = None,
+    system_attrs: Mapping[str, Any] | None = None,
 ) -> int:
     """Create a running trial with a logical number, and give its id; nothing is sampled yet.
 
@@ -34,19 +33,17 @@ def create_trial(
         number: Its logical number.
         worker: Who runs it.
         params: Parameters that are fixed.
-        carried: System attributes of an earlier try, of which a sampler's place in its grid is
-            taken over.
+        user_attrs: User attributes that it begins with.
+        system_attrs: System attributes likewise.
     """
     study._thread_local.cached_all_trials = None
     count = study._storage.get_n_trials(study._study_id)
-    system_attrs: dict[str, Any] = {WORKER_ATTRIBUTE: worker}
-    if params:
-        system_attrs["fixed_params"] = dict(params)
-    system_attrs |= {n: v for n, v in (carried or {}).items() if n in _GRID_ATTRIBUTES}
+    fixed = {"fixed_params": dict(params)} if params else {}
+    own = {} if count == number else {NUMBER_ATTRIBUTE: number}
     template = optuna.trial.create_trial(
         state=TrialState.RUNNING,
-        user_attrs={} if count == number else {NUMBER_ATTRIBUTE: number},
-        system_attrs=system_attrs,
+        user_attrs={**(user_attrs or {}), **own},
+        system_attrs={**(system_attrs or {}), WORKER_ATTRIBUTE: worker, **fixed},
     )
     trial_id = study._storage.create_new_trial(study._study_id, template_trial=template)
     if count == number and study._storage.get_trial(trial_id).number != number:
@@ -55,14 +52,20 @@ def create_trial(
     return trial_id
 
 
-def take_waiting(study: optuna.Study, number: int, worker: str) -> int | None:
-    """Take the first trial that was enqueued, and give its id; `None` if there is none."""
+def take_waiting(
+    study: optuna.Study, number: int, worker: str, system_attrs: Mapping[str, Any] | None = None
+) -> int | None:
+    """Take the first trial that was enqueued, and give its id; `None` if there is none.
+
+    Arguments as of `create_trial`.
+    """
     storage = study._storage
     for trial in storage.get_all_trials(study._study_id, deepcopy=False):
         if trial.state != TrialState.WAITING:
             continue
         try:
-            storage.set_trial_system_attr(trial._trial_id, WORKER_ATTRIBUTE, worker)
+            for name, value in {**(system_attrs or {}), WORKER_ATTRIBUTE: worker}.items():
+                storage.set_trial_system_attr(trial._trial_id, name, value)
             if trial.number != number:
                 storage.set_trial_user_attr(trial._trial_id, NUMBER_ATTRIBUTE, number)
             if storage.set_trial_state_values(trial._trial_id, state=TrialState.RUNNING):
@@ -76,19 +79,6 @@ def begin_trial(study: optuna.Study, trial_id: int) -> optuna.Trial:
     """The trial of an id as `ask` gives it: its sampler prepares."""
     study._thread_local.cached_all_trials = None
     return optuna.Trial(study, trial_id)
-
-
-def begin_again(study: optuna.Study, trial_id: int) -> optuna.Trial:
-    """`begin_trial` for one that repeats an earlier try, parameters and all.
-
-    `QMCSampler` counts its draws in the study; the try that is repeated was counted then.
-    """
-    before = study._storage.get_study_system_attrs(study._study_id)
-    trial = begin_trial(study, trial_id)
-    for name, value in before.items():
-        if name.startswith("qmc:"):
-            set_study_attribute(study, name, value)
-    return trial
 
 
 def end_interrupted(study: optuna.Study, trial: FrozenTrial) -> None:

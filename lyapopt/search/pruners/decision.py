@@ -6,23 +6,13 @@ from abc import abstractmethod
 from typing import Protocol, runtime_checkable
 
 import optuna
-from optuna.pruners import (
-    BasePruner,
-    HyperbandPruner,
-    MedianPruner,
-    NopPruner,
-    PatientPruner,
-    PercentilePruner,
-    ThresholdPruner,
-)
+from optuna.pruners import BasePruner, HyperbandPruner, NopPruner
 from optuna.trial import FrozenTrial
 
 from lyapopt.errors import UserError
 from lyapopt.search._optuna import wrapped_pruners
 from lyapopt.search.arguments import SearchArguments
 from lyapopt.store import Decision
-
-_COMPARE_WITH_FINISHED = (MedianPruner, NopPruner, PercentilePruner, ThresholdPruner)
 
 
 @runtime_checkable
@@ -128,30 +118,6 @@ def reads_initial_loss(pruner: BasePruner | None) -> bool:
         isinstance(inner, DecidingPruner) and inner.reads_initial_loss
         for inner in wrapped_pruners(pruner)
     )
-
-
-def needs_whole_groups(pruner: BasePruner) -> bool:
-    """Whether trials of an interrupted group are to be repeated although they had ended.
-
-    A median pruner compares a trial with trials of earlier groups, so that one trial of a group can
-    be repeated without the others. Successive halving and Hyperband note the rungs of every trial
-    as they are reached, in this group too: to repeat one trial as it was, all must run again. The
-    same is assumed of an unknown pruner.
-
-    Args:
-        pruner: Any Optuna pruner.
-
-    Example:
-        >>> import optuna
-        >>> needs_whole_groups(optuna.pruners.MedianPruner())
-        False
-        >>> needs_whole_groups(optuna.pruners.PatientPruner(optuna.pruners.HyperbandPruner(), 1))
-        True
-    """
-    for inner in wrapped_pruners(pruner):
-        if not isinstance(inner, DecidingPruner) and type(inner) is not PatientPruner:
-            return type(inner) not in _COMPARE_WITH_FINISHED
-    return False
 
 
 def _refuse_hyperband(name: str, wrapped: BasePruner | None) -> None:

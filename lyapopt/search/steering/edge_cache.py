@@ -33,12 +33,13 @@ class CachedEdges:
     def of(self, study: optuna.Study) -> list[SteeringRecord]:
         """The records of trials whose rates were found by probes."""
         known = self._known.setdefault(study.study_name, {})
+        found = []
         for trial in study.get_trials(deepcopy=False):
-            if trial.number not in known:
-                record = SteeringRecord.of_trial(trial)
-                if record is not None:
-                    known[trial.number] = record
-        return [known[number] for number in sorted(known) if was_searched(known[number])]
+            record = known.get(trial.number) or SteeringRecord.of_trial(trial)
+            if record is not None:
+                known[trial.number] = record
+                found.append(record)
+        return [record for record in found if was_searched(record)]
 
 
 def was_searched(record: SteeringRecord) -> bool:

@@ -86,26 +86,31 @@ class Execution:
     def _work(self, total: int | None) -> RunResult:
         while True:
             interruption.poll()
-            ledger, group, reason = self._opened.retry(lambda: self._lease(total))
+            ledger, lease, reason = self._opened.retry(lambda: self._lease(total))
             if reason is not None:
                 return self._stopped(ledger, total, reason)
-            if group is None:
+            if lease is None:
                 self._wait()
             else:
                 self._is_waiting = False
-                self._groups.run(ledger, group)
+                self._groups.run(ledger, *lease)
 
-    def _lease(self, total: int | None) -> tuple[Ledger, Group | None, str | None]:
-        """Survey the study, and lease a group unless there is a reason to stop."""
+    def _lease(self, total: int | None) -> tuple[Ledger, tuple[Group, Group] | None, str | None]:
+        """Survey the study, and lease a group unless there is a reason to stop.
+
+        Returns:
+            The ledger; the group, and the one of the schedule that it is a part of; the reason.
+        """
         with self._leases.survey() as situation:
             ledger, table = situation.ledger, situation.table
             failures = self._groups.failures_in_a_row
             reason = self._plan.reason_to_stop(situation, total, failures) or table.stop
             if reason is None:
                 group = self._plan.next_group(situation, total)
-                if group is not None:
-                    self._leases.take(situation, group)
-                return ledger, group, None
+                if group is None:
+                    return ledger, None, None
+                self._leases.take(situation, group)
+                return ledger, (group, self._plan.whole(situation, group)), None
             if stop_was_asked(self._study):
                 table.stop = reason
             return ledger, None, reason

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
@@ -13,11 +13,12 @@ from lyapopt import interruption
 from lyapopt.errors import StudyStoppedError
 from lyapopt.search import Candidate, Outcome, attributes
 from lyapopt.search._optuna import frozen
-from lyapopt.search.pruners.decision import needs_whole_groups
 from lyapopt.store import StoreError
 from lyapopt.store.retry import as_store_error
 from lyapopt.study.run import assembly
+from lyapopt.study.run.attempts import Attempt, attempts
 from lyapopt.study.run.heartbeat import Heartbeat
+from lyapopt.study.run.leases import Request
 from lyapopt.study.run.ledger import Ledger
 from lyapopt.study.run.opening import OpenStudy
 from lyapopt.study.run.recovery import STATES
@@ -54,16 +55,33 @@ class GroupRunner:
         self._heartbeat = heartbeat
         self._asks_alone = asks_alone
         self._callbacks = assembly.Callbacks.of(file)
+        self._attempt = Attempt((), frozenset())
         self._catch = assembly.caught_exceptions(file)
         self._ended: list[tuple[Candidate, FrozenTrial]] = []  # of the group, as Optuna has them
         self._written: set[str] = set()  # runs whose rows are stored
         self._committed: set[str] = set()  # and that Optuna knows to have ended
 
-    def run(self, ledger: Ledger, group: Group) -> None:
-        """Run the trials of a group that do not count yet."""
+    def run(self, ledger: Ledger, group: Group, whole: Group) -> None:
+        """Run the trials of a group that do not count yet.
+
+        Args:
+            ledger: Which count.
+            group: The group.
+            whole: The group of the schedule that it is a part of.
+        """
+        deaths = max(map(ledger.deaths, range(*group)))
+        for attempt in attempts(group, ledger):
+            if attempt.is_alone:
+                number = attempt.numbers[0]
+                died = f"the process of its group died {deaths} times"
+                self._listener.note(f"trial {number} is run alone: {died}")
+            self._run(attempt, ledger, whole)
+
+    def _run(self, attempt: Attempt, ledger: Ledger, whole: Group) -> None:
+        self._attempt = attempt
         candidates: list[Candidate] = []  # fills as trials are asked for
         try:
-            self._train(candidates, ledger, group)
+            self._train(candidates, ledger, whole)
             self._commit(candidates)
             self._after_group()
         except KeyboardInterrupt:
@@ -80,20 +98,22 @@ class GroupRunner:
         finally:
             self._heartbeat.speak_for([])
 
-    def _train(self, candidates: list[Candidate], ledger: Ledger, group: Group) -> None:
-        with self._study.running(range(*group)):
-            for number in range(*group):
-                if number not in ledger.done:
-                    interruption.poll()
-                    candidates.append(self._ask(number, ledger))
-            candidates.sort(key=lambda candidate: candidate.number)
+    def _train(self, candidates: list[Candidate], ledger: Ledger, whole: Group) -> None:
+        numbers = self._attempt.numbers
+        is_rewound = ledger.next_number <= whole[1]
+        with self._study.running(range(*whole), numbers):
+            for number in numbers:
+                interruption.poll()
+                is_retry = self._attempt.is_retry
+                request = Request(is_retry, self._attempt.is_alone, is_rewound)
+                candidates.append(self._ask(number, ledger.tries.get(number, ()), request))
             self._heartbeat.speak_for([candidate.trial for candidate in candidates])
             self._listener.group_started([candidate.number for candidate in candidates])
             self._objective.train(candidates)
 
-    def _ask(self, number: int, ledger: Ledger) -> Candidate:
+    def _ask(self, number: int, tries: Sequence[FrozenTrial], request: Request) -> Candidate:
         with self._asking():
-            trial = self._leases.ask(number, ledger.unfinished.get(number))
+            trial = self._leases.ask(number, tries, request)
             try:
                 candidate = self._objective.prepare(trial)
                 trial.set_user_attr(attributes.RUN, candidate.run)
@@ -123,12 +143,19 @@ class GroupRunner:
             self._is_ours(self._tell, candidate)
 
     def _mark_interrupted(self, candidates: list[Candidate]) -> None:
-        """Mark what has not ended, and all of the group if it can only be repeated whole."""
-        left = [candidate for candidate in candidates if candidate.is_running]
-        if left and needs_whole_groups(self._study.pruner):
-            left = [candidate for candidate in candidates if candidate.run not in self._committed]
+        """Mark all if one has not ended: a group is repeated whole. Otherwise what is not kept."""
+        have_ended = not any(candidate.is_running for candidate in candidates)
+        if not have_ended or len(candidates) < len(self._attempt.numbers):
+            left, reason = candidates, "interrupted"
+        else:
+            left = [c for c in candidates if c.number not in self._attempt.kept]
+            reason = "run for the sake of its group"
+            for candidate in left:
+                if self._attempt.is_alone:
+                    candidate.trial.set_user_attr(attributes.SURVIVED, 1)
         for candidate in left:
-            candidate.outcome = Outcome("interrupted", reason="interrupted")
+            if candidate.run not in self._committed:
+                candidate.outcome = Outcome("interrupted", reason=reason)
 
     def _is_ours(self, act: Callable[[Candidate], None], candidate: Candidate) -> bool:
         """Act on a candidate; whether it was still ours and not taken for dead."""

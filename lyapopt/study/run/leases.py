@@ -8,7 +8,7 @@ hold a number.
 **What counts towards `n_trials`.** A logical number counts when it has a trial that is COMPLETE
 or PRUNED, or that FAILED by its own fault more often than `on_failure.max_retries`, or whose
 worker died `on_failure.max_deaths` times. Trials that were interrupted, or whose worker died less
-often, do not count: their numbers are run again, with the parameters that they had. A worker
+often, do not count: their numbers are asked for and run again. A worker
 leases at most `n_trials`, less what counts, less what living workers have leased. When nothing is
 left to lease it waits until the rest counts, since a worker may die and leave its numbers; so
 every worker ends when the study has all its trials.
@@ -26,10 +26,11 @@ database; each has a thread that renews it and records Optuna's heartbeat for it
 Running trials that no living worker has leased are settled (`recovery`). A worker that was taken
 for dead and comes back finds its trials ended, and throws away what it did.
 
-**Reproducibility.** With one worker, a study that was interrupted or killed at any moment and
-resumed equals an uninterrupted one, trial for trial, unless it was killed so often at the same
-trials that they are run one at a time (`recovery`). With several, what a sampler sees depends on
-who is faster; what a trial does follows from its parameters and logical number alone.
+**Reproducibility.** With one worker and neither a time limit nor a budget, a study that was
+interrupted or killed at any moment and resumed equals an uninterrupted one bit for bit (`attempts`
+says how, and when not). With several, what a sampler sees depends on who is faster; what a trial
+does follows, to rounding, from its parameters and logical number alone. A budget counts what was
+abandoned, so that it buys fewer trials.
 """
 
 from __future__ import annotations
@@ -38,32 +39,35 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from lyapopt.display import one_line
+from lyapopt.search import attributes
 from lyapopt.search._optuna import (
-    begin_again,
     begin_trial,
     create_trial,
     every_trial,
     fail_stale,
     frozen,
     grid_place,
+    kept_in_study,
     logical_number,
+    put_back,
     take_waiting,
     worker_of,
 )
-from lyapopt.search.pruners.decision import needs_whole_groups
 from lyapopt.search.samplers.seeded import SeededSampler
 from lyapopt.store import TrajectoryStore
 from lyapopt.store.mutex import Mutex
 from lyapopt.store.retry import RetryPolicy
+from lyapopt.store.states import state_of
 from lyapopt.study.file import StudyFile
 from lyapopt.study.run import processes
 from lyapopt.study.run.ledger import Ledger
-from lyapopt.study.run.recovery import DEATHS_OF_A_GROUP, Settled, settle
+from lyapopt.study.run.recovery import Settled, settle
 from lyapopt.study.run.worker_table import Group, WorkerRow, WorkerSettings, WorkerTable
 
 _log = logging.getLogger(__name__)
@@ -109,6 +113,36 @@ class Situation:
         """The first logical number that is neither begun nor leased."""
         ends = [stop for _, stop in self.table.groups()]
         return max([self.ledger.next_number, *ends])
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked for under a number that may have been asked for before.
+
+    Attributes:
+        is_retry: Whether the trial failed by its own fault and is repeated with its parameters.
+        is_alone: Whether it is run alone since the process of its group died; that is noted.
+        is_rewound: Whether what samplers keep in the study is to be what it was at the first try:
+            nothing was asked for since, but for trials that are asked for again, too.
+    """
+
+    is_retry: bool = False
+    is_alone: bool = False
+    is_rewound: bool = True
+
+    def begun_like(self, tries: Sequence[FrozenTrial]) -> FrozenTrial | None:
+        """The try that began as this one is to begin; `None` if there was none."""
+        if not tries or (self.is_retry and state_of(tries[-1]) == "failed"):
+            return None
+        return tries[-1] if self.is_retry else tries[0]
+
+    def params(self, tries: Sequence[FrozenTrial]) -> dict[str, Any]:
+        """The parameters that are fixed: enqueued, or those of a trial that is repeated."""
+        if not tries:
+            return {}
+        begun = self.begun_like(tries)
+        fixed = dict((begun or tries[-1]).system_attrs.get("fixed_params", {}))
+        return fixed if begun is not None else fixed | tries[-1].params
 
 
 class Leases:
@@ -163,10 +197,9 @@ class Leases:
             self._enter(table, now)
             settled = self._settle(table)
             ledger = self.ledger()
-            left, table.open_groups = table.open_groups, []
-            for group in left:
-                for piece in _pieces(group, ledger):
-                    table.leave_open(piece)
+            table.open_groups = [
+                group for group in table.open_groups if not ledger.done.issuperset(range(*group))
+            ]
             assert table.started is not None
             yield Situation(table, ledger, now - table.started, settled)
             self._write(table)
@@ -204,28 +237,34 @@ class Leases:
         """Close what the mutex keeps open."""
         self._mutex.close()
 
-    def ask(self, number: int, tried: FrozenTrial | None) -> optuna.Trial:
+    def ask(self, number: int, tries: Sequence[FrozenTrial], request: Request) -> optuna.Trial:
         """Begin the trial of a leased logical number.
 
         Args:
             number: The logical number.
-            tried: An earlier try of it, whose parameters are taken over. If it had not got as far
-                as all of them, the rest is drawn from the same seed again.
+            tries: Earlier tries of it.
+            request: What is asked for.
         """
+        study, sampler = self._study, base_sampler(self._study)
         with self.locked():
-            if tried is not None:
-                params = {**tried.system_attrs.get("fixed_params", {}), **tried.params}
-                attrs = tried.system_attrs
-                trial_id = create_trial(self._study, number, self.worker, params, attrs)
-            else:
-                waiting = take_waiting(self._study, number, self.worker)
-                trial_id = self._create(number) if waiting is None else waiting
-        begin = begin_trial if tried is None else begin_again
-        return begin(self._study, trial_id)
-
-    def _create(self, number: int) -> int:
-        place = grid_place(base_sampler(self._study), number)
-        return create_trial(self._study, number, self.worker, carried=place)
+            begun = request.begun_like(tries)
+            if begun is not None and request.is_rewound:
+                put_back(study, sampler, begun.system_attrs)
+            attrs = kept_in_study(study, sampler)
+            trial_id = None if tries else take_waiting(study, number, self.worker, attrs)
+            if trial_id is None:
+                trial_id = create_trial(
+                    study,
+                    number,
+                    self.worker,
+                    params=request.params(tries),
+                    user_attrs={attributes.SURVIVED: 0} if request.is_alone else {},
+                    system_attrs=attrs | grid_place(sampler, number),
+                )
+        trial = begin_trial(study, trial_id)
+        if request.is_retry:  # what it would draw was drawn for the try that it repeats
+            put_back(study, sampler, attrs)
+        return trial
 
     def tell(
         self, trial: optuna.Trial, value: float | Sequence[float] | None, state: TrialState
@@ -280,8 +319,8 @@ class Leases:
             and worker_of(trial) is not None
             and logical_number(trial) not in leased
         ]
-        groups = table.open_groups if needs_whole_groups(self._study.pruner) else []
-        settled = settle(self._study, left, self._store, groups, self._policy.max_deaths)
+        groups, limit = table.open_groups, self._policy.max_deaths
+        settled = settle(self._study, left, self._store, groups, limit)
         fail_stale(self._study)
         return settled
 
@@ -290,12 +329,3 @@ def base_sampler(study: optuna.Study) -> optuna.samplers.BaseSampler:
     """The sampler that a study's file names, without the one that seeds it."""
     sampler = study.sampler
     return sampler.base if isinstance(sampler, SeededSampler) else sampler
-
-
-def _pieces(group: Group, ledger: Ledger) -> list[Group]:
-    """What is left to do of a group: all of it together, or its trials one at a time."""
-    left = [number for number in range(*group) if number not in ledger.done]
-    deaths = max((ledger.deaths.get(number, 0) for number in left), default=0)
-    if deaths < DEATHS_OF_A_GROUP:
-        return [group] if left else []
-    return [(number, number + 1) for number in left]

@@ -2,8 +2,8 @@
 
 A trial has a logical number, which its randomness follows from. It counts when it is COMPLETE or
 PRUNED, or FAILED by its own fault (its build or training raised) with no retry left. A trial that
-was interrupted, or whose process died, is run again under its logical number, with the parameters
-that it had. If its process died every time, it counts as failed in the end (`recovery`).
+was interrupted, or whose process died, is asked for again under its logical number, with its whole
+group (`attempts`). If its process died every time, it counts as failed in the end (`recovery`).
 """
 
 from __future__ import annotations
@@ -26,22 +26,43 @@ class Ledger:
 
     Attributes:
         done: Logical numbers that count.
-        unfinished: Logical numbers that began and do not count: the trial to repeat, by number.
-        begun: Logical numbers that have begun, done or not.
+        tries: All tries of every logical number that has begun, in their order.
         next_number: The logical number of the first trial that has not begun.
         gradient_evaluations: What all trials have cost so far.
         states: How many trials ended in which state.
-        deaths: How often the process of a logical number died while its trial ran; those that
-            never did are left out.
     """
 
     done: frozenset[int]
-    unfinished: dict[int, FrozenTrial]
+    tries: Mapping[int, Sequence[FrozenTrial]]
     next_number: int
     gradient_evaluations: float
     states: Counter[str] = field(default_factory=Counter)
-    begun: frozenset[int] = frozenset()
-    deaths: Mapping[int, int] = field(default_factory=dict)
+
+    @property
+    def begun(self) -> frozenset[int]:
+        """Logical numbers that have begun, done or not."""
+        return frozenset(self.tries)
+
+    @property
+    def unfinished(self) -> frozenset[int]:
+        """Logical numbers that have begun and do not count."""
+        return self.begun - self.done
+
+    def deaths(self, number: int) -> int:
+        """How often the process of a trial died while it ran."""
+        return _most(self.tries.get(number, ()), attributes.DEATHS)
+
+    def survived(self, number: int) -> bool:
+        """Whether a trial came to its end alone, after the process of its group had died."""
+        return _most(self.tries.get(number, ()), attributes.SURVIVED) > 0
+
+    def has_failed(self, number: int) -> bool:
+        """Whether a try of a trial failed by its own fault."""
+        return any(map(_failed_by_itself, self.tries.get(number, ())))
+
+    def is_given_up(self, number: int) -> bool:
+        """Whether a trial counts as failed because its process died so often."""
+        return any(map(_is_given_up, self.tries.get(number, ())))
 
     @classmethod
     def of(cls, study: optuna.Study, max_retries: int) -> Ledger:
@@ -65,26 +86,23 @@ class Ledger:
             begun.setdefault(logical_number(trial), []).append(trial)
             cost += cost_in(trial.user_attrs)
             states[state_of(trial)] += 1
-        done = {number for number, tries in begun.items() if _counts(tries, max_retries)}
-        unfinished = {
-            number: tries[-1] for number, tries in sorted(begun.items()) if number not in done
-        }
-        next_number = max(begun, default=-1) + 1
-        deaths = {number: count for number, tries in begun.items() if (count := deaths_of(tries))}
-        return cls(frozenset(done), unfinished, next_number, cost, states, frozenset(begun), deaths)
+        done = frozenset(number for number, tries in begun.items() if _counts(tries, max_retries))
+        return cls(done, begun, max(begun, default=-1) + 1, cost, states)
 
 
-def deaths_of(tries: Iterable[FrozenTrial]) -> int:
-    """How often the processes of these tries of one trial died."""
-    counts = (count_in(trial.user_attrs, attributes.DEATHS) for trial in tries)
-    return max((count or 0 for count in counts), default=0)
+def _most(tries: Iterable[FrozenTrial], name: str) -> int:
+    return max((count_in(trial.user_attrs, name) or 0 for trial in tries), default=0)
+
+
+def _failed_by_itself(trial: FrozenTrial) -> bool:
+    return state_of(trial) == "failed" and not _is_given_up(trial)
+
+
+def _is_given_up(trial: FrozenTrial) -> bool:
+    return state_of(trial) == "failed" and bool(count_in(trial.user_attrs, attributes.DEATHS))
 
 
 def _counts(tries: Sequence[FrozenTrial], max_retries: int) -> bool:
     states = Counter(state_of(trial) for trial in tries)
     ended = states["complete"] + states["pruned"]
-    given_up = any(
-        state_of(trial) == "failed" and count_in(trial.user_attrs, attributes.DEATHS)
-        for trial in tries
-    )
-    return ended > 0 or given_up or states["failed"] > max_retries
+    return ended > 0 or any(map(_is_given_up, tries)) or states["failed"] > max_retries

@@ -21,6 +21,7 @@ from lyapopt.search._optuna import (
     OrderedStudy,
     close_storage,
     every_trial,
+    ordered,
     study_is_there,
     wrap_operations,
 )
@@ -212,7 +213,7 @@ def _create_or_load(
         )
     _check_parameters(study, space.distributions)
     _compare_digest(study, file, listener)
-    return OrderedStudy.of(study)
+    return ordered(study)
 
 
 def _check_parameters(study: optuna.Study, distributions: dict[str, BaseDistribution]) -> None:

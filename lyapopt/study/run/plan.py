@@ -8,10 +8,10 @@ from lyapopt.registry import is_exhaustive
 from lyapopt.search._optuna import grid_points_left, stop_was_asked
 from lyapopt.study.file import StudyFile
 from lyapopt.study.run.leases import Situation, base_sampler
+from lyapopt.study.run.schedule import Schedule
 from lyapopt.study.run.worker_table import Group
 
-_LARGEST_GROUP = 16
-_GROUPS_OF_A_STUDY = 6
+_GROUPS_OF_A_WORKER = 6
 _FAILURES_IN_A_ROW = 5
 
 
@@ -26,6 +26,7 @@ class Plan:
     def __init__(self, file: StudyFile, study: optuna.Study) -> None:
         self._file = file
         self._study = study
+        self._schedule = Schedule.of(file)
         self.sampler = base_sampler(study)
 
     @property
@@ -69,8 +70,10 @@ class Plan:
         if free:
             return min(free), min(free) + 1
         points = grid_points_left(self.sampler, self._study)
+        first = situation.next_number()
         limits = [
-            group_size(self._file, total, len(situation.table.workers)),
+            self._schedule.group_of(first)[1] - first,
+            self._share(situation, total),
             lacking,
             self._affordable(situation),
             None if points is None else points - len(in_progress - ledger.begun),
@@ -78,14 +81,31 @@ class Plan:
         count = min(limit for limit in limits if limit is not None)
         if count < 1:
             return None
-        first = situation.next_number()
         return first, first + count
+
+    def whole(self, situation: Situation, group: Group) -> Group:
+        """The group of the schedule that a leased one is a part of, where a limit has cut it.
+
+        Its trials do not see each other's results, however it was cut. Among several workers
+        groups are what they happen to be.
+        """
+        first = (
+            group[0] if len(situation.table.workers) > 1 else self._schedule.group_of(group[0])[0]
+        )
+        return first, group[1]
+
+    def _share(self, situation: Situation, total: int | None) -> int | None:
+        """How many trials one of several workers takes at once, so that each gets some."""
+        workers = len(situation.table.workers)
+        if workers < 2 or total is None or self._file.trials_at_once is not None:
+            return None
+        return max(1, total // (_GROUPS_OF_A_WORKER * workers))
 
     def _affordable(self, situation: Situation) -> int | None:
         """How many trials the budget still pays for, at the cost of those that are done.
 
         One at first, and then no more than have ended: until then nobody knows what a trial costs,
-        and the first may have been pruned.
+        and the first may have been pruned. (The schedule has such groups, too.)
         """
         ledger, in_progress = situation.ledger, situation.in_progress
         if self._file.budget is None:
@@ -101,36 +121,4 @@ class Plan:
 
     def _owes_points(self, situation: Situation) -> bool:
         """Whether points of a finite space were tried, in vain: its sampler takes them for done."""
-        return self.is_exhaustive and bool(
-            situation.ledger.unfinished.keys() - situation.in_progress
-        )
-
-
-def group_size(file: StudyFile, total: int | None, workers: int = 1) -> int:
-    """How many trials train together, if there are enough.
-
-    Args:
-        file: A study file, which may say so.
-        total: Trials in the study, if that is limited.
-        workers: How many processes share them.
-    """
-    if file.trials_at_once is not None:
-        return file.trials_at_once
-    if file.objective is not None:
-        return 1  # a function runs one trial at a time, and each may learn from the last
-    return default_group_size(file.n_trials or total, workers)
-
-
-def default_group_size(total: int | None, workers: int = 1) -> int:
-    """How many trials train together unless the file says: a sixth of the study, at most 16.
-
-    A larger group trains faster and starts with less knowledge, since its trials do not see each
-    other's results.
-
-    Args:
-        total: Trials in the study, if that is limited.
-        workers: How many processes share them.
-    """
-    if total is None:
-        return _LARGEST_GROUP
-    return max(1, min(_LARGEST_GROUP, total // (_GROUPS_OF_A_STUDY * workers)))
+        return self.is_exhaustive and bool(situation.ledger.unfinished - situation.in_progress)

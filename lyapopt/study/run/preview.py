@@ -15,14 +15,14 @@ from lyapopt.exponents import derivatives
 from lyapopt.probe import Probe, Reference, reference_of
 from lyapopt.probe.probe import FORWARD_COST
 from lyapopt.search import Candidate
-from lyapopt.search._optuna import OrderedStudy, grid_points_left, inside_optimize
+from lyapopt.search._optuna import grid_points_left, inside_optimize, ordered
 from lyapopt.search.candidate import describe
 from lyapopt.search.training_group import checkpoint_steps
 from lyapopt.settings import Value
 from lyapopt.study.file import StudyFile
 from lyapopt.study.run import assembly
 from lyapopt.study.run.leases import base_sampler
-from lyapopt.study.run.plan import group_size
+from lyapopt.study.run.schedule import Schedule
 
 __all__ = ["Preview", "preview"]
 
@@ -55,7 +55,7 @@ def preview(file: StudyFile) -> Preview:
     """
     space = assembly.search_space(file)
     objective = assembly.objective(file, space)
-    study = OrderedStudy.of(
+    study = ordered(
         optuna.create_study(
             study_name=file.study_name,
             sampler=assembly.sampler(file, space),
@@ -128,7 +128,7 @@ def in_words(training: Training, reference: Reference, probe: Probe) -> str:
 def _group_size(file: StudyFile, study: optuna.Study) -> int:
     limits = [file.n_trials, grid_points_left(base_sampler(study), study)]
     known = [limit for limit in limits if limit is not None]
-    return max(1, min([group_size(file, file.n_trials), *known]))
+    return max(1, min([Schedule.of(file).group_of(0)[1], *known]))
 
 
 def _failure(candidate: Candidate) -> str | None:

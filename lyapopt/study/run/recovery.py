@@ -1,20 +1,19 @@
 """What becomes of trials that a dead worker left running: finished, or marked to be run again.
 
-A worker writes our rows first, and `tell` commits the trial. If it died before the rows, nothing
-of the trial is kept, and it is run again with the parameters it had. If it died between rows and
-`tell`, the trial has ended, and only the telling is missing: that is done here, so that no
-finished trial is lost. Either way the trial is stored whole or not at all.
+A worker writes our rows first, those of all trials of a group in one transaction, and `tell`
+commits the trials. If it died before the rows, nothing of the group is kept, and it is run again
+(`attempts`). If it died between rows and `tell`, the trials have ended, and only the telling is
+missing: that is done here, so that no finished trial is lost. Either way a group is stored whole or
+not at all.
 
-A trial may be what its worker died of: native code that crashes, or too much memory. Each death
-is noted on the trials that were running. After `DEATHS_OF_A_GROUP` the trials of a group are run
-one at a time, since any of them may be the cause; after `on_failure.max_deaths` a trial counts as
-failed, with its reason stored, and the study goes on without it.
+Each death is noted on the trials that were running. One that ran alone counts as failed after
+`on_failure.max_deaths`, with its reason stored, and the study goes on without it.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -23,7 +22,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from lyapopt.display import one_line
 from lyapopt.search import attributes
-from lyapopt.search._optuna import end_interrupted, every_trial, logical_number, set_attribute
+from lyapopt.search._optuna import end_interrupted, logical_number, set_attribute
 from lyapopt.store import (
     RUN_ATTRIBUTE,
     RecordNotFoundError,
@@ -33,13 +32,10 @@ from lyapopt.store import (
 )
 from lyapopt.store.errors import DamagedDataError
 from lyapopt.store.states import run_in
-from lyapopt.study.run.ledger import deaths_of
+from lyapopt.study.run.ledger import Ledger
 from lyapopt.study.run.worker_table import Group
 
 _log = logging.getLogger(__name__)
-
-DEATHS_OF_A_GROUP: Final = 2
-"""Deaths after which trials that trained together are run again one at a time."""
 
 STATES: Final = {
     "complete": TrialState.COMPLETE,
@@ -65,9 +61,9 @@ class Settled:
 
 def settle(
     study: optuna.Study,
-    trials: Iterable[FrozenTrial],
+    trials: Sequence[FrozenTrial],
     store: TrajectoryStore | None,
-    whole_groups: Iterable[Group] = (),
+    groups: Iterable[Group] = (),
     max_deaths: int | None = None,
 ) -> Settled:
     """End trials that are running and whose worker is dead.
@@ -76,26 +72,29 @@ def settle(
         study: The trials' study. The caller holds its mutex.
         trials: The running trials.
         store: Where their rows may be.
-        whole_groups: Groups that are to be run again whole if the rows of any trial are missing.
-            (Rows of a group are all written before the first of its trials is told.)
+        groups: The groups that they are of, each of which is ended as a whole.
         max_deaths: How often the process of a trial may die before it counts as failed; None for
             any number of times.
     """
     kept = repeated = 0
-    results = [(trial, _stored_result(trial, store)) for trial in trials]
-    missing = {logical_number(trial) for trial, record in results if record is None}
-    in_whole_groups = {
-        number for group in whole_groups if missing & set(range(*group)) for number in range(*group)
-    }
-    for trial, record in results:
-        if record is None:
-            repeated += not _died(study, trial, store, max_deaths)
-        elif logical_number(trial) in in_whole_groups:
+    ledger = Ledger.of(study, 0)
+    results = {trial.number: _stored(trial, store) for trial in trials}
+    missing = {logical_number(trial) for trial in trials if not _has_ended(results[trial.number])}
+    missing -= ledger.done  # those were run once more for the sake of their group
+    for trial in trials:
+        number, record = logical_number(trial), results[trial.number]
+        group = next((group for group in groups if number in range(*group)), (number, number + 1))
+        left = [other for other in range(*group) if other not in ledger.done]
+        if number in ledger.done or (record is not None and missing & set(left)):
             _interrupt(study, trial)
-            repeated += 1
-        else:
+            repeated += number not in ledger.done
+        elif record is not None:
             _tell_stored(study, trial, record)
             kept += 1
+        else:
+            is_alone = len(left) < 2 or attributes.SURVIVED in trial.user_attrs
+            deaths, limit = ledger.deaths(number) + 1, max_deaths if is_alone else None
+            repeated += not _died(study, trial, store, deaths, limit)
     return Settled(kept, repeated)
 
 
@@ -103,12 +102,11 @@ def _died(
     study: optuna.Study,
     trial: FrozenTrial,
     store: TrajectoryStore | None,
+    deaths: int,
     max_deaths: int | None,
 ) -> bool:
     """End a trial whose process died while it ran; whether it counts as failed by now."""
     number = logical_number(trial)
-    others = [other for other in every_trial(study) if other.number != trial.number]
-    deaths = 1 + deaths_of(other for other in others if logical_number(other) == number)
     set_attribute(study, trial, attributes.DEATHS, deaths)
     if max_deaths is None or deaths < max_deaths:
         _interrupt(study, trial)
@@ -136,19 +134,22 @@ def _interrupt(study: optuna.Study, trial: FrozenTrial) -> None:
     end_interrupted(study, trial)
 
 
-def _stored_result(trial: FrozenTrial, store: TrajectoryStore | None) -> RunRecord | None:
-    """How a running trial ended according to its rows; `None` if they were not written."""
+def _stored(trial: FrozenTrial, store: TrajectoryStore | None) -> RunRecord | None:
+    """What the rows of a running trial say; `None` if they were not written."""
     run = run_in(trial.user_attrs)
     if store is None or run is None:
         return None
     try:
-        record = store.read(run)
+        return store.read(run)
     except RecordNotFoundError:
         return None
     except DamagedDataError as error:
         _log.warning("trial %d is run again: %s", trial.number, one_line(error))
         return None
-    return record if record.state in ("complete", "pruned", "failed") else None
+
+
+def _has_ended(record: RunRecord | None) -> bool:
+    return record is not None and record.state in ("complete", "pruned", "failed")
 
 
 def _tell_stored(study: optuna.Study, trial: FrozenTrial, record: RunRecord) -> None:
@@ -162,9 +163,9 @@ def _tell_stored(study: optuna.Study, trial: FrozenTrial, record: RunRecord) -> 
 
 def result_attributes(record: RunRecord) -> dict[str, float | str]:
     """The user attributes that a trial gets when it ends."""
-    found: dict[str, float | str] = {
-        attributes.COST: attributes.rounded(record.gradient_evaluations)
-    }
+    found: dict[str, float | str] = {}
+    if record.settings.get("probe") is not None:  # functions do not say what they cost
+        found[attributes.COST] = attributes.rounded(record.gradient_evaluations)
     verdict = attributes.FAILED if record.state == "failed" else record.verdict
     if verdict is not None:
         found[attributes.VERDICT] = verdict
