@@ -27,6 +27,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from lyapopt import BufferedStorage, UserError
+from lyapopt.store.buffered.pending import Batch
 from lyapopt.store.retry import RetryPolicy
 
 FORK = multiprocessing.get_context("fork")
@@ -172,6 +173,36 @@ def test_a_batch_ends_its_trials_in_one_transaction(
     assert seen_by(plain, 2).state == TrialState.COMPLETE  # what was told before stays told
 
 
+def test_a_batch_writes_what_belongs_to_its_trials_in_the_same_transaction(
+    study: optuna.Study, storage: BufferedStorage, plain: RDBStorage
+) -> None:
+    lost, kept = study.ask(), study.ask()
+    rename = sqlalchemy.text("UPDATE studies SET study_name = :name")
+
+    def fail(connection: sqlalchemy.Connection) -> None:
+        connection.execute(rename, {"name": "never"})
+        raise LookupError("mine")
+
+    def tell_both(also: Callable[[sqlalchemy.Connection], object]) -> Batch:
+        with storage.batch() as batch:
+            batch.also(also)
+            study.tell(lost, 1.0)
+            study.tell(kept, 2.0)
+        return batch
+
+    with pytest.raises(LookupError, match="mine"):
+        tell_both(fail)
+    assert [trial.state.name for trial in plain.get_all_trials(study._study_id)] == ["RUNNING"] * 2
+    assert [trial.state.name for trial in study.trials] == ["RUNNING"] * 2
+    plain.set_trial_state_values(lost._trial_id, TrialState.FAIL)
+    with commits_of(storage) as commits:
+        batch = tell_both(lambda connection: connection.execute(rename, {"name": "renamed"}))
+        assert len(commits) == 1
+    assert batch.losses == {lost._trial_id}
+    assert plain.get_study_name_from_id(study._study_id) == "renamed"
+    assert [trial.value for trial in plain.get_all_trials(study._study_id)] == [None, 2.0]
+
+
 def test_a_group_is_created_in_one_transaction(
     study: optuna.Study, storage: BufferedStorage, plain: RDBStorage
 ) -> None:
@@ -260,6 +291,9 @@ def test_what_others_create_enqueue_report_and_end_is_seen_at_every_new_trial(
     assert study.trials[1].intermediate_values == {1: 0.5}
     assert study.trials[0].user_attrs == {"note": "of others"}
     assert study.trials[0].intermediate_values == {1: 1.0}
+    theirs.report(0.25, 2)
+    storage.refresh(study._study_id)
+    assert study.trials[1].intermediate_values == {1: 0.5, 2: 0.25}
     elsewhere.tell(theirs, 3.0)
     elsewhere.tell(mine.number, 4.0)  # asked here, told there
     study.ask()

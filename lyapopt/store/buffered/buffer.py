@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -123,6 +124,11 @@ class TrialBuffer:
                 study.distributions[name] = found
         return study.distributions.get(name)
 
+    def expire(self, study_id: int) -> None:
+        """Have what may have changed of a study read at the next question."""
+        if study_id in self._studies:
+            self._studies[study_id].read_at = -math.inf
+
     def reread(self, trial_id: int) -> None:
         """Have a trial read again, after something went past the buffer."""
         study_id = self._homes.pop(trial_id, None)
@@ -178,18 +184,26 @@ class TrialBuffer:
             StorageInternalError: If they could not be written; then none of its trials is finished.
         """
         batch.is_open = False
+        told = {
+            trial_id
+            for trial_id, each in self._pending.items()
+            if each.end is not None and each.end.batch is batch
+        }
         try:
-            self.write()
+            batch.losses |= told & self.write(batch.writes).keys()
+            batch.writes.clear()
         except BaseException:
-            for trial_id, each in list(self._pending.items()):
-                if each.end is not None and each.end.batch is batch:
-                    self._take_back(trial_id)
+            for trial_id in told:
+                self._take_back(trial_id)
             raise
 
-    def write(self, *, patiently: bool = True) -> dict[int, Loss]:
+    def write(
+        self, others: Sequence[Callable[[Connection], object]] = (), *, patiently: bool = True
+    ) -> dict[int, Loss]:
         """Write all that is not held, in one transaction.
 
         Args:
+            others: What else is written, before it.
             patiently: Whether to try again while the database is in trouble.
 
         Returns:
@@ -204,12 +218,15 @@ class TrialBuffer:
             for trial_id, each in self._pending.items()
             if (part := each.writable()) is not None
         }
-        if not chosen:
+        if not chosen and not others:
             return {}
-        retry = self.retry if patiently else _ONCE
-        losses = self._transact(
-            lambda connection, again: write_pending(connection, chosen, again), retry
-        )
+
+        def work(connection: Connection, again: bool) -> dict[int, Loss]:
+            for other in others:
+                other(connection)
+            return write_pending(connection, chosen, again)
+
+        losses = self._transact(work, self.retry if patiently else _ONCE)
         for trial_id, written in chosen.items():
             rest = self._pending.pop(trial_id).without(written)
             if trial_id in losses:
@@ -231,7 +248,7 @@ class TrialBuffer:
             lambda connection, again: create_trials(connection, study_id, trials, earlier)
         )
         if not study.is_polled or (new and new[0][1] != len(study.trials)):
-            study.read_at = -float("inf")  # others may have added trials, or written to theirs
+            study.read_at = -math.inf  # others may have added trials, or written to theirs
         study.is_polled = False
         for (trial_id, number), trial in zip(new, trials, strict=True):
             self._homes[trial_id] = study_id

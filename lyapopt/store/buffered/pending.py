@@ -3,20 +3,38 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy import Connection
 
 from lyapopt.store._optuna import distribution_of, with_fields
 
 
-@dataclass
+@dataclass(eq=False)
 class Batch:
-    """A group of trials whose ends are written together; `is_open` until they are all told."""
+    """Trials that end in one transaction.
 
+    Attributes:
+        losses: When it is over, the ids of those that somebody else had finished or deleted.
+        writes: What else is written in the same transaction.
+        is_open: Whether trials may still be told.
+    """
+
+    losses: set[int] = field(default_factory=set)
+    writes: list[Callable[[Connection], object]] = field(default_factory=list)
     is_open: bool = True
+
+    def also(self, write: Callable[[Connection], object]) -> None:
+        """Write something of one's own in the transaction that ends the trials.
+
+        Args:
+            write: Called with the connection, before the trials end, and once more for each time
+                that the transaction is attempted again. It neither commits nor uses the storage.
+        """
+        self.writes.append(write)
 
 
 @dataclass(frozen=True)

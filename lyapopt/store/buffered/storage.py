@@ -125,13 +125,26 @@ class BufferedStorage(DirectStorage):
                 self._buffer.write()
             else:
                 self._buffer.close(batch)
-                self._local.batch = Batch()
+                batch.is_open = True
+
+    def refresh(self, study_id: int) -> None:
+        """Have what other processes wrote to a study read at the next question, whenever that is.
+
+        Args:
+            study_id: Id of the study.
+        """
+        with self._buffer.lock:
+            self._buffer.expire(study_id)
 
     @contextmanager
-    def batch(self) -> Iterator[None]:
+    def batch(self) -> Iterator[Batch]:
         """Let the trials that this thread tells in the body end in one transaction, at its end.
 
         Inside another batch it does nothing of its own.
+
+        Yields:
+            The batch: `also` adds writes of one's own to the transaction, and `losses` says
+            afterwards which of the trials somebody else had finished.
 
         Raises:
             StorageInternalError: At the end, if they could not be written; then none has ended.
@@ -148,11 +161,11 @@ class BufferedStorage(DirectStorage):
             0.0
         """
         if self._batch is not None:
-            yield
+            yield self._batch
             return
         self._local.batch = Batch()
         try:
-            yield
+            yield self._local.batch
         finally:
             batch, self._local.batch = self._local.batch, None
             with self._buffer.lock:
