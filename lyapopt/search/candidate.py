@@ -107,13 +107,13 @@ class Candidate:
         """Whether it has not ended yet."""
         return self.outcome is None
 
-    def adopt(self, other: Candidate, probe: Probe, kept: RecordSettings) -> None:
+    def adopt(self, other: Candidate, probe: Probe, kept: RecordSettings | None) -> None:
         """Take over what was measured by an objective that this trial's own objective has called.
 
         Args:
             other: The same trial, as that objective ran it.
             probe: How it was measured.
-            kept: What is kept of it.
+            kept: What is kept of it, if anything is.
         """
         self.probe, self.kept = probe, kept
         self.measurement, self.verdict = other.measurement, other.verdict

@@ -15,6 +15,7 @@ from lyapopt.search import attributes
 from lyapopt.search._optuna import attach, logical_number
 from lyapopt.search.candidate import Candidate, Outcome
 from lyapopt.search.probing.building import seeded
+from lyapopt.search.recording.cost import charge_probes, show_cost
 from lyapopt.search.run_record import run_record
 from lyapopt.settings import NanPolicy
 from lyapopt.store import RunRecord, new_run_id
@@ -70,8 +71,11 @@ class FunctionObjective:
             candidate.params = candidate.trial.params
 
     def conclude(self, candidate: Candidate) -> None:
-        """Write the verdict of a trial that has no other to the trial. Must come before `tell`."""
+        """Write cost, and the verdict where there is no other, to the trial, before `tell`."""
         assert candidate.outcome is not None
+        if candidate.gradient_evaluations:
+            charge_probes(candidate)
+            show_cost(candidate)
         state = candidate.outcome.state
         if state in (attributes.FAILED, attributes.INTERRUPTED):
             candidate.trial.set_user_attr(attributes.VERDICT, state)

@@ -348,8 +348,8 @@ class Monitor:
             is_finite=bool(torch.isfinite(end).all()),
             stands_still=is_frozen and (is_flat or torch.equal(end, self._start)),
         )
-        self._copies = []
         log_growth = self._neighbours.log_growth
+        self._copies, self._start = [], torch.empty(0)  # memory is as it was before
         del self._neighbours
         if self._run is not None:
             self._run.measured(self._measurement(losses, log_growth))

@@ -279,8 +279,8 @@ class Objective:
         self.conclude(candidate)
         outer = attached(candidate.trial)
         if isinstance(outer, Candidate) and outer.is_leased:
-            outer.adopt(candidate, self._settings.probe, self._settings.record)
-            show_cost(outer)
+            kept = self._settings.record if self._recording.is_on else None
+            outer.adopt(candidate, self._settings.probe, kept)
         else:
             self._recording.keep(candidate, lambda: self.record_of(candidate))
 

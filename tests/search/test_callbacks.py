@@ -380,7 +380,8 @@ def train(library: str, folder: Path, trial: Any, lr: float, **options: Any) -> 
 def test_a_trial_gets_its_exponent_and_is_pruned_when_it_is_hot(
     library: str, tmp_path: Path
 ) -> None:
-    study = optuna.create_study(pruner=lyapopt.LyapunovPruner())
+    url = f"sqlite:///{tmp_path}/study.db"
+    study = optuna.create_study(storage=url, pruner=lyapopt.LyapunovPruner())
     for lr in (0.3, 1e6):
         trial = study.ask()
         try:
@@ -395,6 +396,14 @@ def test_a_trial_gets_its_exponent_and_is_pruned_when_it_is_hot(
     assert good.user_attrs["gradient_evaluations"] == 2 * HORIZON + 30  # batches of the training
     assert bad.state == optuna.trial.TrialState.PRUNED
     assert bad.user_attrs["verdict"] in ("diverged", "hot")
+    with lyapopt.TrajectoryStore(url, create=False) as store:
+        runs = store.runs()
+        assert runs["state"].tolist() == ["complete", "pruned"]
+        assert runs["gradient_evaluations"][0] == 2 * HORIZON + 30
+        assert runs["examples"][0] == 8 * (2 * HORIZON + 30)
+        assert runs["steps"].tolist() == [30, len(store.array("loss", study.study_name, 1))]
+        assert runs["reason"][1] == store.decisions()["reason"].item()
+        assert store.array("weights", study.study_name, 0).shape == (HORIZON, 41)
 
 
 def test_a_training_that_is_shorter_than_the_horizon_is_said_to_be(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ import optuna
 import pytest
 import sqlalchemy
 import torch
-from networks import tanh_network
+from networks import Quadratic, tanh_network
 from optuna.distributions import FloatDistribution
 from optuna.pruners import MedianPruner, NopPruner, SuccessiveHalvingPruner
 from optuna.samplers import RandomSampler
@@ -28,7 +28,7 @@ from optuna.trial import FixedTrial, TrialState
 from torch import Tensor, nn
 
 import lyapopt
-from lyapopt import LyapunovPruner, Objective, Probe, TrajectoryStore
+from lyapopt import EdgeOfChaosSampler, LyapunovPruner, Objective, Probe, TrajectoryStore
 from lyapopt.search import RecordSettings
 from lyapopt.search.recording import destination
 from lyapopt.search.recording.destination import Recording
@@ -297,6 +297,23 @@ def test_of_many_weights_a_projection_is_kept_unless_asked_otherwise(sqlite_url:
     assert sorted(store.trajectories("study", 2)["name"].unique()) == ["loss", "separation"]
 
 
+def test_the_probes_of_a_sampler_are_part_of_what_a_watched_trial_costs(sqlite_url: str) -> None:
+    sampler = EdgeOfChaosSampler(RandomSampler(0), build=Quadratic(), seed=0)
+    study = new_study(sqlite_url, sampler=sampler)
+    study.optimize(
+        lambda trial: curvature_ten(trial, trial.suggest_float("lr", 1e-4, 10, log=True)),
+        n_trials=1,
+    )
+    [trial] = study.trials
+    probes = trial.user_attrs["lyapopt:steering"]["gradient_evaluations"]
+    assert probes > 0
+    assert trial.user_attrs["gradient_evaluations"] == probes + 2 * 4 + 12
+    names = TrajectoryStore(sqlite_url).exponents()["name"].tolist()
+    assert names[0] == "neighbours@4"
+    assert all(name.startswith("steering lr=") for name in names[1:])
+    assert len(names) > 1
+
+
 def test_a_loop_that_ends_before_the_horizon_is_counted(sqlite_url: str) -> None:
     study = new_study(sqlite_url)
     study.optimize(lambda trial: own_loop(trial, steps=4), n_trials=1)
@@ -316,6 +333,31 @@ def test_several_monitors_of_a_trial_share_its_run(sqlite_url: str) -> None:
     assert trial.user_attrs["gradient_evaluations"] == 2 * 27
     exponent = store.exponents("study")["value"].item()
     assert trial.user_attrs["exponent"] == pytest.approx(exponent, rel=1e-5)
+
+
+def test_monitors_that_are_garbage_are_completed_when_nobody_writes(sqlite_url: str) -> None:
+    study = new_study(sqlite_url)
+
+    def objective(trial: optuna.Trial) -> float:
+        model = nn.Linear(3, 1)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        monitor: Any = lyapopt.watch(trial, model, optimizer, nn.MSELoss(), horizon=2)
+        monitor.itself = monitor  # a cycle, as in the trainers of libraries
+        for x, y in batches(5):
+            monitor.observe(x, y)
+        return 0.0
+
+    gc.disable()
+    try:
+        study.optimize(objective, n_trials=1)
+        with study._storage._backend.engine.connect() as connection:  # type: ignore[attr-defined]
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+            gc.collect()  # would wait for this transaction, in this thread, for ever
+        study.optimize(own_loop, n_trials=1)
+    finally:
+        gc.enable()
+    runs = TrajectoryStore(sqlite_url).runs()
+    assert runs["gradient_evaluations"].tolist() == [4 + 5, 15 + 12]
 
 
 def test_a_monitor_that_outlives_its_trial_still_completes_its_rows(sqlite_url: str) -> None:

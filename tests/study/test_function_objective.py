@@ -13,6 +13,7 @@ from optuna.trial import TrialState
 from lyapopt import registry
 from lyapopt.errors import UserError
 from lyapopt.store import TrajectoryStore
+from lyapopt.study.admin.doctor import examine
 from lyapopt.study.file import load_study_file
 from lyapopt.study.run.runner import run_study
 
@@ -156,3 +157,60 @@ def test_an_objective_may_have_several_values(tmp_path: Path) -> None:
     trials = returning(tmp_path, "pair", "directions: [minimize, maximize]")
     for trial in trials:
         assert trial.values == [trial.params["x"], -trial.params["x"]]
+
+
+WATCHED = """
+import lyapopt
+import torch
+from torch import nn
+from lyapopt import Objective, Probe
+from lyapopt.tasks.builder import TaskBuilder
+from optuna.distributions import FloatDistribution
+
+
+def watched(trial):
+    lr = trial.suggest_float("lr", 0.01, 0.1)
+    model = nn.Linear(3, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=lr)
+    monitor = lyapopt.watch(trial, model, optimizer, nn.functional.mse_loss, horizon=4)
+    for _ in range(9):
+        monitor.observe(torch.ones(2, 3), torch.zeros(2, 1))
+        optimizer.step()
+        monitor.should_stop()
+    if trial.number == 1:
+        raise ValueError("after all that")
+    return lr
+
+
+def folds(trial):
+    build = TaskBuilder("xor", {"steps": 8})
+    one = Objective(build, {"lr": FloatDistribution(0.01, 0.1)}, probe=Probe(horizon=4))
+    return one(trial) + one(trial)
+"""
+
+
+@pytest.mark.parametrize(("name", "cost"), [("watched", 2 * 4 + 9), ("folds", None)])
+def test_what_is_measured_inside_a_function_is_kept_with_its_trial(
+    name: str, cost: float | None, tmp_path: Path
+) -> None:
+    (tmp_path / "measuring.py").write_text(WATCHED)
+    url = f"sqlite:///{tmp_path}/a.db"
+    path = tmp_path / "a.yaml"
+    text = STUDY.format(path=tmp_path, name="a").replace("n_trials: 40", "n_trials: 2")
+    call = f'objective: {{call: "measuring:{name}"}}'
+    path.write_text(text.replace(text.splitlines()[3], call))
+    run_study(load_study_file(path))
+    study = optuna.load_study(study_name="own", storage=url)
+    assert len(study.trials) == 2
+    with TrajectoryStore(url, create=False) as store:
+        runs = store.runs("own")
+        assert set(runs["run"]) == set(store.all_runs())
+        assert store.array("separation", "own", 1).shape == (5, 1)
+        assert store.array("loss", "own", 0).shape == ((4,) if name == "watched" else (8,))
+        exponents = store.exponents("own")["value"].tolist()
+    shown = [trial.user_attrs["exponent"] for trial in study.trials]
+    assert shown == pytest.approx(exponents, rel=1e-5)
+    costs = [trial.user_attrs["gradient_evaluations"] for trial in study.trials]
+    assert costs == pytest.approx(runs["gradient_evaluations"].tolist(), rel=1e-5)
+    assert cost is None or costs == [cost] * 2
+    assert not [each for each in examine(url) if each.level == "wrong"]

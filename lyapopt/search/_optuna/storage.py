@@ -77,26 +77,13 @@ def engine_of(study: optuna.Study) -> Engine | None:
 
     Its connections, password and options are those of the study. `None` for storages without SQL.
     """
-    backend = _rdb_of(study)
-    return None if backend is None else backend.engine
-
-
-def is_in_transaction(study: optuna.Study) -> bool:
-    """Whether this thread is in the middle of a transaction of the study's SQL storage."""
-    backend = _rdb_of(study)
-    if backend is None or not backend.scoped_session.registry.has():
-        return False
-    return bool(backend.scoped_session().in_transaction())
+    backend = getattr(study._storage, "_backend", study._storage)
+    return backend.engine if isinstance(backend, RDBStorage) else None
 
 
 def storage_type(study: optuna.Study) -> str:
     """What a study is kept in, by the name of its class."""
     return type(study._storage).__name__
-
-
-def _rdb_of(study: optuna.Study) -> RDBStorage | None:
-    backend = getattr(study._storage, "_backend", study._storage)
-    return backend if isinstance(backend, RDBStorage) else None
 
 
 _OPERATIONS = (

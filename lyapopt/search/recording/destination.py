@@ -9,8 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 from weakref import WeakSet
@@ -42,11 +41,12 @@ _OFF: Final = ("0", "false", "no", "off")
 _RETRY: Final = RetryPolicy(seconds=60.0)
 _HOW: Final = "Their user attributes are. To keep nothing, and to hear nothing of it: record=False."
 
+_PASSING: Final = (StoreBusyError, StoreFullError)
+
 _log = logging.getLogger(__name__)
 _lock = threading.Lock()
 _said: set[str] = set()
 _refused: WeakSet[Engine] = WeakSet()
-_here = threading.local()
 
 
 @dataclass(frozen=True)
@@ -100,49 +100,45 @@ class Recording:
         if not self.is_on:
             return
         trial = candidate.trial
-        with _writing():
-            if self.store is not None:
-                self.store.record(run())
-            elif not _record_beside(trial, run):
-                return
+        if self.store is not None:
+            self.store.record(run())
+        elif not _record_beside(trial, run):
+            return
         # Rows first: a trial that names a run without rows would count as damaged.
         if frozen_in_memory(trial).user_attrs.get(attributes.RUN) != candidate.run:
             trial.set_user_attr(attributes.RUN, candidate.run)
 
 
-def is_writing() -> bool:
-    """Whether this thread is in the middle of writing a run."""
-    return getattr(_here, "is_writing", False)
-
-
-@contextmanager
-def _writing() -> Iterator[None]:
-    _here.is_writing = True
-    try:
-        yield
-    finally:
-        _here.is_writing = False
-
-
 def _record_beside(trial: optuna.Trial, run: Callable[[], RunRecord]) -> bool:
     """Write a run into the database of its study; whether it is there now."""
     engine = database_of(trial.study)
-    if engine is None or engine in _refused:
+    # Opened for every trial: a few queries, and no engine outlives its study.
+    store = None if engine is None else _opened(engine)
+    if store is None:
         return False
     try:
-        # Opened for every trial: a few queries, and no engine outlives its study.
-        _RETRY(lambda: TrajectoryStore(engine).record(run()), engine.url)
-    except (StoreBusyError, StoreFullError) as error:
-        _log.warning("trial %d is not recorded: %s", trial.number, one_line(error))
+        _RETRY(lambda: store.record(run()), store.url)
+    except StoreError as error:
+        if isinstance(error, _PASSING) or _is_new(str(error)):
+            _log.warning("trial %d is not recorded: %s", trial.number, one_line(error))
         return False
+    return True
+
+
+def _opened(engine: Engine) -> TrajectoryStore | None:
+    """Our tables in a database, made if need be; `None` if it does not take them."""
+    if engine in _refused:
+        return None
+    try:
+        return _RETRY(lambda: TrajectoryStore(engine), engine.url)
     except StoreError as error:
         with _lock:
             is_first = engine not in _refused
-            _refused.add(engine)
+            if not isinstance(error, _PASSING):
+                _refused.add(engine)
         if is_first:
             _log.warning("trajectories and exponents are not kept: %s %s", one_line(error), _HOW)
-        return False
-    return True
+        return None
 
 
 def database_of(study: optuna.Study) -> Engine | None:
@@ -174,13 +170,18 @@ def _is_in_memory(engine: Engine) -> bool:
 
 
 def _say_once(what: str, advice: str) -> None:
-    with _lock:
-        is_new = what not in _said
-        _said.add(what)
-    if is_new:
+    if _is_new(what):
         _log.warning(
             "trajectories and exponents of the trials of %s are not kept. %s. %s",
             what,
             advice,
             _HOW,
         )
+
+
+def _is_new(what: str) -> bool:
+    """Whether this has not been said in this process."""
+    with _lock:
+        is_new = what not in _said
+        _said.add(what)
+    return is_new

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import logging
+import threading
+from collections import deque
 from contextlib import suppress
 
 import numpy as np
@@ -14,17 +17,33 @@ from torch import Tensor
 from lyapopt.display import one_line
 from lyapopt.probe import Measurement, Probe
 from lyapopt.search import attributes
-from lyapopt.search._optuna import attach, attached, is_in_transaction, logical_number
+from lyapopt.search._optuna import attach, attached, logical_number
 from lyapopt.search.candidate import Candidate, describe
 from lyapopt.search.pruners.asking import StopSignal
 from lyapopt.search.pruners.decision import reads_initial_loss
 from lyapopt.search.recording.cost import charge_probes, show_cost
-from lyapopt.search.recording.destination import Recording, is_writing
+from lyapopt.search.recording.destination import Recording
 from lyapopt.search.run_record import run_record
 from lyapopt.search.trajectory_recorder import Recorder
 from lyapopt.store import new_run_id
 
 _log = logging.getLogger(__name__)
+_here = threading.local()
+_left: deque[WatchedRun] = deque()
+
+
+def _note_collection(phase: str, _: object) -> None:
+    """Garbage may be collected while this thread writes to the database: no moment to do so too."""
+    _here.is_collecting = phase == "start"
+
+
+gc.callbacks.append(_note_collection)
+
+
+def complete_left() -> None:
+    """Save the runs whose monitors were found to be garbage."""
+    while _left:
+        _left.popleft().abandon()
 
 
 class WatchedRun:
@@ -45,16 +64,18 @@ class WatchedRun:
     """
 
     def __init__(self, trial: optuna.Trial, probe: Probe, recording: Recording, seed: int) -> None:
+        complete_left()
         known = attached(trial)
         if not isinstance(known, Candidate):
             known = Candidate(trial, logical_number(trial), new_run_id())
             attach(trial, known)
-        known.probe, known.kept, known.steps = probe, recording.settings, 0
+        known.probe, known.steps = probe, 0
+        known.kept = recording.settings if recording.is_on else None
         self.signal = StopSignal(trial)
         self._candidate = known
         self._recording = recording
         self._seed = seed
-        self._recorder = Recorder(recording.settings, seed, [known.number])
+        self._recorder = known.recorder = Recorder(recording.settings, seed, [known.number])
         self._is_saved = True
 
     def count(self, gradient_evaluations: int, examples: int) -> None:
@@ -70,7 +91,7 @@ class WatchedRun:
 
     def observe(self, step: int, weights: Tensor, loss: float) -> None:
         """Keep the loss of the reference at a step, and its weights before it, `(P,)`."""
-        if self._recording.is_on:
+        if self._candidate.kept is not None:
             losses = torch.tensor([loss], dtype=torch.float64)
             self._recorder.observe_weights(step, weights.unsqueeze(0), losses)
 
@@ -105,7 +126,6 @@ class WatchedRun:
         if self._is_saved:
             return
         candidate = self._candidate
-        candidate.recorder = self._recorder if self._recording.is_on else None
         self._recorder.rest()
         # A trial that has ended takes no attributes any more; its rows are still completed.
         with suppress(UpdateFinishedTrialError):
@@ -120,13 +140,12 @@ class WatchedRun:
         self._is_saved = True
 
     def abandon(self) -> None:
-        """Save what the monitor, which is gone, has not; never an error.
-
-        Garbage is collected at any moment, also while this thread writes to the same database.
-        """
+        """Save what the monitor, which is gone, has not; never an error."""
+        if getattr(_here, "is_collecting", False):
+            _left.append(self)
+            return
         try:
-            if not (is_writing() or is_in_transaction(self._candidate.trial.study)):
-                self.save()
+            self.save()
         except Exception as error:
             number = self._candidate.trial.number
             _log.debug("trial %d is not completed: %s", number, one_line(describe(error)))
