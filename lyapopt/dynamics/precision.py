@@ -7,8 +7,11 @@ batches and masks; what it is trained in is its owner's business.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import dataclasses
+import functools
+import weakref
 from typing import Any
 
 import torch
@@ -22,8 +25,8 @@ from lyapopt.dynamics.trace import copy_sharing_parameters, is_pure
 from lyapopt.dynamics.training import Data, LossFunction, Training
 from lyapopt.errors import PrecisionError, UserError
 
-_CACHE_SIZE = 16
-_cast_data: dict[tuple[object, ...], tuple[tuple[object, ...], Data]] = {}
+_cast_data: dict[tuple[object, ...], tuple[list[weakref.ref[object]], Data]] = {}
+"""Data that are cast, for as long as their owner keeps the original."""
 
 
 def precision_of(training: Training) -> torch.dtype:
@@ -163,7 +166,7 @@ def _cast_shared(data: Data, dtype: torch.dtype | None, device: str | None, in_o
     parts: tuple[object, ...] = tuple(data) if isinstance(data, tuple | list) else (data,)
     key = (*map(id, parts), dtype, device, in_order)
     known = _cast_data.get(key)
-    if known is not None:  # which holds the parts, so that their addresses are not given away
+    if known is not None and all(ref() is part for ref, part in zip(known[0], parts, strict=True)):
         return known[1]
     examples = read_examples(data)
     tensors = tuple(_cast(tensor, dtype, device) for tensor in examples.tensors)
@@ -172,10 +175,15 @@ def _cast_shared(data: Data, dtype: torch.dtype | None, device: str | None, in_o
         order = read_order(data, examples, None, 0)  # refuses what is no plain order or shuffle
         size, shuffle, drop_last = data.batch_size, order.shuffle, data.drop_last
         cast = DataLoader(TensorDataset(*tensors), size, shuffle, drop_last=drop_last)
-    if len(_cast_data) >= _CACHE_SIZE:
-        _cast_data.pop(next(iter(_cast_data)), None)
-    _cast_data[key] = (parts, cast)
+    with contextlib.suppress(TypeError):  # a class with slots
+        forget = functools.partial(_forget, _cast_data, key)
+        _cast_data[key] = [weakref.ref(part, forget) for part in parts], cast
     return cast
+
+
+def _forget(table: dict[Any, Any], key: object, dead: object) -> None:
+    """Called when a part of the original is gone, also while Python shuts down."""
+    table.pop(key, None)
 
 
 def _cast(tensor: Tensor, dtype: torch.dtype | None, device: str | None) -> Tensor:

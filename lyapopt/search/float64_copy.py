@@ -13,7 +13,12 @@ from torch import Tensor, nn
 from lyapopt.dynamics.modules import is_compiled, plain_module
 from lyapopt.dynamics.one_precision import InFloat64
 from lyapopt.dynamics.trace import READS_MORE, leaves_of
-from lyapopt.errors import TrainingError, UserError
+from lyapopt.errors import PrecisionError, TrainingError, UserError
+
+_NOT_IN_FLOAT64 = (
+    "watch: the copy of the model in float64 {}; it is watched in float64 only, so let it run "
+    "there as well: make its constants with x.new_zeros(...) or torch.zeros(..., dtype=x.dtype)"
+)
 
 
 class Float64Copy:
@@ -36,7 +41,7 @@ class Float64Copy:
         self.optimizer = optimizer
         every = [p for group in optimizer.param_groups for p in group["params"]]
         self.parameters: list[Tensor] = [p for p in every if p.requires_grad]
-        self._is_checked = False
+        self._is_new = True
 
     @classmethod
     def of(cls, model: nn.Module, optimizer: torch.optim.Optimizer) -> Float64Copy:
@@ -96,22 +101,36 @@ class Float64Copy:
 
         Raises:
             TrainingError: If the loss reads trainable tensors that are not the copy's.
+            PrecisionError: If the model or the loss does not run in float64.
         """
         device = self.parameters[0].device.type
         with torch.enable_grad(), torch.autocast(device, enabled=False):
-            with InFloat64(self._drawn_in):
-                loss = loss_of(self.model)
-            if not self._is_checked:
-                self._check(loss)
+            loss = self._first_loss(loss_of) if self._is_new else self._loss(loss_of)[0]
             torch.autograd.backward(weight * loss)
         return float(loss.detach())
 
-    def _check(self, loss: Tensor) -> None:
-        """Refuse a loss of anything but this copy, once: the copies would not have their own."""
+    def _loss(self, loss_of: Callable[[nn.Module], Tensor]) -> tuple[Tensor, InFloat64]:
+        with InFloat64(self._drawn_in) as context:
+            return loss_of(self.model), context
+
+    def _first_loss(self, loss_of: Callable[[nn.Module], Tensor]) -> Tensor:
+        """The same, and what cannot be watched is refused before anything is trained."""
+        try:
+            loss, context = self._loss(loss_of)
+        except UserError:
+            raise
+        except Exception as error:
+            if self._drawn_in == torch.float64:
+                raise  # its owner's trouble: nothing was cast
+            what = f"raised {type(error).__name__}: {error}"
+            raise PrecisionError(_NOT_IN_FLOAT64.format(what)) from error
         own = {id(parameter) for parameter in self.model.parameters()}
         if any(id(leaf) not in own for leaf in leaves_of(loss)):
-            raise TrainingError(f"watch: {READS_MORE}")
-        self._is_checked = True
+            raise TrainingError(f"watch: {READS_MORE}")  # the copies would not have their own
+        if context.has_rounded:
+            raise PrecisionError(_NOT_IN_FLOAT64.format("computes a part in a lower precision"))
+        self._is_new = False
+        return loss
 
     def step(self, like: torch.optim.Optimizer, clip: float | None) -> None:
         """A step with the hyperparameters that another optimiser has now."""

@@ -7,6 +7,7 @@ from networks_of_users import NETWORKS, UserNetwork
 from optuna.distributions import CategoricalDistribution
 
 import lyapopt
+from lyapopt.errors import PrecisionError
 from lyapopt.probe import Measurement, Probe
 
 Found = tuple[float, float | None, float | None, str]
@@ -135,3 +136,33 @@ def test_a_penalty_over_the_models_own_parameters_is_refused_by_every_door_befor
             door()
     assert all(p.grad is None for p in model.parameters())
     assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
+
+
+class Strict(torch.nn.Linear):
+    def forward(self, x):
+        if x.dtype != torch.float32:
+            raise TypeError("only float32")
+        return super().forward(x)
+
+
+def test_a_network_that_runs_in_float32_only_is_measured_by_tangents_or_refused_at_once():
+    def build(params):
+        model = Strict(3, 1)
+        optimizer = torch.optim.SGD(model.parameters(), lr=params["lr"])
+        x = torch.randn(24, 3, generator=torch.Generator().manual_seed(0))
+        return lyapopt.Training(model, torch.nn.MSELoss(), optimizer, (x, x[:, :1]), steps=20)
+
+    study = optuna.create_study()
+    rate = {"lr": CategoricalDistribution([0.1])}
+    study.optimize(lyapopt.Objective(build, rate, probe=Probe(horizon=10)), n_trials=1)
+    attributes = study.trials[0].user_attrs
+    assert attributes["measured"] == "tangents in float32"
+    assert attributes["exponent"] < 0
+    assert attributes["gradient_evaluations"] == pytest.approx(20 + 2 * 10 + 10 / 3, abs=1e-3)
+    training = build({"lr": 0.1})
+    monitor = lyapopt.watch(None, training.model, training.optimizer, training.loss_fn)
+    before = torch.get_rng_state()
+    with pytest.raises(PrecisionError, match=r"only float32.*in float64 only"):
+        monitor.observe(*training.data)
+    assert torch.equal(before, torch.get_rng_state())
+    assert training.model.weight.grad is None
