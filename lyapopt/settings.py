@@ -35,6 +35,8 @@ Value = Literal["loss", "metric", "exponent", "both"]
 
 COUNT = {"ge": 1, "le": 10**15}
 """Limits of a whole number of at least 1."""
+NUMBER = {"ge": 0, "le": 10**15}
+"""Limits of a whole number of at least 0."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,8 @@ class RecordSettings:
         weights: `full` keeps the weights, `projection` a seeded random projection of them (the
             same for all trials of a study with equally many weights), `none` nothing.
         projection_dim: Dimension of the projection.
+        neighbours: Of how many neighbours the weights are kept while they are measured, as
+            differences to the trial's own, in the same projection.
         dtype: Precision that series are stored in.
     """
 
@@ -114,11 +118,16 @@ class RecordSettings:
     projection_dim: int = field(
         default=64, metadata={**COUNT, "description": "Dimension of the projection."}
     )
+    neighbours: int = field(
+        default=0,
+        metadata={**NUMBER, "description": "Perturbed copies whose weights are stored, too."},
+    )
     dtype: Precision = "float32"
 
     def __post_init__(self) -> None:
         check = Arguments("record")
         for name in ("every", "projection_dim"):
             _set(self, name, check.whole(name, getattr(self, name), least=1))
+        _set(self, "neighbours", check.whole("neighbours", self.neighbours, least=0))
         check.choice("weights", self.weights, get_args(KeptWeights))
         check.choice("dtype", self.dtype, get_args(Precision))

@@ -298,7 +298,13 @@ CASES: dict[str, tuple[Callable[..., Any], dict[str, tuple[Any, ...]]]] = {
     # Not in `lyapopt.__all__`, and arguments of what is
     "RecordSettings": (
         RecordSettings,
-        {"every": COUNTS, "projection_dim": COUNTS, "weights": ("x", 5), "dtype": ("x", 5)},
+        {
+            "every": COUNTS,
+            "projection_dim": COUNTS,
+            "neighbours": ("x", -3, 2.5, True, None),
+            "weights": ("x", 5),
+            "dtype": ("x", 5),
+        },
     ),
     "VerdictRule": (
         VerdictRule,

@@ -75,8 +75,9 @@ def collect(trajectories: pd.DataFrame, *, trial: int | None = None) -> WeightPa
     if "name" not in trajectories:
         return WeightPath(**path)
     at, offsets = _offsets(trajectories, number, weights.shape[1])
-    differences = tuple(offset @ axes.T for offset in offsets[:_MOST_NEIGHBOURS])
     when, logs = pivoted(one_trial(trajectories, "separation", number)[1])
+    offsets = _as_if_never_rescaled(offsets, at, when, logs)
+    differences = tuple(offset @ axes.T for offset in offsets[:_MOST_NEIGHBOURS])
     distances = np.exp(np.where(np.isposinf(logs), np.nan, logs)) if len(when) else logs
     if not len(when) and len(offsets):
         when, distances = at, np.stack([np.linalg.norm(each, axis=1) for each in offsets], 1)
@@ -113,7 +114,7 @@ def draw(path: WeightPath, title: str = _TITLE) -> go.Figure:
     if has_separations:
         _add_separations(figure, path)
     if not path.neighbours:
-        remark(figure, "the neighbours' weights were not recorded, only their distances")
+        remark(figure, "neighbours are drawn where a study file has record: {neighbours: 4}")
     elif path.magnification > 1:
         remark(figure, f"neighbours are drawn {path.magnification:,.0f} times as far away")
     named_title = title if path.trial is None else f"{title}: trial {path.trial}"
@@ -159,6 +160,24 @@ def _offsets(
     return steps, values.reshape(len(steps), -1, dim).transpose(1, 0, 2)
 
 
+def _as_if_never_rescaled(
+    offsets: Floats, at: NDArray[np.int64], when: NDArray[np.int64], logs: Floats
+) -> Floats:
+    """Differences with the lengths that the separations have grown to, where both are known.
+
+    Neighbours are brought back to their radius after each segment: their directions are kept, and
+    the separations say how far they would be by then.
+    """
+    if not len(offsets) or not len(when) or not np.isin(at, when).all():
+        return offsets
+    few = min(len(offsets), logs.shape[1])
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):  # what has diverged
+        lengths = np.exp(logs[np.searchsorted(when, at), :few]).T
+        norms = np.linalg.norm(offsets[:few], axis=2)
+        scaled: Floats = offsets[:few] * (lengths / norms)[:, :, None]
+    return np.where(np.isfinite(scaled), scaled, np.nan)
+
+
 def _two(axes: Floats) -> Floats:
     """Two components with a sign that does not depend on rounding: the largest entry positive."""
     found = np.zeros((2, axes.shape[1]))
@@ -182,8 +201,11 @@ def _add_neighbours(figure: go.Figure, path: WeightPath) -> None:
     if not path.neighbours:
         return
     at = np.stack([np.interp(path.neighbour_steps, path.steps, c) for c in path.plane.T], 1)
+    far = 2 * float(np.ptp(path.plane, axis=0).max())  # what has diverged would hide the rest
     for place, difference in enumerate(path.neighbours):
-        drawn = at + path.magnification * difference
+        offset = path.magnification * difference
+        is_near = np.linalg.norm(offset, axis=1, keepdims=True) <= far
+        drawn = at + np.where(is_near, offset, np.nan)
         figure.add_scatter(
             x=rounded(drawn[:, 0]),
             y=rounded(drawn[:, 1]),
@@ -246,5 +268,5 @@ def _add_separations(figure: go.Figure, path: WeightPath) -> None:
             **place,
         )
     title = "separation /<br>norm of weights"
-    figure.update_yaxes(type="log", tickformat=".2~e", title_text=title, nticks=4, **place)
+    figure.update_yaxes(type="log", tickformat=".3~e", title_text=title, nticks=4, **place)
     figure.update_xaxes(title_text="step", **place)

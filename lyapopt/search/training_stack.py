@@ -96,11 +96,15 @@ class TrainingStack:
         recorder: Recorder | None,
     ) -> Tensor:
         """Measure candidates by a map of them; the states of the references afterwards."""
+        numbers = [candidate.number for candidate in candidates]
+        kept = self.recorder.keeps_neighbours
 
         def observe(t: int, z: Tensor, losses: Tensor | None) -> None:
             assert losses is not None
             if recorder is not None:
                 recorder.observe(step, t, z, losses)
+            if kept:
+                (recorder or self.recorder).observe_neighbours(numbers, step.weights(z))
 
         try:
             run = probe.run(step, z0, observe)

@@ -34,7 +34,8 @@ class Recorder:
         self._losses: dict[int, list[Tensor]] = {row: [] for row in rows}
         self._weights: dict[int, list[Tensor]] = {row: [] for row in rows}
         self._weight_steps: dict[int, list[int]] = {row: [] for row in rows}
-        self._projection: Callable[[Tensor], Tensor] | None = None
+        self._neighbours: dict[int, list[Tensor]] = {row: [] for row in rows}
+        self._projections: dict[torch.dtype, Callable[[Tensor], Tensor]] = {}
         self._new_losses: list[Tensor] = []
         self._new_weights: list[Tensor] = []
         self._new_steps: list[int] = []
@@ -42,6 +43,11 @@ class Recorder:
     def of_rows(self, rows: Sequence[int]) -> Recorder:
         """Another one of the same settings, for other rows."""
         return Recorder(self._settings, self._seed, rows)
+
+    @property
+    def keeps_neighbours(self) -> bool:
+        """Whether weights of neighbours are kept."""
+        return self._settings.neighbours > 0 and self._settings.weights != "none"
 
     def observe(self, step: AnyTrainingMap, t: int, z: Tensor, losses: Tensor) -> None:
         """Keep the losses at step `t` and, when they are due, the weights before it."""
@@ -54,6 +60,19 @@ class Recorder:
             self._new_weights.append(self._reduced(weights))
             self._new_steps.append(t)
 
+    def observe_neighbours(self, rows: Sequence[int], weights: Tensor) -> None:
+        """Keep where the neighbours of some rows are at a step, as differences to the reference.
+
+        Args:
+            rows: Which rows.
+            weights: Of reference and neighbours, `(rows, 1 + neighbours, P)`.
+        """
+        few = min(self._settings.neighbours, weights.shape[1] - 1)
+        if few and self.keeps_neighbours:
+            differences = self._reduced(weights[:, 1 : few + 1] - weights[:, :1]).flatten(1)
+            for row, difference in zip(rows, differences.cpu(), strict=True):
+                self._neighbours[row].append(difference)
+
     def keep(self, rows: Sequence[int]) -> None:
         """Go on with some of the rows only."""
         self._distribute()
@@ -62,7 +81,7 @@ class Recorder:
     def rest(self) -> None:
         """Drop what is only needed to go on, and is made again if it goes on."""
         self._distribute()
-        self._projection = None
+        self._projections = {}
 
     def losses(self, row: int) -> NDArray[np.float64]:
         """Losses of one row so far, `(steps,)`."""
@@ -71,13 +90,21 @@ class Recorder:
         return torch.cat(parts).double().cpu().numpy() if parts else np.empty(0)
 
     def trajectories(self, row: int) -> list[TrajectoryRecord]:
-        """The series of one row: `loss`, and `weights` `(recorded steps, dim)`."""
+        """The series of one row.
+
+        Returns:
+            `loss`, `weights` `(recorded steps, dim)`, and `neighbours`
+            `(steps of the probe, neighbours * dim)`, where they are kept.
+        """
         dtype = np.dtype(self._settings.dtype)
         series = [TrajectoryRecord("loss", _stored(self.losses(row), dtype))]
         if self._weights[row]:
             values = torch.cat(self._weights[row]).double().cpu().numpy()
             steps = np.array(self._weight_steps[row], dtype=np.int64)
             series.append(TrajectoryRecord("weights", _stored(values, dtype), steps))
+        if self._neighbours[row]:
+            values = torch.stack(self._neighbours[row]).double().numpy()
+            series.append(TrajectoryRecord("neighbours", _stored(values, dtype)))
         return series
 
     def _distribute(self) -> None:
@@ -97,10 +124,11 @@ class Recorder:
         count = weights.shape[-1]
         if self._settings.weights == "full" or count <= self._settings.projection_dim:
             return weights.clone()
-        if self._projection is None:
+        if weights.dtype not in self._projections:  # a twin is measured in another precision
             make = gaussian_projection if count <= _FEW_WEIGHTS else signed_sums
-            self._projection = make(count, self._settings.projection_dim, self._seed, like=weights)
-        return self._projection(weights)
+            dim = self._settings.projection_dim
+            self._projections[weights.dtype] = make(count, dim, self._seed, like=weights)
+        return self._projections[weights.dtype](weights)
 
 
 def gaussian_projection(

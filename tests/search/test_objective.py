@@ -16,9 +16,11 @@ from optuna.samplers import RandomSampler
 from optuna.trial import TrialState
 from torch import nn
 
+import lyapopt
 from lyapopt.dynamics import Training
 from lyapopt.dynamics.precision import in_dtype
 from lyapopt.errors import UserError
+from lyapopt.figures.weight_trajectories import collect as collect_weights
 from lyapopt.probe import Probe
 from lyapopt.search import (
     ForecastPruner,
@@ -139,6 +141,42 @@ def test_losses_and_weights_of_every_step_are_kept(tmp_path: Any) -> None:
     # Gradient descent on 5 w^2 with lr 0.1 ends in the minimum in one step.
     assert weights.values[:, 0].tolist() == pytest.approx([1, 0, 0, 0, 0, 0], abs=1e-12)
     assert store.array("loss", "s", 0)[0] == pytest.approx(5.0)
+
+
+def test_neighbours_are_kept_as_differences_while_they_are_measured(tmp_path: Any) -> None:
+    url = f"sqlite:///{tmp_path}/a.db"
+    study = optuna.create_study(storage=url, study_name="s", sampler=RandomSampler(0))
+    store = TrajectoryStore(url)
+    record = RecordSettings(weights="full", neighbours=2, dtype="float64")
+    probe = Probe(horizon=10, neighbours=3, radius=1e-5, segment=4)
+    objective = Objective(Quadratic(), {"lr": 0.05}, probe=probe, record=record, store=store)
+    study.optimize(objective, n_trials=1)
+    found = store.array("neighbours", "s", 0)
+    assert found.shape == (10, 2)
+    # On 5 w^2 with lr 0.05 separations halve at every step, and are rescaled at every fourth.
+    assert abs(found[:, 0]) == pytest.approx([1e-5 / 2 ** (t % 4) for t in range(10)], rel=1e-6)
+    path = collect_weights(lyapopt.load(url).trajectories(0))
+    assert path is not None
+    grown = [abs(float(each[0])) for each in path.neighbours[1]]
+    assert grown == pytest.approx([1e-5 / 2**t for t in range(10)], rel=1e-6)
+
+
+def test_neighbours_of_a_twin_in_another_precision_are_kept_too(tmp_path: Any) -> None:
+    url = f"sqlite:///{tmp_path}/a.db"
+    study = optuna.create_study(storage=url, study_name="s", sampler=RandomSampler(0))
+    store = TrajectoryStore(url)
+    record = RecordSettings(projection_dim=3, neighbours=5)
+
+    def build(params: dict[str, Any]) -> Training:
+        model, x = nn.Linear(4, 2), torch.randn(16, 4)
+        optimizer = torch.optim.SGD(model.parameters(), lr=params["lr"])
+        return Training(model, nn.MSELoss(), optimizer, (x, x[:, :2]), steps=30)
+
+    probe = Probe(horizon=10, neighbours=2)
+    objective = Objective(build, {"lr": 0.05}, probe=probe, record=record, store=store)
+    study.optimize(objective, n_trials=1)
+    assert store.array("neighbours", "s", 0).shape == (10, 2 * 3)
+    assert store.array("weights", "s", 0).shape == (30, 3)
 
 
 def test_checkpoints_begin_after_the_probe_and_end_at_the_end() -> None:
