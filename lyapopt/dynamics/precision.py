@@ -133,7 +133,10 @@ def _with_constants(training: Training) -> Training:
         # Buffers and attributes are those of a copy; random numbers are as before.
         model = copy_sharing_parameters(training.model)
         with torch.enable_grad(), torch.random.fork_rng(devices=drawing), context:
-            training.loss_fn(model(*inputs), target)
+            loss = training.loss_fn(model(*inputs), target)
+        if context.was_needed and loss.requires_grad:  # what is computed again there, is in it too
+            weights = [p for p in model.parameters() if p.requires_grad]
+            torch.autograd.grad(loss.sum(), weights, allow_unused=True)
     except UserError:
         raise
     except Exception as error:

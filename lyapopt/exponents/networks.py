@@ -57,8 +57,8 @@ def training_exponent(
             or a list with one for each (which makes networks of one configuration replicas, for
             `interval(over="replicas")`).
         dtype: Precision to measure in. Networks are float32 as a rule, where separations small
-            enough to be linear drown in rounding; `None` leaves them as they are (choose `radius`
-            by hand then).
+            enough to be linear drown in rounding. In float64 constants that `forward` makes follow
+            the weights. `None` leaves networks as they are.
         **options: Further arguments of `from_neighbours`: `neighbours`, `radius`, `burn_in`, ...
 
     Returns:

@@ -62,7 +62,9 @@ def watch(
     The monitor trains copies of the model, one of them unperturbed, in float64 on the batches that
     it is shown, with the learning rates that the optimiser has at that step; the user's model,
     gradients and generators are left alone. So it does not matter in which precision the user
-    trains (float32 weights do not resolve a radius of 1e-6), nor whether by `GradScaler`. After
+    trains (float32 weights do not resolve a radius of 1e-6), under `autocast` or by `GradScaler`.
+    Constants that the model or the loss makes (`torch.zeros(...)`, class weights) are in float64 for
+    the copies, and they draw the noise that the user's model draws. After
     `horizon` steps the copies are dropped, exponent, verdict and cost are written to the trial, and
     losses, separations, exponent and a projection of the weights to the database of its study.
 
@@ -98,7 +100,8 @@ def watch(
 
     Raises:
         UserError: If a number is out of its range, nothing is trained, the optimiser needs a
-            closure, or the model or its optimiser cannot be copied.
+            closure, or the model or its optimiser cannot be copied. `observe` raises, before the
+            first step, if the loss reads the model itself or something does not run in float64.
 
     Example:
         >>> model = nn.Linear(2, 1)

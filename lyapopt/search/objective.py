@@ -41,6 +41,9 @@ class TrialFailedError(RuntimeError):
 class Objective:
     """An Optuna objective whose first steps are a probe, with everything recorded.
 
+    A network trains in its own precision. Where that is not float64, its probe is a twin in float64
+    beside the training, which begins at step 0 (see `lyapopt.probe.reference_of`).
+
     Called on a trial it suggests the parameters, builds the training, measures the exponent over
     the probe's horizon, reports and asks the pruner at checkpoints, trains to the end, writes all
     trajectories, exponents and decisions to the database of the study, and returns the value.

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import optuna
 import pytest
+from networks_of_users import NETWORKS
 from optuna.trial import FrozenTrial
 
 from lyapopt.store import TrajectoryStore
@@ -74,6 +75,24 @@ def test_a_study_trains_in_the_networks_precision_and_measures_as_its_float64_tw
     assert len(store.trajectories("s", 0, "loss")) == 16  # of the training itself, from its start
     [exponent, *_] = store.read(own[0].user_attrs["lyapopt:run"]).exponents
     assert exponent.details["dtype"] == "float64"
+
+
+@pytest.mark.slow
+@pytest.mark.ci
+def test_ten_ordinary_networks_are_judged_in_a_study_as_their_float64_twins(tmp_path: Path) -> None:
+    names = f"search_space.network={list(NETWORKS)}"
+    rates = "search_space.lr=[0.003, 3.0]"
+    grid = [names, rates, "sampler=grid", "n_trials=20", "trials_at_once=20"]
+    own = study_without_estimate(tmp_path, "own", *grid)
+    twins = study_without_estimate(tmp_path, "twin", *grid, "search_space.dtype=float64")
+    assert len(own) == 20
+    for trial, twin in zip(own, twins, strict=True):
+        params = trial.params
+        assert params == {k: v for k, v in twin.params.items() if k != "dtype"}
+        assert trial.user_attrs["verdict"] == twin.user_attrs["verdict"], params
+        if "exponent" in twin.user_attrs:
+            expected = pytest.approx(twin.user_attrs["exponent"], rel=0.05, abs=0.002)
+            assert trial.user_attrs["exponent"] == expected, params
 
 
 def test_steering_measures_a_float32_network_once_and_trains_it_from_the_start(
