@@ -136,7 +136,7 @@ class _Facts:
             yield Flag(
                 f.PRECISION,
                 f"rounding swallowed separations in {share} {self.segments} segments, which are "
-                "left out of the mean; use shorter segments, a larger radius, or tangents",
+                "left out of the mean; use float64, shorter segments, or tangents",
                 self.left_out_at,
             )
         elif self.tiny_at is not None:
