@@ -63,8 +63,8 @@ def watch(
     it is shown, with the learning rates that the optimiser has at that step; the user's model,
     gradients and generators are left alone. So it does not matter in which precision the user
     trains (float32 weights do not resolve a radius of 1e-6), under `autocast` or by `GradScaler`.
-    Constants that the model or the loss makes (`torch.zeros(...)`, class weights) are float64 in the
-    copies, which draw the same noise as the user's model. After `horizon` steps the copies are
+    Constants that the model or the loss makes (`torch.zeros(...)`, class weights) are float64 in
+    the copies, which draw the same noise as the model. After `horizon` steps the copies are
     dropped, exponent, verdict and cost are written to the trial, and losses, separations, exponent
     and a projection of the weights to the database of its study.
 
