@@ -14,7 +14,13 @@ from sqlalchemy import Connection, Engine, Subquery, select
 from lyapopt.checks import Arguments
 from lyapopt.store import schema
 from lyapopt.store.damage import warn_of
-from lyapopt.store.engine import absolute, make_engine, parse_url, refuse_missing_file
+from lyapopt.store.engine import (
+    absolute,
+    make_engine,
+    parse_url,
+    refuse_missing_file,
+    sqlite_path,
+)
 from lyapopt.store.errors import RecordNotFoundError, StoreError, explained, masked
 from lyapopt.store.lookup import Numbers, find_trials
 from lyapopt.store.reading import (
@@ -58,10 +64,19 @@ class StoreReader:
         self._given = url if isinstance(url, Engine) else None
         self._url = url.url if isinstance(url, Engine) else parse_url(url)
         self._place = absolute(self._url)  # a program may change its working directory
+        self._has_tables = False  # as far as this object has seen
+        self._is_prepared = not create  # for recording
+        if create and self._will_be_file():
+            return
         if self._given is None and not create:
             refuse_missing_file(self._url)
-        with explained(self._url, "open"):
-            schema.ensure(self._engine, create=create)
+        with explained(self._url, "open"), self._engine.connect() as connection:
+            self._has_tables = schema.check(connection, may_be_made=create)
+
+    def _will_be_file(self) -> bool:
+        """Whether there is no file yet, and a folder for it: a connection would make it, empty."""
+        path = sqlite_path(self._place) if self._given is None else None
+        return path is not None and not path.exists() and path.parent.is_dir()
 
     @property
     def url(self) -> str:
@@ -304,7 +319,10 @@ class StoreReader:
 
     @contextmanager
     def _reading(self) -> Iterator[Connection]:
+        if not self._has_tables and self._given is None:
+            refuse_missing_file(self._place)
         with explained(self._url, "read from"), self._engine.connect() as connection:
+            self._has_tables = self._has_tables or schema.check(connection)
             yield connection
 
     @contextmanager

@@ -1,4 +1,4 @@
-"""The version of our tables: they are created or upgraded by the first who opens a store."""
+"""The version of our tables: they are created or upgraded by the first who records."""
 
 from __future__ import annotations
 
@@ -22,22 +22,17 @@ VERSION_TABLE: Final = "lyapopt_alembic_version"
 _migrating = threading.Lock()  # alembic's `op` is a global of its module
 
 
-def ensure(engine: Engine, *, create: bool = True) -> None:
-    """Bring the tables to the version of this code; nothing is written where they are at it.
+def ensure(engine: Engine) -> None:
+    """Bring tables and view to the version of this code; nothing is written where they are at it.
 
     Args:
         engine: Engine of the database.
-        create: Whether to create and upgrade tables, and the view; without it nothing is written.
 
     Raises:
-        StoreSchemaError: If the tables are newer than this code; or older or missing, and not to
-            be written.
+        StoreSchemaError: If the tables are newer than this code.
         StoreBusyError: If another process holds the lock for a minute.
     """
     with engine.connect() as connection:
-        if not create:
-            _check(connection)
-            return
         if _is_complete(connection):
             return
     # Alembic takes a quarter of a second to import, and a store at its version needs none of it.
@@ -56,15 +51,29 @@ def ensure(engine: Engine, *, create: bool = True) -> None:
         view.create(connection)
 
 
-def _check(connection: Connection) -> None:
-    """Refuse tables that cannot be read as they are."""
+def check(connection: Connection, *, may_be_made: bool = False) -> bool:
+    """Refuse tables that cannot be used as they are; nothing is written.
+
+    Args:
+        connection: Connection to the database.
+        may_be_made: Whether missing and old ones pass, since whoever records makes them.
+
+    Returns:
+        Whether they are there, and at the version of this code.
+
+    Raises:
+        StoreSchemaError: If they are newer than this code; or older or missing.
+    """
     present = version(connection)
     if present == HEAD:
-        return
+        return True
     where = masked(connection.engine.url)
+    is_older = present is None or (present.isdecimal() and int(present) < int(HEAD))
+    if is_older and may_be_made:
+        return False
     if present is None:
         raise StoreSchemaError(f"{where} holds no tables of lyapopt: nothing was recorded in it")
-    if present.isdecimal() and int(present) < int(HEAD):
+    if is_older:
         raise StoreSchemaError(
             f"{where}: the tables of lyapopt have version {present}, and this lyapopt reads "
             f"version {HEAD}. Run: lyapopt storage upgrade"
@@ -88,7 +97,7 @@ def version(connection: Connection) -> str | None:
 
 
 def drop_view(engine: Engine) -> None:
-    """Drop the view `lyapopt_trials`, before Optuna's tables are migrated; opening restores it."""
+    """Drop the view `lyapopt_trials`, before Optuna's tables are migrated; `ensure` restores it."""
     with _alone(engine) as connection:
         view.drop(connection)
 

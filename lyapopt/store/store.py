@@ -10,6 +10,7 @@ from pathlib import Path
 import sqlalchemy
 from sqlalchemy import Connection, select, update
 
+from lyapopt.store import schema
 from lyapopt.store.engine import writing
 from lyapopt.store.errors import StoreError, explained
 from lyapopt.store.lookup import check_runs_of_trials, has_optuna, orphans, runs_of_trials
@@ -28,18 +29,21 @@ class TrajectoryStore(StoreReader):
     copied keeps its data. In a database of its own (for storages without SQL) they are looked up
     under the names that they had when they were recorded.
 
-    Opening creates the tables, or upgrades them, safely among any number of processes; with
-    `create=False` it changes nothing.
+    Opening changes nothing. The first `record` creates the tables, or upgrades them, safely among
+    any number of processes, unless `create_tables` has done so.
 
     Args:
         url: URL of a database in SQLite, PostgreSQL, MySQL or MariaDB; or an engine, which then
             stays the caller's to dispose of.
-        create: Whether to create what is missing and to upgrade what is old. A reader of a mistyped
-            path wants to be told, and a database of somebody else stays as it is.
+        create: Whether recording creates what is missing and upgrades what is old. Without it, a
+            database that has not our tables is refused at once: a reader of a mistyped path wants
+            to be told.
         timeout: Seconds to wait for the lock of another process, or for a server.
 
     Raises:
         StoreError: If the database cannot be opened; the message says why and what to do.
+        StoreSchemaError: If there are no tables, and they are not to be created, or when something
+            is read of them; or if they are of another version.
 
     Example:
         >>> import numpy as np
@@ -56,6 +60,16 @@ class TrajectoryStore(StoreReader):
         >>> store.array("loss", study_name="study", trial_number=0)
         array([0.5 , 0.25], dtype=float32)
     """
+
+    def create_tables(self) -> None:
+        """Create the tables, or upgrade them, and the view beside Optuna's; once is enough.
+
+        Raises:
+            StoreError: If the database cannot be written.
+        """
+        with explained(self._url, "open"):
+            schema.ensure(self._engine)
+        self._has_tables = self._is_prepared = True
 
     def record(self, run: RunRecord) -> None:
         """Store a run, whole or not at all; one stored under the same uuid is replaced.
@@ -80,7 +94,7 @@ class TrajectoryStore(StoreReader):
         Raises:
             StoreError: If they could not be stored; `StoreBusyError` if trying again may help.
         """
-        with self._writing("record a trial in") as connection:
+        with self._recording("record a trial in") as connection:
             for run in runs:
                 write_run(connection, run)
 
@@ -175,11 +189,22 @@ class TrajectoryStore(StoreReader):
             # A run that two studies share, one being a copy of the other, is copied once.
             runs = list({row.run: NamedRun(*row) for row in rows}.values())
             target = sqlalchemy.URL.create("sqlite", database=str(Path(path)))
-            with TrajectoryStore(target) as other, other._writing("export to") as connection:
+            with TrajectoryStore(target) as other, other._recording("export to") as connection:
                 copy_runs(source, connection, runs, trajectories=trajectories)
         return len(runs)
 
     @contextmanager
+    def _recording(self, doing: str) -> Iterator[Connection]:
+        if not self._is_prepared:
+            self.create_tables()
+        with self._writing(doing) as connection:
+            yield connection
+
+    @contextmanager
     def _writing(self, doing: str) -> Iterator[Connection]:
+        """A transaction on tables that are there."""
+        if not self._has_tables:
+            with self._reading():  # which refuses others
+                pass
         with explained(self._url, doing), writing(self._engine) as connection:
             yield connection

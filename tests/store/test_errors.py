@@ -111,7 +111,8 @@ def _move(path):
 
 def _replace(path):
     other = path.with_name("other.db")
-    TrajectoryStore(f"sqlite:///{other}").close()
+    with TrajectoryStore(f"sqlite:///{other}") as store:
+        store.create_tables()
     other.replace(path)
 
 

@@ -55,8 +55,10 @@ def test_exporting_twice_into_one_file_adds_and_replaces(store, make_run, tmp_pa
 
 
 def test_a_study_that_does_not_exist_is_not_exported(database_url, optuna_storage, tmp_path):
-    with TrajectoryStore(database_url) as store, pytest.raises(RecordNotFoundError):
-        store.export(tmp_path / "none.db", "none")
+    with TrajectoryStore(database_url) as store:
+        store.create_tables()
+        with pytest.raises(RecordNotFoundError):
+            store.export(tmp_path / "none.db", "none")
     assert not (tmp_path / "none.db").exists()
 
 

@@ -11,7 +11,7 @@ import sqlalchemy
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
-from lyapopt.store import StoreSchemaError, TrajectoryStore, migrations, schema
+from lyapopt.store import StoreError, StoreSchemaError, TrajectoryStore, migrations, schema
 from lyapopt.store.tables import METADATA
 
 FIXTURES = Path(__file__).parent / "fixtures"
@@ -42,9 +42,11 @@ def test_head_is_the_last_migration():
 
 
 def test_migrations_lead_to_the_tables_of_the_models(database_url, optuna_storage):
-    with TrajectoryStore(database_url) as store, store._engine.connect() as connection:
-        assert schema.version(connection) == schema.HEAD
-        assert _differences(connection) == []
+    with TrajectoryStore(database_url) as store:
+        store.create_tables()
+        with store._engine.connect() as connection:
+            assert schema.version(connection) == schema.HEAD
+            assert _differences(connection) == []
 
 
 def test_comparisons_of_the_schema_see_our_tables(store):
@@ -58,7 +60,8 @@ def test_comparisons_of_the_schema_see_our_tables(store):
 def _open_together(url, barrier, failures):
     barrier.wait()
     try:
-        TrajectoryStore(url).close()
+        with TrajectoryStore(url) as store:
+            store.create_tables()
     except Exception as error:
         failures.put(repr(error))
 
@@ -81,14 +84,15 @@ def test_many_processes_may_open_an_empty_database_at_once(database_url, optuna_
     engine.dispose()
 
 
-def test_opening_a_database_that_is_at_head_writes_nothing(database_url, optuna_storage):
-    TrajectoryStore(database_url).close()
+def test_preparing_a_database_that_is_at_head_writes_nothing(database_url, optuna_storage):
+    with TrajectoryStore(database_url) as store:
+        store.create_tables()
     engine = sqlalchemy.create_engine(database_url)
     statements = []
     sqlalchemy.event.listen(
         engine, "before_cursor_execute", lambda *arguments: statements.append(arguments[2])
     )
-    TrajectoryStore(engine)
+    TrajectoryStore(engine).create_tables()
     engine.dispose()
     words = ("CREATE", "DROP", "ALTER", "INSERT", "UPDATE", "DELETE", "BEGIN")
     assert statements
@@ -102,15 +106,17 @@ def test_tables_of_a_newer_version_are_refused(database_url, store):
         TrajectoryStore(database_url)
 
 
-def test_an_interrupted_creation_of_tables_is_finished_by_the_next_opening(database_url, store):
+def test_an_interrupted_creation_of_tables_is_finished_by_the_next(database_url, store):
     # What MySQL leaves behind, which commits at every change of a table.
     with store._engine.begin() as connection:
         connection.exec_driver_sql("DELETE FROM lyapopt_alembic_version")
         connection.exec_driver_sql("DROP TABLE lyapopt_block")
     store.close()
-    with TrajectoryStore(database_url) as again, again._engine.connect() as connection:
-        assert schema.version(connection) == schema.HEAD
-        assert _differences(connection) == []
+    with TrajectoryStore(database_url) as again:
+        again.create_tables()
+        with again._engine.connect() as connection:
+            assert schema.version(connection) == schema.HEAD
+            assert _differences(connection) == []
 
 
 def _open_and_die(url, changes):
@@ -123,7 +129,7 @@ def _open_and_die(url, changes):
             os.kill(os.getpid(), signal.SIGKILL)
 
     sqlalchemy.event.listen(sqlalchemy.Engine, "after_cursor_execute", count)
-    TrajectoryStore(url)
+    TrajectoryStore(url).create_tables()
 
 
 @pytest.mark.slow
@@ -142,10 +148,12 @@ def test_a_process_that_is_killed_while_it_creates_the_tables_leaves_nothing_to_
         if opener.exitcode == 0:
             break
         assert opener.exitcode == -signal.SIGKILL
-        with TrajectoryStore(database_url) as store, store._engine.connect() as connection:
-            assert schema.version(connection) == schema.HEAD
-            assert _differences(connection) == []
-            assert sqlalchemy.inspect(connection).has_table("lyapopt_trials")
+        with TrajectoryStore(database_url) as store:
+            store.create_tables()
+            with store._engine.connect() as connection:
+                assert schema.version(connection) == schema.HEAD
+                assert _differences(connection) == []
+                assert sqlalchemy.inspect(connection).has_table("lyapopt_trials")
         _remove_our_tables(optuna_storage.engine)
     assert changes > 6, "nothing was killed in the middle"
     # MySQL commits every change of a table at once, the others all together at the end.
@@ -158,6 +166,30 @@ def _remove_our_tables(engine):
         for table in reversed(METADATA.sorted_tables):
             connection.exec_driver_sql(f"DROP TABLE {table.name}")
         connection.exec_driver_sql(f"DROP TABLE {schema.VERSION_TABLE}")
+
+
+def test_only_the_first_record_makes_tables(database_url, optuna_storage, make_run):
+    with TrajectoryStore(database_url) as store:
+        for use in (
+            store.runs,
+            store.all_runs,
+            lambda: store.gc(grace=0),
+            lambda: store.forget([]),
+        ):
+            with pytest.raises(StoreSchemaError, match="holds no tables of lyapopt"):
+                use()
+        assert not sqlalchemy.inspect(optuna_storage.engine).has_table("lyapopt_run")
+        store.record(make_run())
+        assert store.all_runs()
+    assert sqlalchemy.inspect(optuna_storage.engine).has_table("lyapopt_trials")
+
+
+def test_opening_a_file_that_is_not_there_does_not_make_it(tmp_path):
+    path = tmp_path / "study.db"
+    with TrajectoryStore(f"sqlite:///{path}") as store:
+        with pytest.raises(StoreError, match="there is no such file"):
+            store.runs()
+        assert not path.exists()
 
 
 def test_a_reader_creates_no_tables(database_url, optuna_storage):
@@ -174,8 +206,10 @@ def test_a_reader_of_tables_of_an_older_version_is_told_to_upgrade_them(database
 
 
 def test_a_reader_of_a_store_without_its_view_does_not_create_it(database_url, optuna_storage):
-    with TrajectoryStore(database_url) as store, store._engine.begin() as connection:
-        connection.exec_driver_sql("DROP VIEW lyapopt_trials")
+    with TrajectoryStore(database_url) as store:
+        store.create_tables()
+        with store._engine.begin() as connection:
+            connection.exec_driver_sql("DROP VIEW lyapopt_trials")
     with TrajectoryStore(database_url, create=False) as store:
         assert store.states() == {}
     assert not sqlalchemy.inspect(optuna_storage.engine).has_table("lyapopt_trials")
@@ -192,6 +226,7 @@ def test_a_view_waits_until_optunas_tables_have_the_columns_it_needs(database_ur
         else:
             connection.exec_driver_sql("ALTER TABLE trial_values DROP COLUMN value_type")
     with TrajectoryStore(database_url) as store:
+        store.create_tables()
         assert not sqlalchemy.inspect(store._engine).has_table("lyapopt_trials")
 
 
@@ -199,7 +234,8 @@ def test_a_view_waits_until_optunas_tables_have_the_columns_it_needs(database_ur
 def test_databases_of_every_version_are_upgraded_and_read(path, tmp_path):
     copy = tmp_path / path.name
     shutil.copy(path, copy)
-    TrajectoryStore(f"sqlite:///{copy}").close()
+    with TrajectoryStore(f"sqlite:///{copy}") as store:
+        store.create_tables()
     with TrajectoryStore(f"sqlite:///{copy}", create=False) as store:
         with store._engine.connect() as connection:
             assert schema.version(connection) == schema.HEAD

@@ -21,6 +21,7 @@ def study(optuna_storage):
 def beside(study, database_url):
     """The store in the database of the study."""
     with TrajectoryStore(database_url) as opened:
+        opened.create_tables()
         yield opened
 
 
@@ -53,8 +54,8 @@ def test_the_view_has_one_row_a_trial_whatever_was_recorded(study, beside, finis
 
 
 def test_the_view_appears_when_optuna_comes_after_the_store(database_url, finish_trial):
-    with TrajectoryStore(database_url):
-        pass
+    with TrajectoryStore(database_url) as store:
+        store.create_tables()
     study = optuna.create_study(storage=optuna.storages.RDBStorage(database_url))
     with TrajectoryStore(database_url) as store:
         finish_trial(study, store)
@@ -164,6 +165,7 @@ def test_tables_of_optuna_can_be_rebuilt_once_the_view_is_dropped(
             batch.alter_column("value", type_=sqlalchemy.Double(), existing_nullable=True)
     beside.close()
     with TrajectoryStore(database_url) as again:
+        again.create_tables()
         assert len(_view(again)) == 1
 
 

@@ -308,6 +308,31 @@ def test_commands_show_a_damaged_study_and_say_what_is_damaged(
     assert len(said) == 6
 
 
+@pytest.mark.parametrize(
+    ("statement", "what"),
+    [
+        ("trial_user_attributes SET value_json = '{' WHERE key = 'verdict'", "'verdict'"),
+        ("trial_system_attributes SET value_json = '{'", "attribute 'lyapopt:worker'"),
+        ("study_user_attributes SET value_json = '{' WHERE key LIKE '%digest'", "lyapopt:digest"),
+        ("trial_params SET distribution_json = '5' WHERE param_name = 'lr'", "parameter 'lr'"),
+        ("trial_values SET value_type = 'ODD'", "its kind is 'ODD'"),
+        ("trials SET state = 'ODD' WHERE number = 2", "trial 2: its state"),
+        ("study_directions SET direction = 'UP'", "the directions of the study"),
+    ],
+)
+def test_a_run_that_cannot_go_on_with_a_damaged_study_says_what_is_damaged(
+    finished: str, tmp_path: Path, statement: str, what: str
+) -> None:
+    url, _ = _copy(finished, tmp_path)
+    _execute(url, f"UPDATE {statement}")
+    path = tmp_path / "study.yaml"
+    path.write_text(shared.TEXT.format(url=url, n_trials=9))
+    result = CliRunner().invoke(app, ["run", str(path)])
+    assert isinstance(result.exception, DamagedDataError), result.output
+    assert "damaged.db is damaged, so that Optuna cannot go on with it: " in str(result.exception)
+    assert what in str(result.exception)
+
+
 ALIKE = ["a/b", "a b", "a_b", "A_B", "a_b-" + "0" * 12, "x" * 500, "x" * 499 + "y", "\u00e9" * 300]
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 
 import optuna
 
 from lyapopt.errors import UserError
-from lyapopt.store import RecordNotFoundError
+from lyapopt.store import RecordNotFoundError, StoreSchemaError
 from lyapopt.store.errors import masked
 from lyapopt.store.states import run_in
 from lyapopt.study.analysis.overview import load_study
@@ -45,10 +45,11 @@ def delete_study(file: StudyFile) -> None:
         runs = [run for run in named if run is not None]
         storage = open_storage(file.storage, create=False)
         optuna.delete_study(study_name=file.study_name, storage=storage)
-        store = open_store(file.store or file.storage)
-        if store is not None:
-            with store:
-                store.forget(runs)
+        with suppress(RecordNotFoundError, StoreSchemaError):  # nothing was recorded
+            store = open_store(file.store or file.storage, create=False)
+            if store is not None:
+                with store:
+                    store.forget(runs)
 
 
 @contextmanager

@@ -85,7 +85,8 @@ def _export_database(
                 interruption.poll()
                 _copy_study(name, source, copies)
                 rows.export(part, name, trajectories=trajectories)
-        TrajectoryStore(url).close()  # which makes the view
+        with TrajectoryStore(url) as whole:
+            whole.create_tables()  # with the view
     except BaseException:
         part.unlink(missing_ok=True)
         raise

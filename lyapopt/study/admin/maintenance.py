@@ -50,7 +50,8 @@ def init_storage(storage: str, store: str | None = None) -> bool:
             f"storage {masked(storage)} has no tables: Optuna makes it when a study begins; for "
             "trajectories and exponents, give `store: URL`"
         )
-    TrajectoryStore(store or storage).close()
+    with TrajectoryStore(store or storage) as trajectories:
+        trajectories.create_tables()
     return created
 
 
@@ -95,14 +96,15 @@ def upgrade_storage(storage: str) -> tuple[Versions, Versions]:
             check_tables(url)
             before, after = _upgrade_optuna(storage, engine, ours)
             return Versions(before, ours), Versions(after, ours and schema.HEAD)
-        TrajectoryStore(engine)  # a store in a database of its own
+        with explained(url, "upgrade"):
+            schema.ensure(engine)  # a store in a database of its own
         return Versions(None, ours), Versions(None, schema.HEAD)
     finally:
         engine.dispose()
 
 
 def _upgrade_optuna(storage: str, engine: sqlalchemy.Engine, ours: str | None) -> tuple[str, str]:
-    """Upgrade Optuna's tables, without our view, which `TrajectoryStore` puts back.
+    """Upgrade Optuna's tables, without our view, which is put back.
 
     Args:
         storage: URL of the database.
@@ -131,7 +133,7 @@ def _upgrade_optuna(storage: str, engine: sqlalchemy.Engine, ours: str | None) -
             backend.remove_session()
             backend.engine.dispose()
             if ours is not None:
-                TrajectoryStore(engine)
+                schema.ensure(engine)
 
 
 def collect_garbage(

@@ -28,7 +28,7 @@ from lyapopt.study.file.task_section import BuiltinTask, option_hint, unknown_op
 from lyapopt.tasks.catalogue import TASKS, options_of
 from lyapopt.tasks.options import Option
 
-__all__ = ["SPACE_CHECKS", "entry_path", "task_options", "written_names"]
+__all__ = ["SPACE_CHECKS", "entry_path", "possible", "task_options", "written_names"]
 
 
 def entry_path(name: str, *inner: str | int) -> Path:
@@ -119,6 +119,18 @@ def check_seeds(study: StudyFile, report: Report) -> None:
                 bounds = f", low: {min(whole)}, high: {max(whole)}"
         message = "a seed is a name, not a quantity: a sampler would learn noise from it"
         report.add(entry_path(name), message, hint=f"write {{type: seed{bounds}}}")
+
+
+def possible(parameter: AnyParameter) -> str:
+    """What values a parameter has, for "it is never ..."."""
+    if isinstance(parameter, ConstantParameter):
+        return f"it is {describe(parameter.value)} in every trial"
+    if isinstance(parameter, CategoricalParameter):
+        return f"its choices are {known_names(map(as_written, parameter.choices))}"
+    step = getattr(parameter, "step", None)
+    steps = f" in steps of {step:g}" if step else ""
+    what = "a number" if isinstance(parameter, FloatParameter) else "a whole number"
+    return f"it is {what} from {parameter.low:g} to {parameter.high:g}{steps}"
 
 
 # conditions

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.util
 from typing import Any
 
 from lyapopt.space import (
     CategoricalParameter,
-    ConstantParameter,
-    FloatParameter,
-    IntParameter,
 )
-from lyapopt.study.file.check_space import entry_path, task_options, written_names
-from lyapopt.study.file.classes import ClassSpec
+from lyapopt.study.file.check_samplers import SAMPLER_CHECKS
+from lyapopt.study.file.check_space import entry_path, possible, task_options
+from lyapopt.study.file.check_task import TASK_CHECKS
 from lyapopt.study.file.document import Path, Report
-from lyapopt.study.file.messages import as_written, describe, did_you_mean, known_names
-from lyapopt.study.file.model import NO_PRUNER, StudyFile
+from lyapopt.study.file.messages import describe, did_you_mean, known_names
+from lyapopt.study.file.model import StudyFile
 from lyapopt.study.file.task_section import BuiltinTask
 from lyapopt.tasks.catalogue import TASKS
 
@@ -116,139 +113,6 @@ def _check_ranking(study: StudyFile, report: Report) -> None:
         report.add(("promote",), message, hint="rank_at: 50, or value: exponent")
 
 
-def check_horizon(study: StudyFile, report: Report) -> None:
-    """The probe is the beginning of the training, so it is not longer."""
-    horizon = ("probe", "horizon")
-    if not isinstance(study.task, BuiltinTask) or not report.sound(horizon, ("task",)):
-        return
-    steps = study.search_space.get("steps")
-    if steps is not None and not report.sound(entry_path("steps")):
-        return
-    fewest: Any = study.fixed_params()["steps"]
-    at: Path = ("task", "steps")
-    if isinstance(steps, IntParameter):
-        fewest, at = steps.low, entry_path("steps", "low")
-    elif isinstance(steps, CategoricalParameter):
-        fewest, at = min(steps.choices), entry_path("steps")
-    elif isinstance(steps, ConstantParameter):
-        at = entry_path("steps")
-    if isinstance(fewest, int) and fewest < study.probe.horizon:
-        shown = at if report.document.get(at) is not None else horizon
-        message = f"steps ({fewest}) are fewer than the probe's horizon ({study.probe.horizon})"
-        report.add(shown, message, hint="the probe is the first steps of the training")
-
-
-def check_optimizer(study: StudyFile, report: Report) -> None:
-    """Combinations that `torch.optim` refuses, where the file fixes them."""
-    if not isinstance(study.task, BuiltinTask) or not report.sound(("task",), ("search_space",)):
-        return
-    params = study.fixed_params()
-    fixed = {name: value for name, value in params.items() if name not in study.variables}
-    options, path = study.task.options, ("task",)
-    if options.get("betas") is not None and {"beta1", "beta2"} & {*options}:
-        report.add((*path, "betas"), "betas and beta1, beta2 exclude each other", at="key")
-    nesterov = fixed.get("nesterov") is True and fixed.get("optimizer") == "sgd"
-    if nesterov and (fixed.get("momentum") == 0 or fixed.get("dampening", 0) != 0):
-        message = "nesterov needs momentum above 0 and no dampening"
-        report.add((*path, "nesterov"), message)
-    warmup, steps = fixed.get("warmup_steps", 0), fixed.get("steps")
-    if isinstance(steps, int) and isinstance(warmup, int) and warmup > steps:
-        message = f"warmup_steps ({warmup}) are more than steps ({steps})"
-        report.add((*path, "warmup_steps"), message)
-
-
-# samplers and pruners
-
-
-def check_sampler(study: StudyFile, report: Report) -> None:
-    """What samplers need of the rest of the file."""
-    if not report.sound(("sampler",)) or study.sampler is None:
-        return
-    for spec, path in _with_paths(study.sampler, ("sampler",), report):
-        name, row = spec.class_name, spec.row
-        package = row.package
-        if package is not None and importlib.util.find_spec(package) is None:
-            message = f"{name} needs the package {package}, which is not installed"
-            report.add(path, message, hint=f"pip install {package}")
-            continue
-        if row.probes and study.objective is not None:
-            message = f"{name} trains networks itself: it needs a task, not an objective"
-            report.add(path, message, hint="task: {build: package.module:function}")
-        if name == "EdgeOfChaosSampler":
-            _check_steered(spec, path, study, report)
-        if not row.several_values and len(study.all_directions) > 1:
-            message = f"{name} optimizes one value, and there are {len(study.all_directions)}"
-            report.add(path, message, hint="for example sampler: nsgaii, or tpe")
-        if row.exhaustive:
-            _check_finite(name, study, report)
-        if name == "PartialFixedSampler":
-            _check_fixed(spec, path, study, report)
-
-
-def _with_paths(spec: ClassSpec, path: Path, report: Report) -> list[tuple[ClassSpec, Path]]:
-    """The spec and all that is nested in it, with the keys that the file uses."""
-    found = [(spec, path)]
-    written = report.document.get(path)
-    for name, inner in spec.nested.items():
-        short = {"base_sampler": "base", "wrapped_pruner": "wrapped"}.get(name, name)
-        key = name if isinstance(written, dict) and name in written else short
-        found += _with_paths(inner, (*path, key), report)
-    return found
-
-
-def _check_steered(spec: ClassSpec, path: Path, study: StudyFile, report: Report) -> None:
-    steer = spec.kwargs.get("steer", "lr")
-    written = report.document.get((*path, "steer")) is not None
-    at = (*path, "steer") if written else path
-    parameter = study.search_space.get(steer)
-    if parameter is None:
-        if steer not in written_names(report):
-            hint = did_you_mean(steer, study.variables) or _steerable(study)
-            message = f"the steered parameter {steer[:60]} is not in the search space"
-            report.add(at, message, hint=hint)
-    elif not isinstance(parameter, FloatParameter) and report.sound(entry_path(steer)):
-        what = "constant" if isinstance(parameter, ConstantParameter) else parameter.type
-        message = f"{steer} is {what}: steering bisects a real number"
-        report.add(at, message, hint=_steerable(study))
-
-
-def _steerable(study: StudyFile) -> str:
-    names = [n for n, p in study.search_space.items() if isinstance(p, FloatParameter)]
-    if names:
-        return f"real parameters are {known_names(names)}"
-    return "for example lr: {type: float, low: 1e-4, high: 1.0, log: true}"
-
-
-def _check_finite(name: str, study: StudyFile, report: Report) -> None:
-    for parameter_name, p in study.search_space.items():
-        if not p.is_finite and report.sound(entry_path(parameter_name)):
-            hint = "give choices or a step" if isinstance(p, FloatParameter) else "give one seed"
-            message = f"{name} tries every value, and {parameter_name} has no end of them"
-            report.add(entry_path(parameter_name), message, hint=hint, at="key")
-
-
-def _check_fixed(spec: ClassSpec, path: Path, study: StudyFile, report: Report) -> None:
-    fixed = spec.kwargs.get("fixed_params", {})
-    written = written_names(report)
-    for name in fixed if isinstance(fixed, dict) else ():
-        if name not in study.search_space and name not in written:
-            hint = did_you_mean(name, study.search_space)
-            where = (*path, "fixed_params", name)
-            report.add(where, f"{name[:60]} is not in the search space", hint=hint, at="key")
-
-
-def check_pruner(study: StudyFile, report: Report) -> None:
-    """Optuna prunes studies of one value only."""
-    if study.pruner is None or not report.sound(("pruner",), ("directions",)):
-        return
-    if len(study.all_directions) == 1 or "pruner" not in study.model_fields_set:
-        return
-    for spec, path in _with_paths(study.pruner, ("pruner",), report):
-        if spec.import_path.startswith("optuna.") and spec != NO_PRUNER:
-            message = f"{spec.class_name} prunes studies of one value, this one has several"
-            report.add(path, message, hint="write pruner: nop, or optimize one value")
-
-
 # enqueued trials
 
 
@@ -256,7 +120,12 @@ def check_enqueued(study: StudyFile, report: Report) -> None:
     """Enqueued trials have parameters of the search space, with values in range."""
     if not study.search_space:
         return
+    grid = any(spec.class_name == "GridSampler" for spec in study.sampler_spec.walk())
     for index, params in enumerate(study.enqueue):
+        lacking = [n for n in study.variables if n not in {*params, *study.steered}]
+        if grid and lacking:
+            message = f"beside a grid, a trial has all parameters: {known_names(lacking)}"
+            report.add(("enqueue", index), message, hint="add them, or sampler: brute-force")
         for name, value in params.items():
             path: Path = ("enqueue", index, name)
             parameter = study.search_space.get(name)
@@ -265,7 +134,7 @@ def check_enqueued(study: StudyFile, report: Report) -> None:
             elif not report.sound(entry_path(name)):
                 continue
             elif not parameter.contains(value):
-                message = f"{name} is never {describe(value)}: {_possible(parameter)}"
+                message = f"{name} is never {describe(value)}: {possible(parameter)}"
                 near = None
                 if isinstance(value, str) and isinstance(parameter, CategoricalParameter):
                     names = [c for c in parameter.choices if isinstance(c, str)]
@@ -292,33 +161,11 @@ def _unknown_enqueued(name: str, path: Path, study: StudyFile, report: Report) -
     report.add(path, f"{name[:60]} is not in the search space", hint=hint, at="key")
 
 
-def _possible(parameter: Any) -> str:
-    if isinstance(parameter, ConstantParameter):
-        return f"it is {describe(parameter.value)} in every trial"
-    if isinstance(parameter, CategoricalParameter):
-        return f"its choices are {known_names(map(as_written, parameter.choices))}"
-    step = f" in steps of {parameter.step:g}" if getattr(parameter, "step", None) else ""
-    what = "a number" if isinstance(parameter, FloatParameter) else "a whole number"
-    return f"it is {what} from {parameter.low:g} to {parameter.high:g}{step}"
-
-
-def check_distance(study: StudyFile, report: Report) -> None:
-    """The estimator can measure what is asked for."""
-    if study.task is None or not report.sound(("probe",)):
-        return
-    if study.probe.estimator == "tangent" and study.probe.distance != "weights":
-        message = "estimator: tangent measures in the weights, not in the outputs"
-        report.add(("probe", "distance"), message, hint="write distance: weights")
-
-
 STUDY_CHECKS = (
     check_what_is_trained,
-    check_distance,
     check_limits,
     check_values,
-    check_horizon,
-    check_optimizer,
-    check_sampler,
-    check_pruner,
+    *TASK_CHECKS,
+    *SAMPLER_CHECKS,
     check_enqueued,
 )

@@ -42,8 +42,12 @@ _TYPES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "float": ("a number", lambda v: isinstance(v, int | float) and not isinstance(v, bool)),
     "bool": ("true or false", lambda v: isinstance(v, bool)),
     "str": ("a string", lambda v: isinstance(v, str)),
+    "mapping": ("a mapping", lambda v: isinstance(v, dict)),
+    "list": ("a list", lambda v: isinstance(v, list)),
+    "function": ("a function as package.module:name", lambda v: False),  # found out before
     "None": ("null", lambda v: v is None),
 }
+"""Kinds of values by their words and who is one."""
 
 
 @dataclass(frozen=True)
@@ -211,7 +215,7 @@ def _checked(signature: Signature, kwargs: _Arguments, path: Path, report: Repor
         if parameter.name in given:
             report.add(where, f"{parameter.name} is given twice", at="key")
         given.add(parameter.name)
-        if parameter.nested is not None and value is not None:
+        if parameter.nested is not None and not (value is None and parameter.nullable):
             spec = resolve_class(parameter.nested, value, where, report)
             if spec is not None:
                 nested[parameter.name] = spec
@@ -226,7 +230,19 @@ def _checked(signature: Signature, kwargs: _Arguments, path: Path, report: Repor
             else:
                 message = f"`{parameter.name}` is missing: {signature.row.class_name} needs it"
                 report.add((*path, parameter.name), message)
+    arguments = {**plain, **functions, **{name: spec.class_name for name, spec in nested.items()}}
+    if report.sound(path):
+        _keep_rules(signature.row, arguments, path, report)
     return ClassSpec(signature.row.import_path, plain, nested, functions)
+
+
+def _keep_rules(row: Row, arguments: _Arguments, path: Path, report: Report) -> None:
+    written = report.document.get(path)
+    for rule in row.rules:
+        if rule.broken(arguments):
+            is_written = isinstance(written, dict) and rule.argument in written
+            where = (*path, rule.argument) if is_written else path
+            report.add(where, rule.message, hint=rule.hint)
 
 
 def _parameter(signature: Signature, key: str) -> Parameter | None:
@@ -265,23 +281,26 @@ def _is_function(parameter: Parameter, value: str, path: Path, report: Report) -
 def _fits(
     signature: Signature, parameter: Parameter, value: Plain, path: Path, report: Report
 ) -> bool:
-    scalars = parameter.scalars
-    if scalars is not None and not any(_TYPES[name][1](value) for name in scalars):
-        names = [n for n in _TYPES if n in scalars and not (n == "int" and "float" in scalars)]
+    kinds = parameter.kinds
+    if kinds is not None and not any(_TYPES[name][1](value) for name in kinds):
+        names = [n for n in _TYPES if n in kinds and not (n == "int" and "float" in kinds)]
         expected = " or ".join(_TYPES[name][0] for name in names)
-        report.add(path, f"expected {expected}, got {describe(value)}", hint=_whole(value, scalars))
+        report.add(path, f"expected {expected}, got {describe(value)}", hint=_whole(value, kinds))
         return False
     if isinstance(value, float) and not math.isfinite(value):
         report.add(path, f"expected a finite number, got {describe(value)}")
         return False
-    limit = signature.row.ranges.get(parameter.name)
+    if isinstance(value, int) and abs(value) >= 2**63:
+        report.add(path, f"expected a number of at most 64 bits, got {describe(value)}")
+        return False
+    limit = signature.row.range_of(parameter.name)
     if limit is not None and value is not None and not limit.holds(value):
         report.add(path, f"expected {limit.expected}, got {describe(value)}")
         return False
     return True
 
 
-def _whole(value: Plain, scalars: frozenset[str]) -> str | None:
-    if isinstance(value, float) and value.is_integer() and "int" in scalars:
+def _whole(value: Plain, kinds: frozenset[str]) -> str | None:
+    if isinstance(value, float) and value.is_integer() and "int" in kinds:
         return f"write {number(int(value))}"
     return None

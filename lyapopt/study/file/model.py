@@ -198,6 +198,12 @@ class StudyFile(Section):
         return self.sampler or DEFAULT_SAMPLER
 
     @property
+    def steered(self) -> frozenset[str]:
+        """Parameters that are steered, which no sampler under the steering one proposes."""
+        specs = [s for s in self.sampler_spec.walk() if s.class_name == "EdgeOfChaosSampler"]
+        return frozenset(str(spec.kwargs.get("steer", "lr")) for spec in specs)
+
+    @property
     def pruner_spec(self) -> ClassSpec:
         """The pruner; `null` prunes nothing, and nothing prunes studies of several values."""
         several = len(self.all_directions) > 1 and "pruner" not in self.model_fields_set

@@ -28,7 +28,13 @@ _PACKAGES: Mapping[Role, str] = {
     "mutation": "optuna.samplers.nsgaii",
 }
 _BASES: Mapping[str, Role] = {f"Base{role.capitalize()}": role for role in get_args(Role)}
-_SCALARS = frozenset({"int", "float", "bool", "str", "None"})
+_KINDS = {
+    **{name: name for name in ("int", "float", "bool", "str", "None")},
+    **dict.fromkeys(("dict", "Mapping"), "mapping"),
+    **dict.fromkeys(("list", "ndarray", "Sequence"), "list"),
+    "Callable": "function",
+}
+"""Annotations by what a study file has for them."""
 
 
 @dataclass(frozen=True)
@@ -59,17 +65,19 @@ class Parameter:
         return not self.members or "None" in self.members
 
     @property
-    def scalars(self) -> frozenset[str] | None:
-        """The scalar types that it takes, or None where the annotation says something else."""
-        members = frozenset(self.members)
-        return members if members and members <= _SCALARS else None
+    def kinds(self) -> frozenset[str] | None:
+        """What it takes, in a file's kinds of values; None where the annotation says others."""
+        heads = [member.partition("[")[0].rpartition(".")[2] for member in self.members]
+        return (
+            frozenset(map(_KINDS.__getitem__, heads))
+            if heads and _KINDS.keys() >= {*heads}
+            else None
+        )
 
     @property
     def callable(self) -> bool:
         """Whether it takes a function, which a study file names by import path."""
-        return any(
-            member.startswith(("Callable", "collections.abc.Call")) for member in self.members
-        )
+        return "function" in (self.kinds or ())
 
 
 @dataclass(frozen=True)

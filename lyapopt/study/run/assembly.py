@@ -42,11 +42,10 @@ def search_space(file: StudyFile) -> SearchSpace:
 def sampler(file: StudyFile, space: SearchSpace) -> BaseSampler:
     """The file's sampler, reseeded for every trial from the study seed."""
     spec = file.sampler_spec
-    steered = {s.kwargs.get("steer", "lr") for s in spec.walk() if s.row.probes}
-    if steered:
+    if any(inner.row.probes for inner in spec.walk()):
         spec = _with_task(spec, {"build": builder(file), "probe": Probe.of(file.probe)}, space)
     # Samplers that go through finitely many points take their grid.
-    searched = {name: p for name, p in file.variables.items() if name not in steered}
+    searched = {name: p for name, p in file.variables.items() if name not in file.steered}
     grid = {name: p.values() for name, p in searched.items() if p.is_finite}
     try:
         base = spec.build(base_dir=file.base_dir, search_space=grid, seed=file.seed)

@@ -28,10 +28,14 @@ from lyapopt.search._optuna import (
 from lyapopt.search.candidate import RunsCandidates
 from lyapopt.search.samplers.given import GivenSampler
 from lyapopt.store import TrajectoryStore
-from lyapopt.store.errors import masked
+from lyapopt.store.damage import UNREADABLE, in_words
+from lyapopt.store.engine import has_sql
+from lyapopt.store.errors import DamagedDataError, masked
+from lyapopt.store.examination import damage_of_study
 from lyapopt.store.mutex import Mutex
 from lyapopt.store.retry import RetryPolicy, as_store_error
 from lyapopt.study.file import StudyFile
+from lyapopt.study.file.messages import as_written
 from lyapopt.study.run import assembly
 from lyapopt.study.run.events import StudyListener
 from lyapopt.study.run.leases import Leases
@@ -87,7 +91,7 @@ class OpenStudy:
         space = assembly.search_space(file)
         objective = assembly.objective(file, space, networks)
         mutex = mutex_of(file)
-        with mutex:
+        with mutex, _naming_damage(file):
             study = _create_or_load(file, space, listener, storage)
         if given is not None:
             study.sampler = given
@@ -117,7 +121,7 @@ def open_study(file: StudyFile, listener: StudyListener, settings: WorkerSetting
     """
     storage = _storage(file, settings, _retry(listener, settings))
     mutex = mutex_of(file)
-    with mutex:
+    with mutex, _naming_damage(file):
         study = _create_or_load(file, assembly.search_space(file), listener, storage)
     mutex.close()
     return study
@@ -173,6 +177,27 @@ def _store(file: StudyFile, listener: StudyListener, retry: RetryPolicy) -> Traj
             "this storage has no SQL: trajectories and exponents are not kept; give `store: URL`"
         )
     return store
+
+
+@contextmanager
+def _naming_damage(file: StudyFile) -> Iterator[None]:
+    """Say what of a study is damaged, where Optuna fails to read it with some error of Python.
+
+    Raises:
+        DamagedDataError: If anything is.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except UNREADABLE as error:
+        damage = damage_of_study(file.storage, file.study_name) if has_sql(file.storage) else []
+        if not damage:
+            raise
+        raise DamagedDataError(
+            f"study {file.study_name!r} in {masked(file.storage)} is damaged, so that Optuna "
+            f"cannot go on with it: {in_words(damage)}. Restore a copy, or use another study_name"
+        ) from error
 
 
 def _create_or_load(
@@ -248,7 +273,7 @@ def _check_parameters(study: optuna.Study, distributions: dict[str, BaseDistribu
 
 def _in_words(distribution: BaseDistribution) -> str:
     if isinstance(distribution, CategoricalDistribution):
-        return f"choices {', '.join(map(str, distribution.choices))}"
+        return f"choices {', '.join(map(as_written, distribution.choices))}"
     number = type(distribution).__name__.removesuffix("Distribution").lower()
     is_logarithmic = getattr(distribution, "log", False)
     return f"a logarithmic {number}" if is_logarithmic else f"a linear {number}"

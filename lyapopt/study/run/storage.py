@@ -140,7 +140,10 @@ def open_store(url: str | None, *, create: bool = True) -> TrajectoryStore | Non
     """The trajectory store at `url`, or `None` where the URL has no SQL behind it."""
     if url is None or not has_sql(url):
         return None
-    return TrajectoryStore(url, create=create)
+    store = TrajectoryStore(url, create=create)
+    if create:
+        store.create_tables()
+    return store
 
 
 def study_mutex(
