@@ -126,7 +126,7 @@ def test_upgrade_creates_neither_our_tables_nor_optunas(sqlite_url: str) -> None
 
 
 def test_upgrade_of_a_store_in_a_database_of_its_own_leaves_optuna_out(sqlite_url: str) -> None:
-    TrajectoryStore(sqlite_url).close()
+    TrajectoryStore(sqlite_url).create_tables()
     before = _contents(sqlite_url)
     old, new = upgrade_storage(sqlite_url)
     assert (old.optuna, new.optuna) == (None, None)

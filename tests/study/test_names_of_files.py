@@ -58,7 +58,8 @@ def test_a_tilde_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert parse_url("sqlite:///~/x.db").database == str(tmp_path / "x.db")
     assert absolute_url("sqlite:///~/x.db") == f"sqlite:///{tmp_path}/x.db"
     assert absolute_url("journal:///~/x.log") == f"journal:///{tmp_path}/x.log"
-    TrajectoryStore("sqlite:///~/x.db").close()
+    with TrajectoryStore("sqlite:///~/x.db") as store:
+        store.create_tables()
     assert (tmp_path / "x.db").is_file()
     assert not os.path.exists("~")
 
