@@ -82,6 +82,7 @@ def test_a_store_opened_by_a_relative_path_stays_where_it_was_opened(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     store = TrajectoryStore("sqlite:///own.db")
+    store.create_tables()
     store.close()
     (tmp_path / "other").mkdir()
     os.chdir("other")
