@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from lyapopt.figures.axes import Floats, LossScale, rounded
 from lyapopt.figures.series import medians, named
-from lyapopt.figures.theme import INK, VERDICTS, band, looks, notice, remark, styled
+from lyapopt.figures.theme import INK, VERDICTS, Look, band, looks, notice, remark, styled
 from lyapopt.figures.trial_table import hover_texts, trial_table
 
 MOST_LINES = 40
@@ -22,7 +23,6 @@ _NAMES = {
     "validation_loss": "validation loss",
     "metric": "metric",
 }
-_ENDS = {"pruned": "x-thin-open", "failed": "x-thin-open", "complete": "circle"}
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,7 @@ def draw(lines: list[LossLine], loss: str = "training loss", title: str = "") ->
             },
         )
         named_already.add(line.group)
-    _add_ends(figure, lines, scale, {name: look.colour for name, look in shown.items()})
+    _add_ends(figure, lines, scale, shown)
     longest = max(len(line.steps) for line in lines)
     if longest > _MOST_POINTS:
         remark(figure, f"medians of {math.ceil(longest / _MOST_POINTS)} steps")
@@ -190,36 +190,43 @@ def loss_trajectories(
 
 
 def _add_ends(
-    figure: go.Figure, lines: list[LossLine], scale: LossScale, colours: dict[str, str]
+    figure: go.Figure, lines: list[LossLine], scale: LossScale, shown: Mapping[str, Look]
 ) -> None:
-    """The last number of each trial, marked by how the trial ended."""
-    ends = []
+    """The last number of each trial: its group's symbol, or a cross where it was cut short."""
+    x: list[int] = []
+    y: list[float] = []
+    drawn: list[LossLine] = []
     for line in lines:
         steps, losses = medians(line.steps, line.losses, _MOST_POINTS)
         known = np.flatnonzero(~np.isnan(losses))
         if len(known):
-            ends.append((line, int(steps[known[-1]]), float(losses[known[-1]])))
-    if not ends:
+            drawn.append(line)
+            x.append(int(steps[known[-1]]))
+            y.append(float(losses[known[-1]]))
+    if not drawn:
         return
-    blown = [bool(scale.is_outside(loss) > 0) for _, _, loss in ends]
+    ends = [
+        _end(line, outside, shown) for line, outside in zip(drawn, scale.is_outside(y), strict=True)
+    ]
     figure.add_scatter(
-        x=[step for _, step, _ in ends],
-        y=rounded(scale.clipped([loss for _, _, loss in ends])),
-        customdata=[line.number for line, _, _ in ends],
-        hovertext=[f"{line.text}<br>last {loss:.4g}" for line, _, loss in ends],
+        x=x,
+        y=rounded(scale.clipped(y)),
+        customdata=[line.number for line in drawn],
+        hovertext=[f"{line.text}<br>last {loss:.4g}" for line, loss in zip(drawn, y, strict=True)],
         hoverinfo="text",
         mode="markers",
         marker={
-            "color": [
-                VERDICTS["diverged"] if is_blown else colours[line.group]
-                for (line, _, _), is_blown in zip(ends, blown, strict=True)
-            ],
-            "symbol": [
-                "triangle-up-open" if is_blown else _ENDS.get(line.state, "circle")
-                for (line, _, _), is_blown in zip(ends, blown, strict=True)
-            ],
-            "size": 7,
-            "line": {"width": 1.5, "color": INK},
+            "color": [look.colour for look in ends],
+            "symbol": [look.symbol for look in ends],
+            "size": 8,
+            "line": {"width": 1.2, "color": INK},
         },
         showlegend=False,
     )
+
+
+def _end(line: LossLine, outside: int, shown: Mapping[str, Look]) -> Look:
+    if outside > 0:
+        return Look(VERDICTS["diverged"], "triangle-up-open")
+    look = shown[line.group]
+    return Look(look.colour, "x" if line.state in ("pruned", "failed") else look.symbol)

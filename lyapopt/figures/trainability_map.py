@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -27,7 +28,7 @@ from lyapopt.figures.trial_table import (
 _TITLE = "Trainability: the exponent over two hyperparameters"
 _CELLS = 40
 _MOST_CHOICES = 20
-_REACH = 2.5  # widths of the kernel, beyond which nothing is said
+_REACH = 2.5  # widths of the kernel: where all trials weigh less than one there, nothing is said
 _TICKS = (-1.0, -0.1, -0.01, -0.001, 0.0, 0.001, 0.01, 0.1, 1.0)
 
 
@@ -242,14 +243,11 @@ def _smoothed(x: MapAxis, y: MapAxis, table: pd.DataFrame) -> Floats:
     values = symlog(table["exponent"].to_numpy()[known])
     dimensions = 2 - sum(bool(axis.choices) for axis in (x, y))
     width = max(0.02, 0.25 * len(values) ** (-1 / (dimensions + 4)))
-    across = _squares(x, known, width)  # (x cells, trials)
-    up = _squares(y, known, width)
-    squares = up[:, None, :] + across[None, :, :]
-    weights = np.exp(-squares / 2)
-    total = weights.sum(-1)
+    across, up = (np.exp(-_squares(axis, known, width) / 2) for axis in (x, y))  # (cells, trials)
+    total = up @ across.T
     with np.errstate(invalid="ignore"):
-        smooth = (weights * values).sum(-1) / total
-    smooth[squares.min(-1) > _REACH**2] = np.nan
+        smooth = (up * values) @ across.T / total
+    smooth[total < math.exp(-(_REACH**2) / 2)] = np.nan
     exponents: Floats = np.sign(smooth) * 1e-4 * (10 ** np.abs(smooth) - 1)
     return exponents
 

@@ -21,6 +21,7 @@ from lyapopt.figures.loss_trajectories import chosen
 from lyapopt.figures.loss_trajectories import collect as collect_losses
 from lyapopt.figures.separations import collect as collect_separations
 from lyapopt.figures.steering_path import collect as collect_path
+from lyapopt.figures.theme import looks
 from lyapopt.figures.weight_trajectories import collect as collect_weights
 
 
@@ -96,7 +97,7 @@ def test_losses_are_drawn_a_line_a_trial_with_the_best_on_top() -> None:
     assert figure.data[0].meta.startswith("<b>trial 8</b>, complete")
     ends = figure.data[-1]
     assert (ends.customdata, ends.x) == ((8, 9, 3), (20, 1, 2))
-    assert ends.marker.symbol == ("circle", "triangle-up-open", "circle")
+    assert ends.marker.symbol == (looks(["tanh"])["tanh"].symbol, "triangle-up-open", "circle")
     assert loss_trajectories(rows, series="validation_loss").data[0].y == (7.0,)
     assert "No metric was recorded" in said(loss_trajectories(rows, series="metric"))
 
