@@ -11,13 +11,12 @@ import pandas as pd
 from numpy.typing import NDArray
 from sqlalchemy import Connection, Subquery, select
 
+from lyapopt.store.completion import endings
 from lyapopt.store.damage import decoding
 from lyapopt.store.encoding import as_stored, from_row
 from lyapopt.store.errors import DamagedDataError
-from lyapopt.store.lookup import values_of_trials
 from lyapopt.store.reading import Series, missing_positions
 from lyapopt.store.records import Decision, ExponentRecord, RunRecord
-from lyapopt.store.states import State, state_from
 from lyapopt.store.tables import DECISIONS, EXPONENTS, RUNS
 
 _INT = "Int64"  # with missing values
@@ -108,16 +107,11 @@ def runs_frame(connection: Connection, trials: Subquery, damage: list[str]) -> p
         .join_from(trials, RUNS, RUNS.c.run == trials.c.run)
         .order_by(trials.c.study_name, trials.c.trial_number, trials.c.run)
     ).all()
-    # A loop of the user's own does not tell us how its trial ended; Optuna knows.
-    told = values_of_trials(connection, trials) if any(map(_has_ended, rows)) else {}
+    ended = endings(connection, trials)
 
     def cells(row: Any) -> Sequence[Any]:
         run = from_row(RunRecord, RUNS, row)
-        state: State = run.state
-        values = run.values
-        if _has_ended(row):
-            state = state_from(row.trial_state, {}, {})
-            values = told.get(run.run) if state == "complete" else None
+        state, values = ended.get(run.run, (run.state, run.values))
         return (
             *(run.study_name, run.trial_number, run.run, state, row.trial_state),
             *(run.logical_number, values[0] if values else None, values),
@@ -126,11 +120,6 @@ def runs_frame(connection: Connection, trials: Subquery, damage: list[str]) -> p
         )
 
     return _frame(RUN_COLUMNS, _cells(rows, cells, "its header", damage))
-
-
-def _has_ended(row: Any) -> bool:
-    """Whether a run was stored as running, and its trial has ended since."""
-    return bool(row.state == "running" and row.trial_state in ("COMPLETE", "PRUNED", "FAIL"))
 
 
 def exponents_frame(connection: Connection, trials: Subquery, damage: list[str]) -> pd.DataFrame:

@@ -150,30 +150,6 @@ def _named_runs() -> Select[tuple[str, int, str, str]]:
     )
 
 
-def values_of_trials(connection: Connection, trials: Subquery) -> dict[str, tuple[float, ...]]:
-    """Values of trials as Optuna has them, by run.
-
-    Args:
-        connection: Connection to a database with Optuna's tables.
-        trials: As `find_trials` gives them.
-    """
-    rows = connection.execute(
-        select(trials.c.run, VALUES.c.value, VALUES.c.value_type)
-        .join_from(trials, STUDIES, STUDIES.c.study_name == trials.c.study_name)
-        .join(
-            TRIALS,
-            (TRIALS.c.study_id == STUDIES.c.study_id) & (TRIALS.c.number == trials.c.trial_number),
-        )
-        .join(VALUES, VALUES.c.trial_id == TRIALS.c.trial_id)
-        .order_by(VALUES.c.objective)
-    )
-    found: dict[str, tuple[float, ...]] = {}
-    for run, value, kind in rows:
-        number = NOT_FINITE[str(kind)] if str(kind) in NOT_FINITE else float(value)
-        found[run] = (*found.get(run, ()), number)
-    return found
-
-
 def check_study(connection: Connection, study_name: str | None) -> None:
     """Refuse the name of a study that Optuna does not have, and suggest the nearest.
 

@@ -13,6 +13,7 @@ from sqlalchemy import Connection, Engine, Subquery, select
 
 from lyapopt.checks import Arguments
 from lyapopt.store import schema
+from lyapopt.store.completion import endings
 from lyapopt.store.damage import warn_of
 from lyapopt.store.engine import (
     absolute,
@@ -255,7 +256,7 @@ class StoreReader:
             return sorted(connection.scalars(names))
 
     def states(self, study_name: str | None = None) -> dict[str, str]:
-        """State of each stored run of a study, by run, as it was recorded.
+        """State of each stored run of a study, by run.
 
         Args:
             study_name: Name of the study; None for all studies.
@@ -265,7 +266,8 @@ class StoreReader:
         """
         with self._trials(study_name) as (connection, trials):
             states = select(RUNS.c.run, RUNS.c.state).join(trials, RUNS.c.run == trials.c.run)
-            return {row.run: row.state for row in connection.execute(states)}
+            stored = {row.run: row.state for row in connection.execute(states)}
+            return stored | {run: end.state for run, end in endings(connection, trials).items()}
 
     def runs_without_exponents(self, study_name: str | None = None) -> set[str]:
         """The runs of a study that have a verdict, but no exponent that it could be of.

@@ -11,6 +11,8 @@ import sqlalchemy
 from sqlalchemy import Connection, select, update
 
 from lyapopt.store import schema
+from lyapopt.store.completion import endings
+from lyapopt.store.encoding import to_json
 from lyapopt.store.engine import writing
 from lyapopt.store.errors import StoreError, explained
 from lyapopt.store.lookup import check_runs_of_trials, has_optuna, orphans, runs_of_trials
@@ -18,7 +20,7 @@ from lyapopt.store.reader import StoreReader
 from lyapopt.store.records import RunRecord
 from lyapopt.store.states import INTERRUPTED
 from lyapopt.store.tables import RUNS
-from lyapopt.store.writing import NamedRun, copy_runs, delete_runs, write_run
+from lyapopt.store.writing import copy_runs, delete_runs, write_run
 
 
 class TrajectoryStore(StoreReader):
@@ -187,7 +189,9 @@ class TrajectoryStore(StoreReader):
             trials = select(found.c.study_name, found.c.trial_number, found.c.run)
             rows = source.execute(trials.join(RUNS, RUNS.c.run == found.c.run))
             # A run that two studies share, one being a copy of the other, is copied once.
-            runs = list({row.run: NamedRun(*row) for row in rows}.values())
+            runs = {row.run: dict(row._mapping) for row in rows}
+            for run, (state, values) in endings(source, found).items():
+                runs[run] |= {"state": state, "values_json": to_json(values) if values else None}
             target = sqlalchemy.URL.create("sqlite", database=str(Path(path)))
             with TrajectoryStore(target) as other, other._recording("export to") as connection:
                 copy_runs(source, connection, runs, trajectories=trajectories)

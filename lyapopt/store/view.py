@@ -15,6 +15,7 @@ from typing import Final
 from sqlalchemy import Connection, TableClause, exc, inspect, select
 
 from lyapopt.display import one_line
+from lyapopt.store.completion import completed_state
 from lyapopt.store.lookup import (
     ATTRIBUTE_RUN,
     ATTRIBUTES,
@@ -38,7 +39,7 @@ _DEFINITION = (
         VALUES.c.value,
         VALUES.c.value_type,
         RUNS.c.run,
-        RUNS.c.state.label("run_state"),
+        completed_state(TRIALS.c.state).label("run_state"),
         RUNS.c.verdict,
         RUNS.c.reason,
         EXPONENTS.c.name.label("exponent_name"),

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import Connection, Table, delete, insert, select
 
@@ -18,14 +18,6 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 _RUNS_AT_ONCE: Final = 200
-
-
-class NamedRun(NamedTuple):
-    """A run, and how its study and its trial are called now."""
-
-    study_name: str
-    trial_number: int
-    run: str
 
 
 def write_run(connection: Connection, record: RunRecord) -> None:
@@ -64,25 +56,26 @@ def delete_runs(connection: Connection, runs: Sequence[str]) -> None:
 
 
 def copy_runs(
-    source: Connection, target: Connection, runs: Sequence[NamedRun], *, trajectories: bool
+    source: Connection, target: Connection, runs: Mapping[str, Row], *, trajectories: bool
 ) -> None:
-    """Copy runs as they are stored, in place of what the target has under the same uuid.
+    """Copy runs, in place of what the target has under the same uuid.
 
     Args:
         source: Connection to read from.
         target: Connection in the transaction to write in.
-        runs: The runs. The copy remembers the names that are given here, since it has no tables
-            of Optuna to look them up in.
+        runs: The runs, by uuid, each with the columns of its header that are not copied as they
+            are stored: the copy has no tables of Optuna to look names and endings up in.
         trajectories: Whether the series are copied as well.
     """
     tables = [each for each in CHILDREN if trajectories or each not in (TRAJECTORIES, BLOCKS)]
-    for first in range(0, len(runs), _RUNS_AT_ONCE):
-        named = {each.run: each._asdict() for each in runs[first : first + _RUNS_AT_ONCE]}
-        delete_runs(target, list(named))
-        headers = _rows(source, RUNS, list(named))
-        _insert(target, RUNS, [header | named[header["run"]] for header in headers])
+    every = list(runs)
+    for first in range(0, len(every), _RUNS_AT_ONCE):
+        some = every[first : first + _RUNS_AT_ONCE]
+        delete_runs(target, some)
+        headers = _rows(source, RUNS, some)
+        _insert(target, RUNS, [header | runs[header["run"]] for header in headers])
         for table in tables:
-            _insert(target, table, _rows(source, table, list(named)))
+            _insert(target, table, _rows(source, table, some))
 
 
 def _numbered(run: str, table: Table, records: Sequence[DataclassInstance]) -> list[Row]:

@@ -246,7 +246,7 @@ def test_a_loop_runs_with_a_trial_without_a_study_and_never_stops() -> None:
 # A loop of one's own
 
 
-def test_the_three_lines_leave_all_that_a_trial_has(database_url: str) -> None:
+def test_the_three_lines_leave_all_that_a_trial_has(database_url: str, tmp_path: Path) -> None:
     study = new_study(database_url)
     study.optimize(own_loop, n_trials=2, n_jobs=2)
     close(study)
@@ -263,6 +263,14 @@ def test_the_three_lines_leave_all_that_a_trial_has(database_url: str) -> None:
         separation = store.array("separation", "study", 1)[:, 0]
         assert exponents[1] == pytest.approx((separation[-1] - separation[0]) / 6, abs=1e-6)
         assert store.array("loss", "study", 1).shape == (6,)
+        with store._engine.connect() as connection:
+            view = "SELECT trial_state, run_state, value FROM lyapopt_trials ORDER BY trial_number"
+            rows = [tuple(row) for row in connection.execute(sqlalchemy.text(view))]
+        assert rows == [("COMPLETE", "complete", trial.value) for trial in study.trials]
+        store.export(tmp_path / "copy.db")
+        with TrajectoryStore(f"sqlite:///{tmp_path}/copy.db") as copied:
+            assert copied.runs("study")["value"].tolist() == runs["value"].tolist()
+            assert copied.runs("study")["state"].tolist() == ["complete"] * 2
         weights = store.series("weights", "study", 1)
         assert weights.values.shape == (6, 41)  # no more than all
     trials = lyapopt.load(database_url).trials

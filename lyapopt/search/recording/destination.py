@@ -129,8 +129,14 @@ def _opened(engine: Engine) -> TrajectoryStore | None:
     """Our tables in a database, made if need be; `None` if it does not take them."""
     if engine in _refused:
         return None
+
+    def attempt() -> TrajectoryStore:
+        store = TrajectoryStore(engine)
+        store.create_tables()
+        return store
+
     try:
-        return _RETRY(lambda: TrajectoryStore(engine), engine.url)
+        return _RETRY(attempt, engine.url)
     except StoreError as error:
         with _lock:
             is_first = engine not in _refused

@@ -205,7 +205,7 @@ def _agreement(study: StoredStudy, rows: TrajectoryStore) -> list[Finding]:
             continue
         if run not in states:
             missing.append(trial.number)
-        elif states[run] not in ("running", trial.state):  # or its loop was not closed
+        elif states[run] != trial.state:
             different.append(trial.number)
         if run in bare and trial.exponent is not None:
             unmeasured.append(trial.number)
