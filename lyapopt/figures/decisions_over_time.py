@@ -14,7 +14,7 @@ from lyapopt.figures.axes import rounded
 from lyapopt.figures.points import add_trials
 from lyapopt.figures.text import escaped
 from lyapopt.figures.theme import COLOURS, INK, SYMBOLS, VERDICTS, Look, notice, styled
-from lyapopt.figures.trial_table import shown_texts, texts, trial_table
+from lyapopt.figures.trial_table import column_of, shown_texts, texts, trial_table
 
 _TITLE = "Decisions, compute spent and compute saved"
 _MOST_POINTS = 400
@@ -48,7 +48,9 @@ def collect(trials: pd.DataFrame, decisions: pd.DataFrame | None = None) -> pd.D
     # A table of one's own has no states: what is in it has been trained.
     if "state" not in trials:
         table["state"] = "complete"
-    table["finished"] = trials["finished"].to_numpy() if "finished" in trials else math.nan
+    table["finished"] = (
+        column_of(trials, "finished").to_numpy() if "finished" in trials else math.nan
+    )
     table = table[table["state"].isin(_ENDED)]
     table = table.sort_values(["finished", "number"], kind="stable", na_position="last")
     table["place"] = np.arange(1, len(table) + 1)

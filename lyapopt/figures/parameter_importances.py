@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from lyapopt.figures.axes import Floats, rounded
 from lyapopt.figures.text import name_of, worded
 from lyapopt.figures.theme import COLOURS, notice, remark, styled
-from lyapopt.figures.trial_table import is_maximised, numbers, parameters, trial_table
+from lyapopt.figures.trial_table import column_of, numbers, parameters, trial_table, value_name
 
 _TITLE = "Importance of hyperparameters: for the loss, and for the exponent"
 _FEWEST: Final = 10  # trials
@@ -118,13 +118,13 @@ def parameter_importances(trials: pd.DataFrame, *, title: str = _TITLE) -> go.Fi
             title, f"That needs {_FEWEST} trials with a final loss or an exponent,",
             "and a hyperparameter that differs between them.",
         )  # fmt: skip
-    return draw(importances, title, "value" if is_maximised(trials) else "final loss")
+    return draw(importances, title, value_name(trials))
 
 
 def _encoded(rows: pd.DataFrame, name: str) -> Floats:
     """A parameter as numbers: ranks, or codes of choices; -1 where it is not there."""
     values = numbers(rows, name)
-    texts = [worded(each) for each in rows[name]]
+    texts = [worded(each) for each in column_of(rows, name)]
     if any(text and np.isnan(value) for text, value in zip(texts, values, strict=True)):
         codes = pd.Categorical(pd.Series(texts, dtype=object).replace("", None)).codes
         return np.asarray(codes, dtype=np.float64)

@@ -14,13 +14,14 @@ from plotly.subplots import make_subplots
 
 from lyapopt.figures.axes import Floats, rounded, symlog, symlog_axis
 from lyapopt.figures.bands import add_bands
-from lyapopt.figures.series import one_trial, pivoted
+from lyapopt.figures.series import one_trial, pivoted, thinned_line
 from lyapopt.figures.text import shown_interval
 from lyapopt.figures.theme import COLOURS, GRID, band, notice, remark, styled
 
 _TITLE = "Separation of the neighbours"
 _MOST_NEIGHBOURS = 32
 _MOST_RESCALINGS = 60
+_MOST_POINTS = 3000  # of all neighbours together
 
 
 @dataclass(frozen=True)
@@ -107,10 +108,12 @@ def draw(
     _add_separations(figure, found)
     _add_rescalings(figure, found)
     edges = np.concatenate([found.steps[:1], found.ends])
+    growth = np.append(found.growth, found.growth[-1:])
+    kept = thinned_line(growth, _MOST_POINTS // 4)
     figure.add_scatter(
-        x=rounded(edges),
-        y=rounded(symlog(np.append(found.growth, found.growth[-1:]))),
-        customdata=rounded(np.append(found.growth, found.growth[-1:])),
+        x=edges[kept].tolist(),
+        y=rounded(symlog(growth[kept])),
+        customdata=rounded(growth[kept]),
         hovertemplate="from step %{x}: %{customdata:.3g} nats per step<extra></extra>",
         mode="lines",
         line={"shape": "hv", "color": COLOURS[0], "width": 2},
@@ -161,10 +164,12 @@ def separations(
 def _add_separations(figure: go.Figure, found: Separations) -> None:
     place = {"row": 1, "col": 1}
     neighbours = found.logs.shape[1]
-    for column in range(min(neighbours, _MOST_NEIGHBOURS) if neighbours > 1 else 0):
+    shown = min(neighbours, _MOST_NEIGHBOURS) if neighbours > 1 else 0
+    for column in range(shown):
+        kept = thinned_line(found.logs[:, column], _MOST_POINTS // shown)
         figure.add_scatter(
-            x=found.steps.tolist(),
-            y=rounded(found.logs[:, column]),
+            x=found.steps[kept].tolist(),
+            y=rounded(found.logs[kept, column]),
             mode="lines",
             line={"color": band(COLOURS[0], 0.45), "width": 1},
             name="a neighbour",
@@ -173,11 +178,12 @@ def _add_separations(figure: go.Figure, found: Separations) -> None:
             hoverinfo="skip",
             **place,
         )
+    kept = thinned_line(found.mean, _MOST_POINTS // 4)
     text = "mean of " + (f"{neighbours} neighbours" if neighbours > 1 else "one neighbour")
     figure.add_scatter(
-        x=found.steps.tolist(),
-        y=rounded(found.mean),
-        mode="lines+markers",
+        x=found.steps[kept].tolist(),
+        y=rounded(found.mean[kept]),
+        mode="lines+markers" if len(kept) < 100 else "lines",
         marker={"size": 4},
         line={"color": COLOURS[0], "width": 2.5},
         name=text if neighbours > 1 else "the neighbour",

@@ -60,7 +60,7 @@ def collect(
     Source: Bonett & Wright 2000, Psychometrika 65, 23-28.
     """
     table = trial_table(trials)
-    done = table[np.isfinite(table["value"])]
+    done = table[np.isfinite(table["value"])].drop_duplicates("number")  # of several studies
     final = done.set_index("number")["value"]
     rows = []
     for signal, order, cost, values in _signals(trials, done, trajectories, exponents):

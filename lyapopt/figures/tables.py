@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 
 from lyapopt.figures.text import escaped, shown_interval, worded
 from lyapopt.figures.theme import CLEAR, GRID, INK, notice, styled
-from lyapopt.figures.trial_table import NOBODY, is_maximised, trial_table
+from lyapopt.figures.trial_table import NOBODY, is_maximised, trial_table, value_name
 
 _GREY = "rgba(128,128,128,.12)"
 _ROW = 26  # pixels
@@ -157,9 +157,7 @@ def activation_table(
     rows = collect_activations(trials, published, group, value)
     if rows.empty:
         return notice(title, "There are no trials yet.")
-    return draw_activations(
-        rows, "value (maximised)" if is_maximised(trials) else "final loss", title
-    )
+    return draw_activations(rows, value_name(trials), title)
 
 
 def _with_intervals(rows: pd.DataFrame, name: str) -> list[str]:

@@ -16,6 +16,7 @@ from lyapopt.figures.points import add_trials, plain
 from lyapopt.figures.text import escaped, name_of, worded
 from lyapopt.figures.theme import DIVERGING, INK, VERDICTS, Look, notice, remark, styled
 from lyapopt.figures.trial_table import (
+    column_of,
     is_seed,
     numbers,
     parameters,
@@ -100,7 +101,7 @@ def collect(trials: pd.DataFrame, x: str | None = None, y: str | None = None) ->
     if x is None or y is None:
         return None
     for name in (x, y):
-        is_known &= np.array([bool(worded(each)) for each in trials[name]], dtype=bool)
+        is_known &= np.array([bool(worded(each)) for each in column_of(trials, name)], dtype=bool)
     table = table[is_known]
     if not np.isfinite(table["exponent"]).any():
         return None
@@ -214,13 +215,13 @@ def _second(trials: pd.DataFrame, table: pd.DataFrame, x: str | None) -> str | N
 
 
 def _choices(trials: pd.DataFrame, name: str) -> int:
-    return len({worded(each) for each in trials[name]} - {""})
+    return len({worded(each) for each in column_of(trials, name)} - {""})
 
 
 def _axis(rows: pd.DataFrame, column: str) -> MapAxis:
     values = numbers(rows, column)
     if np.isnan(values).any():
-        texts = [escaped(each, 40) for each in rows[column]]
+        texts = [escaped(each, 40) for each in column_of(rows, column)]
         choices = tuple(sorted(set(texts)))
         places = np.array([choices.index(each) for each in texts], dtype=np.float64)
         cells = np.arange(len(choices), dtype=np.float64)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Sequence
+from decimal import Decimal
+from numbers import Real
 from typing import Any, Final
 
 import numpy as np
@@ -18,6 +21,7 @@ NOBODY: Final = "all trials"
 MOST_POINTS: Final = 800
 """Trials that one figure shows one by one."""
 
+_NUMBERS: Final = ("trial_number", "trial", "number")
 _VALUES: Final = ("value", "value_0", "loss")
 _RATES: Final = ("params_lr", "params_learning_rate", "params_rate", "lr", "learning_rate")
 _GROUPS: Final = ("params_activation", "params_act", "params_nonlinearity", "activation")
@@ -56,11 +60,12 @@ def trial_table(
         if name is not None:
             require(trials, name)
     count = len(trials)
-    number = numbers(trials, "trial_number")
+    number = numbers(trials, first_of(trials, _NUMBERS))
+    is_number = (number >= 0) & (number < 2**31)
     values = numbers(trials, value or first_of(trials, _VALUES))
     return pd.DataFrame(
         {
-            "number": np.where(np.isnan(number), np.arange(count), number).astype(np.int64),
+            "number": np.where(is_number, number, np.arange(count)).astype(np.int64),
             "state": texts(trials, "state"),
             "verdict": texts(trials, "verdict"),
             "group": groups(trials, group),
@@ -82,6 +87,8 @@ def is_maximised(trials: pd.DataFrame) -> bool:
 
 def value_name(trials: pd.DataFrame) -> str:
     """What the axis of the first objective is called."""
+    if "value" not in trials and "value_0" in trials:
+        return "first objective" + (" (maximised)" if is_maximised(trials) else "")
     return "value (maximised)" if is_maximised(trials) else "final loss"
 
 
@@ -121,22 +128,33 @@ def numbers(trials: pd.DataFrame, name: str | None) -> NDArray[np.float64]:
     """A column as numbers, NaN where there are none, and where there is no such column."""
     if name is None or name not in trials:
         return np.full(len(trials), np.nan)
-    column = trials[name]
-    if isinstance(column, pd.DataFrame):  # two columns of one name
-        column = column.iloc[:, 0]
-    if column.dtype == object or pd.api.types.is_string_dtype(column):
-        column = column.map(lambda each: None if isinstance(each, bool | list | dict) else each)
-    if pd.api.types.is_datetime64_any_dtype(column):
-        return np.full(len(trials), np.nan)
-    found = pd.to_numeric(column, errors="coerce")
-    return np.asarray(found.to_numpy(dtype=np.float64, na_value=np.nan))
+    column = column_of(trials, name)
+    if not pd.api.types.is_numeric_dtype(column) or pd.api.types.is_complex_dtype(column):
+        return np.array([_number(each) for each in column], dtype=np.float64)
+    return np.asarray(column.to_numpy(dtype=np.float64, na_value=np.nan))
+
+
+def _number(value: object) -> float:
+    """A number, or a text that is one; everything else is NaN."""
+    if isinstance(value, bool) or not isinstance(value, Real | Decimal | str):
+        return math.nan
+    try:
+        return float(value)
+    except (ValueError, OverflowError):  # a word; an integer beyond all floats
+        return math.nan
+
+
+def column_of(trials: pd.DataFrame, name: str) -> pd.Series[Any]:
+    """A column; of several of one name the first."""
+    found = trials.loc[:, name]
+    return found.iloc[:, 0] if isinstance(found, pd.DataFrame) else found
 
 
 def texts(trials: pd.DataFrame, name: str) -> list[str]:
     """A column as texts, empty where there are none."""
     if name not in trials:
         return [""] * len(trials)
-    return [each if isinstance(each, str) else "" for each in trials[name]]
+    return [each if isinstance(each, str) else "" for each in column_of(trials, name)]
 
 
 def groups(trials: pd.DataFrame, name: str | None = None) -> list[str]:
@@ -144,7 +162,7 @@ def groups(trials: pd.DataFrame, name: str | None = None) -> list[str]:
     name = name or first_of(trials, _GROUPS)
     if name is None:
         return [NOBODY] * len(trials)
-    found = [escaped(each, 40) or "none" for each in trials[name]]
+    found = [escaped(each, 40) or "none" for each in column_of(trials, name)]
     counts = pd.Series(found, dtype=object).value_counts(sort=True)
     if len(counts) > _MOST_GROUPS:
         kept = set(counts.index[: _MOST_GROUPS - 1])
@@ -159,7 +177,8 @@ def first_of(trials: pd.DataFrame, names: Sequence[str]) -> str | None:
 
 def parameters(trials: pd.DataFrame) -> list[str]:
     """The columns of parameters."""
-    return [str(name) for name in trials.columns if str(name).startswith("params_")]
+    names = [name for name in trials.columns if isinstance(name, str)]
+    return list(dict.fromkeys(name for name in names if name.startswith("params_")))
 
 
 def is_seed(column: str) -> bool:
@@ -219,7 +238,7 @@ def hover_texts(trials: pd.DataFrame, table: pd.DataFrame, size: int = _HOVER_BU
     budget = min(_LONGEST, size // max(1, len(table)))
     names = sorted(parameters(trials), key=is_seed)
     rows = trials.iloc[table.index]
-    values = {name: rows[name].tolist() for name in names}
+    values = {name: column_of(rows, name).tolist() for name in names}
     found = []
     each_row: Iterable[Any] = table.itertuples(index=False)
     for place, row in enumerate(each_row):

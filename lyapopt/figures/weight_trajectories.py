@@ -18,6 +18,7 @@ from lyapopt.figures.theme import COLOURS, band, notice, remark, styled
 _TITLE = "Weights in the plane of two principal components"
 _MOST_POINTS = 400
 _MOST_NEIGHBOURS = 16
+_MOST_OF_NEIGHBOURS = 3000  # points of all of them together
 _VISIBLE = 0.15  # of the extent of the reference, that neighbours are magnified to
 
 
@@ -205,7 +206,8 @@ def _add_neighbours(figure: go.Figure, path: WeightPath) -> None:
     for place, difference in enumerate(path.neighbours):
         offset = path.magnification * difference
         is_near = np.linalg.norm(offset, axis=1, keepdims=True) <= far
-        drawn = at + np.where(is_near, offset, np.nan)
+        every = max(1, math.ceil(len(at) * len(path.neighbours) / _MOST_OF_NEIGHBOURS))
+        drawn = (at + np.where(is_near, offset, np.nan))[::every]
         figure.add_scatter(
             x=rounded(drawn[:, 0]),
             y=rounded(drawn[:, 1]),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -73,6 +74,24 @@ STRANGE = {
             }
         )
     ),
+    "odd types": Made(
+        whole_study(9).trials.assign(
+            params_activation=pd.Categorical(["relu", None, "tanh"] * 3),
+            params_lr=[Decimal("0.1"), 10**400, "0.2"] * 3,
+            params_flag=[True, False, None] * 3,
+            params_list=[[1, 2]] * 9,
+            exponent=[0.1 + 1j] * 9,
+            value=pd.to_timedelta(range(9), "s"),
+            initial_loss=pd.Timestamp("2026-01-01"),
+            trial_number=[1e300, 2**40, -1] * 3,
+            finished=["yesterday", None, "now"] * 3,
+        )
+    ),
+    "columns twice": Made(pd.concat([whole_study(9).trials, whole_study(9).trials], axis=1)),
+    "two studies in one table": Made(
+        pd.concat([whole_study(9).trials, whole_study(9).trials]),
+        all_series=whole_study(9).all_series,
+    ),
     "missing values": Made(
         whole_study(9).trials.astype({"exponent": "Float64"}).assign(params_lr=pd.NA)
     ),
@@ -128,11 +147,17 @@ def test_no_figure_is_large_however_many_trials_there_are(names: str) -> None:
         made.trials.columns = made.trials.columns.str.replace("_rather_", "参数" * 8)
         made.trials["params_activation"] += "激活" * 10
         made.decisions["reason"] = made.trials["reason"] = "原因" * 60
+    long = np.random.default_rng(0).normal(size=(4000, 64)).cumsum(0)
+    for name in ("loss", "separation", "weights", "neighbours", "spectrum"):
+        made.all_series = pd.concat([made.all_series, long_form(0, name, long)])
     steered = made.exponents.assign(
         name="steering lr=0.1", details=[{"rate": 0.1, "target": 0.1}] * 10_000
     )
     made.exponents = pd.concat([made.exponents, steered])
-    sizes = {name: len(draw(name, made).to_json()) for name in FIGURES}
+    sizes = {
+        name: len(draw(name, made, **({"trial": 0} if spec.of_trial else {})).to_json())
+        for name, spec in FIGURES.items()
+    }
     assert max(sizes.values()) < 300_000, sizes
 
 
