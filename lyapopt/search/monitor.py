@@ -323,7 +323,7 @@ class Monitor:
         self._losses.append(float(np.mean(self._batch_losses)))
         self._batch_losses = []
         if self._run is not None:
-            self._run.observe(self._steps, self._copies[0].weights(), self._losses[-1])
+            self._run.observe(self._steps, self._copies[0].weights, self._losses[-1])
         for one in self._copies:
             one.step(self._optimizer, self._clip)
         self._steps += 1

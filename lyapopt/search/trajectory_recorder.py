@@ -16,6 +16,7 @@ from lyapopt.settings import RecordSettings
 from lyapopt.store import TrajectoryRecord
 
 _FEW_WEIGHTS = 2**16  # of which a Gaussian projection takes 32 MiB
+_SUMS = 4093  # a prime, so that what the rows of a layer have in common does not fall together
 
 
 class Recorder:
@@ -151,22 +152,24 @@ def gaussian_projection(
 
 
 def signed_sums(count: int, dim: int, seed: int, *, like: Tensor) -> Callable[[Tensor], Tensor]:
-    """The same for many weights: as many random places as are summed, each with a random sign.
+    """The same for many weights: a Gaussian projection of sums of weights with random signs.
 
-    It takes a number and a place for each weight where a matrix would take `dim` numbers, and keeps
-    squares of lengths on average exactly as well. Arguments as of `gaussian_projection`.
+    It takes a sign for each weight where a matrix would take `dim` numbers, and one pass over them.
+    Arguments as of `gaussian_projection`.
 
-    Source: Charikar, Chen & Farach-Colton 2002; Dasgupta, Kumar & Sarlos 2010.
+    Source: Charikar, Chen & Farach-Colton 2002; Clarkson & Woodruff 2013.
     """
-    source = generator(seed, "projection")
-    signs = 1.0 - 2.0 * torch.randint(2, (count,), dtype=torch.int8, generator=source)
-    signs = signs.to(like)
-    places = torch.randperm(count, generator=source).to(like.device)
+    source = generator(seed, "projection", "signs")
+    signs = torch.randint(2, (count,), dtype=torch.int8, generator=source).to(like.device)
+    signs = signs.to(like.dtype).mul_(-2).add_(1)
+    project_sums = gaussian_projection(_SUMS, dim, seed, like=like)
+    in_rows = count - count % _SUMS
 
     def project(weights: Tensor) -> Tensor:
-        mixed = (weights * signs)[..., places]
-        padded = torch.nn.functional.pad(mixed, (0, -count % dim))
-        return padded.reshape(*weights.shape[:-1], dim, -1).sum(-1)
+        mixed = weights * signs
+        sums = mixed[..., :in_rows].reshape(*weights.shape[:-1], -1, _SUMS).sum(-2)
+        sums[..., : count - in_rows] += mixed[..., in_rows:]
+        return project_sums(sums)
 
     return project
 

@@ -121,11 +121,13 @@ def test_a_float32_training_is_measured_in_float64_with_its_optimizer_attached()
 @pytest.mark.parametrize("projection", [gaussian_projection, signed_sums])
 def test_a_projection_keeps_lengths_on_average(projection: Any) -> None:
     source = torch.Generator().manual_seed(1)
-    vectors = torch.randn(2000, 1000, dtype=torch.float64, generator=source)
-    project = projection(1000, 64, 0, like=vectors)
+    vectors = torch.randn(1000, 6000, dtype=torch.float64, generator=source)
+    vectors[500:] *= torch.arange(6000) % 64 == 0  # one unit of a layer of 64
+    project = projection(6000, 64, 0, like=vectors)
     squares = (project(vectors).norm(dim=1) / vectors.norm(dim=1)).square()
-    assert abs(float(squares.mean()) - 1) < 0.02
-    assert float(squares.std()) < 1.2 * (2 / 64) ** 0.5  # as good as a Gaussian one
+    for some in squares.split(500):
+        assert abs(float(some.mean()) - 1) < 0.04
+        assert float(some.std()) < 1.3 * (2 / 64) ** 0.5  # as good as a Gaussian one
     assert torch.allclose(project(vectors[0] + vectors[1]), project(vectors[:2]).sum(0))
 
 

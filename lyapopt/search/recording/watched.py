@@ -6,6 +6,7 @@ import gc
 import logging
 import threading
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 
 import numpy as np
@@ -89,11 +90,15 @@ class WatchedRun:
         """Add a step of the training."""
         self._candidate.steps += 1
 
-    def observe(self, step: int, weights: Tensor, loss: float) -> None:
-        """Keep the loss of the reference at a step, and its weights before it, `(P,)`."""
-        if self._candidate.kept is not None:
-            losses = torch.tensor([loss], dtype=torch.float64)
-            self._recorder.observe_weights(step, weights.unsqueeze(0), losses)
+    def observe(self, step: int, weights: Callable[[], Tensor], loss: float) -> None:
+        """Keep the loss of the reference at a step and, if due, its weights before it, `(P,)`."""
+        kept = self._candidate.kept
+        if kept is None:
+            return
+        is_due = kept.weights != "none" and step % kept.every == 0
+        before = weights() if is_due else torch.empty(0)
+        losses = torch.tensor([loss], dtype=torch.float64)
+        self._recorder.observe_weights(step, before.unsqueeze(0), losses)
 
     def measured(self, measurement: Measurement) -> None:
         """Show what was measured in the trial, and write it to the database."""
