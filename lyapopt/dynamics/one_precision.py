@@ -111,18 +111,18 @@ def _dtype_of_type(value: Any) -> torch.dtype | None:
 
 
 def run_in_float64(model: nn.Module) -> None:
-    """Let a model's forward pass run inside `InFloat64` from now on."""
+    """Let a model run inside `InFloat64` from now on, its hooks included."""
     model.__class__ = _subclass(type(model))  # type: ignore[arg-type]  # a class has a hash
 
 
 @functools.cache  # models of one class stay of one class
 def _subclass(of: type[nn.Module]) -> type[nn.Module]:
-    def forward(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
+    def call(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
         with InFloat64():
-            return of.forward(self, *args, **kwargs)
+            return of.__call__(self, *args, **kwargs)
 
-    # Torch's own name for the class, so that messages show what the user knows.
-    return type(of.__name__, (of,), {"forward": forward, "__module__": __name__})
+    # Its own name for the class, so that messages show what the user knows.
+    return type(of.__name__, (of,), {"__call__": call, "__module__": __name__})
 
 
 class LossInFloat64:

@@ -124,7 +124,7 @@ def _with_constants(training: Training) -> Training:
     """Let constants follow the weights, where a first pass shows that there are any."""
     if is_pure(training.model) and _is_of_torch(training.loss_fn):
         return training
-    context = InFloat64()
+    in_model, in_loss = InFloat64(), InFloat64()
     examples = read_examples(training.data)
     size = read_order(training.data, examples, training.batch_size, training.seed).size
     *inputs, target = [tensor[:size] for tensor in examples.tensors]
@@ -132,9 +132,12 @@ def _with_constants(training: Training) -> Training:
     try:
         # Buffers and attributes are those of a copy; random numbers are as before.
         model = copy_sharing_parameters(training.model)
-        with torch.enable_grad(), torch.random.fork_rng(devices=drawing), context:
-            loss = training.loss_fn(model(*inputs), target)
-        if context.was_needed and loss.requires_grad:  # what is computed again there, is in it too
+        with torch.enable_grad(), torch.random.fork_rng(devices=drawing):
+            with in_model:
+                outputs = model(*inputs)
+            with in_loss:
+                loss = training.loss_fn(outputs, target)
+        if in_model.was_needed and loss.requires_grad:  # some is computed again in this pass
             weights = [p for p in model.parameters() if p.requires_grad]
             torch.autograd.grad(loss.sum(), weights, allow_unused=True)
     except UserError:
@@ -143,11 +146,12 @@ def _with_constants(training: Training) -> Training:
         raise PrecisionError(
             f"its first batch raised {type(error).__name__}: {error} in float64"
         ) from error
-    if context.has_rounded:
+    if in_model.has_rounded or in_loss.has_rounded:
         raise PrecisionError("a part of it computes in a lower precision than float64 always")
-    if not context.was_needed:
+    if in_model.was_needed:
+        run_in_float64(training.model)
+    if not in_loss.was_needed:
         return training
-    run_in_float64(training.model)
     return dataclasses.replace(training, loss_fn=LossInFloat64(training.loss_fn))
 
 

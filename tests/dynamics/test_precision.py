@@ -96,6 +96,38 @@ def test_only_networks_that_need_it_pay_for_it():
     )
 
 
+LOSS_WEIGHTS = torch.tensor([0.2, 1.0, 3.3])
+LOSSES = {
+    "a module": nn.CrossEntropyLoss(LOSS_WEIGHTS),
+    "a partial": functools.partial(F.cross_entropy, weight=LOSS_WEIGHTS),
+    "a closure": lambda z, y: F.cross_entropy(z, y, weight=LOSS_WEIGHTS),
+    "one-hot": lambda z, y: F.mse_loss(z, F.one_hot(y, 3).float()) * torch.tensor([0.1]).mean(),
+    "logits": lambda z, y: F.binary_cross_entropy_with_logits(z[:, 0], (y == 0).float()),
+}
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_a_loss_with_constants_leaves_plain_networks_in_stacks_across_activations(name):
+    trainings = []
+    for activation in (nn.Tanh(), nn.ReLU()):
+        model = nn.Sequential(nn.Linear(3, 4), activation, nn.Linear(4, 3))
+        x = torch.randn(12, 3)
+        sgd = torch.optim.SGD(model.parameters(), lr=0.1)
+        trainings.append(Training(model, LOSSES[name], sgd, (x, x.argmax(1))))
+    [(rows, step)] = stack([float64_twin(training) for training in trainings])
+    assert rows == [0, 1]
+    z, losses = step.step_with_losses(step.initial_state(), 0)
+    assert z.dtype == losses.dtype == torch.float64
+
+
+def test_hooks_of_a_network_follow_too():
+    model = nn.Linear(3, 1)
+    model.register_forward_hook(lambda part, given, out: out * torch.full((12, 1), 0.1).sin())
+    twin = float64_twin(training_of(model))
+    assert twin.model(twin.data[0]).dtype == torch.float64
+    assert type(twin.model) is not type(model)
+
+
 def test_the_context_is_that_of_its_thread():
     found = []
     with InFloat64():
