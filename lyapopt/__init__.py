@@ -44,6 +44,7 @@ if TYPE_CHECKING:
         SearchSpace,
         SeededSampler,
         steer,
+        suggest_lr,
         watch,
     )
     from lyapopt.store import TrajectoryStore
@@ -82,6 +83,7 @@ __all__ = [
     "run_study",
     "spectrum",
     "steer",
+    "suggest_lr",
     "training_exponent",
     "training_spectrum",
     "watch",
@@ -94,6 +96,7 @@ _HOMES = {
     "GatedPercentilePruner": "lyapopt.search",
     "ScreeningSampler": "lyapopt.search",
     "steer": "lyapopt.search.steering.one_network",
+    "suggest_lr": "lyapopt.search.steering.own_loop",
     "Exponent": "lyapopt.exponents",
     "LyapunovPruner": "lyapopt.search",
     "Map": "lyapopt.dynamics",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -122,11 +123,11 @@ def read_examples(data: Any, what: str = "data") -> Examples:
         all trajectories of a system must see the same batch.
     """
     if isinstance(data, DataLoader):
-        return _collated(data.dataset, data.collate_fn, what)
+        return collated(data.dataset, data.collate_fn, what)
     if isinstance(data, TensorDataset):
         return _checked(data.tensors, what)
     if isinstance(data, Dataset):
-        return _collated(data, default_collate, what)
+        return collated(data, default_collate, what)
     check_type(data, what)
     return _checked(tuple(data), what)
 
@@ -136,39 +137,58 @@ def read_order(data: Any, examples: Examples, batch_size: int | None, seed: int)
     if not isinstance(data, DataLoader):
         size = examples.count if batch_size is None else min(batch_size, examples.count)
         return BatchOrder(examples.count, size, seed)
-    if data.batch_size is None or not isinstance(data.sampler, RandomSampler | SequentialSampler):
-        raise TrainingError(
-            "Training: a DataLoader with a sampler or batch_sampler of its own cannot be replayed "
-            "for neighbours; give the tensors or the Dataset and batch_size instead"
-        )
-    if batch_size is not None and batch_size != data.batch_size:
-        raise TrainingError(
-            f"Training: batch_size={batch_size}, but the DataLoader has {data.batch_size}; "
-            "give one of them"
-        )
-    sampler = data.sampler
-    if isinstance(sampler, RandomSampler) and (
-        sampler.replacement or sampler.num_samples != examples.count
-    ):
-        raise TrainingError(
-            "Training: a DataLoader that draws with replacement or a part of the examples cannot "
-            "be replayed for neighbours; give the tensors or the Dataset and batch_size instead"
-        )
-    if data.drop_last and data.batch_size > examples.count:
-        raise TrainingError(
-            f"Training: batches of {data.batch_size} from {examples.count} examples with "
-            "drop_last=True leave no batch at all; make batch_size smaller"
-        )
-    size = min(data.batch_size, examples.count)
+    size, is_shuffled = loader_order(data, examples.count, batch_size)
     if not data.drop_last and examples.count % size:
         raise TrainingError(
             f"Training: {examples.count} examples do not divide into batches of {size}, and the "
             "steps of a map have batches of one size; use DataLoader(..., drop_last=True)"
         )
-    return BatchOrder(examples.count, size, seed, isinstance(sampler, RandomSampler))
+    return BatchOrder(examples.count, size, seed, is_shuffled)
 
 
-def _collated(dataset: Dataset[Any], collate: Any, what: str) -> Examples:
+def loader_order(
+    loader: DataLoader[Any], count: int, batch_size: int | None = None
+) -> tuple[int, bool]:
+    """Examples a batch of a loader, and whether it shuffles them.
+
+    Args:
+        loader: The loader.
+        count: How many examples its data set has.
+        batch_size: What was asked for beside it.
+
+    Raises:
+        TrainingError: If its order is another than a plain one or a shuffle.
+    """
+    sampler = loader.sampler
+    if loader.batch_size is None or not isinstance(sampler, RandomSampler | SequentialSampler):
+        raise TrainingError(
+            "Training: a DataLoader with a sampler or batch_sampler of its own cannot be replayed "
+            "for neighbours; give the tensors or the Dataset and batch_size instead"
+        )
+    if batch_size is not None and batch_size != loader.batch_size:
+        raise TrainingError(
+            f"Training: batch_size={batch_size}, but the DataLoader has {loader.batch_size}; "
+            "give one of them"
+        )
+    if isinstance(sampler, RandomSampler) and (sampler.replacement or sampler.num_samples != count):
+        raise TrainingError(
+            "Training: a DataLoader that draws with replacement or a part of the examples cannot "
+            "be replayed for neighbours; give the tensors or the Dataset and batch_size instead"
+        )
+    if loader.drop_last and loader.batch_size > count:
+        raise TrainingError(
+            f"Training: batches of {loader.batch_size} from {count} examples with "
+            "drop_last=True leave no batch at all; make batch_size smaller"
+        )
+    return min(loader.batch_size, count), isinstance(sampler, RandomSampler)
+
+
+def map_style_length(dataset: Dataset[Any], what: str) -> int:
+    """How many examples a data set has.
+
+    Raises:
+        TrainingError: If it has none, or they cannot be drawn again.
+    """
     if isinstance(dataset, IterableDataset) or not hasattr(dataset, "__len__"):
         raise TrainingError(
             f"Training: {what} is an IterableDataset, which has no examples to draw again; "
@@ -177,8 +197,20 @@ def _collated(dataset: Dataset[Any], collate: Any, what: str) -> Examples:
     count = len(dataset)
     if count == 0:
         raise TrainingError(f"Training: {what} is empty")
+    return count
+
+
+def collated(
+    dataset: Dataset[Any], collate: Any, what: str, indices: Sequence[int] | None = None
+) -> Examples:
+    """The examples of a data set, or some of them, as one batch.
+
+    Raises:
+        TrainingError: If they cannot be read, or do not make a batch.
+    """
+    count = map_style_length(dataset, what)
     try:
-        batch = collate([dataset[index] for index in range(count)])
+        batch = collate([dataset[index] for index in indices or range(count)])
     except Exception as error:
         raise TrainingError(
             f"Training: reading {what} raised {type(error).__name__}: {error}; its examples must "

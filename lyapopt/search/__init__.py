@@ -17,6 +17,7 @@ from lyapopt.search.samplers.seeded import SeededSampler
 from lyapopt.search.screening import ScreeningSampler
 from lyapopt.search.space import SearchSpace
 from lyapopt.search.steering import EdgeOfChaosSampler, SteeringFailedError, steer
+from lyapopt.search.steering.own_loop import suggest_lr
 from lyapopt.settings import RecordSettings
 from lyapopt.space import SeedParameter
 
@@ -37,5 +38,6 @@ __all__ = [
     "SteeringFailedError",
     "TrialFailedError",
     "steer",
+    "suggest_lr",
     "watch",
 ]

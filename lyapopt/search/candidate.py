@@ -13,12 +13,13 @@ import optuna
 from lyapopt import interruption
 from lyapopt.dynamics import Training
 from lyapopt.probe import Measurement, Probe, Reference, Verdict
+from lyapopt.search._optuna import attach, attached, logical_number
 from lyapopt.search.probing.building import Params
 from lyapopt.search.probing.probes import ProbedStart
 from lyapopt.search.probing.records import ScreeningRecord, SteeringRecord
 from lyapopt.search.trajectory_recorder import Recorder
 from lyapopt.settings import RecordSettings
-from lyapopt.store import Decision, RunRecord
+from lyapopt.store import Decision, RunRecord, new_run_id
 from lyapopt.store.states import EndState
 
 
@@ -68,6 +69,7 @@ class Candidate:
         start: Its first steps, where a sampler has probed them already.
         reference: What its probe trains, until it is measured.
         steering: What the search for its learning rate cost, once that is charged to it.
+        steering_probe: How that was measured, where the trial itself is measured otherwise.
         screening: What the choice between candidates cost, likewise.
         error: What it failed with, if it raised.
         probe: How it was measured, where its training is the user's own.
@@ -94,6 +96,7 @@ class Candidate:
     start: ProbedStart | None = None
     reference: Reference | None = None
     steering: SteeringRecord | None = None
+    steering_probe: Probe | None = None
     error: BaseException | None = None
     screening: ScreeningRecord | None = None
     probe: Probe | None = None
@@ -101,6 +104,15 @@ class Candidate:
     reason: str | None = None
     is_leased: bool = False
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    @classmethod
+    def of(cls, trial: optuna.Trial) -> Candidate:
+        """The one of a trial whose training is the user's own: all that measure it share it."""
+        known = attached(trial)
+        if not isinstance(known, cls):
+            known = cls(trial, logical_number(trial), new_run_id())
+            attach(trial, known)
+        return known
 
     @property
     def is_running(self) -> bool:

@@ -62,7 +62,7 @@ def _exponents(candidate: Candidate, probe: Probe) -> tuple[ExponentRecord, ...]
     own, steering, screening = candidate.measurement, candidate.steering, candidate.screening
     return (
         *(() if own is None else (_exponent(own, probe),)),
-        *(() if steering is None else _steering(steering, probe)),
+        *(() if steering is None else _steering(steering, candidate.steering_probe or probe)),
         *(() if screening is None else _screening(screening, probe)),
     )
 

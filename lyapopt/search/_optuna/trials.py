@@ -106,6 +106,11 @@ def is_fixed(trial: optuna.Trial, name: str) -> bool:
     return name in trial._fixed_params or name in trial._cached_frozen_trial.params
 
 
+def fix(trial: optuna.Trial, name: str, value: Any) -> None:
+    """Let a running trial be given this value when it suggests a parameter, as if enqueued."""
+    trial._fixed_params = {**trial._fixed_params, name: value}
+
+
 def frozen(trial: optuna.Trial) -> FrozenTrial:
     """The trial as the storage has it now."""
     return trial.study._storage.get_trial(trial._trial_id)

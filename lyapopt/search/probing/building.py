@@ -41,18 +41,22 @@ def build_training(build: Build, params: Params, seed: int, number: int) -> Trai
 
 @contextlib.contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Global generators (torch, numpy, random) seeded inside, and as before afterwards.
+    """Global generators (torch, CUDA, numpy, random) seeded inside, and as before afterwards.
 
     Threads take turns.
     """
     with _global_generators:
         numpy_state, python_state = np.random.get_state(), random.getstate()
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            np.random.seed(seed % 2**32)
-            random.seed(seed)
-            try:
+        is_initialized = bool(torch.cuda.is_initialized())  # type: ignore[no-untyped-call]
+        devices = list(range(torch.cuda.device_count())) if is_initialized else []
+        try:
+            with torch.random.fork_rng(devices=devices):
+                torch.manual_seed(seed)
+                np.random.seed(seed % 2**32)
+                random.seed(seed)
                 yield
-            finally:
-                np.random.set_state(numpy_state)
-                random.setstate(python_state)
+        finally:
+            np.random.set_state(numpy_state)
+            random.setstate(python_state)
+            if not is_initialized:  # CUDA begins with the seed that it was given last
+                torch.cuda.manual_seed_all(torch.initial_seed())

@@ -21,6 +21,8 @@ SCREENING: Final = "lyapopt:screening"
 
 DRAWN: Final = "drawn"
 """Status of a rate that was drawn around cached edges, without probes."""
+FALLBACK: Final = "fallback"
+"""Status of a rate that the study's own sampler drew, since it could not be steered."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,8 @@ class SteeringRecord:
         value: What was chosen.
         exponent: The exponent there as steering sees it, nats per step; `None` where there is none.
         target: The exponent that was aimed at.
-        status: `crossed`, `cold`, `hot` or `dead`; `drawn` where nothing was probed.
+        status: `crossed`, `cold`, `hot` or `dead`; `drawn` where nothing was probed, `fallback`
+            where the study's sampler drew the rate.
         edge: The rate at the crossing, if there is one.
         optimizer: Class of the optimiser (`SGD`, `momentum`, `Adam`, ...): targets differ.
         gradient_evaluations: Cost of all probes.
@@ -41,6 +44,7 @@ class SteeringRecord:
         line: The other parameters without the seeds: what search lines that differ in their seeds
             alone have in common.
         rounds: In which round each was probed, 1 for the first; empty in records of before.
+        reason: Why it was not steered, of a `fallback`.
     """
 
     name: str
@@ -55,6 +59,7 @@ class SteeringRecord:
     probes: tuple[tuple[float, float | None, str], ...]
     line: str = ""
     rounds: tuple[int, ...] = ()
+    reason: str = ""
 
     def as_attribute(self) -> dict[str, Any]:
         """JSON without NaN, numbers rounded to six digits."""
@@ -71,6 +76,7 @@ class SteeringRecord:
             "probes": [[v, _plain(e), str(verdict)] for v, e, verdict in self.probes],
             "line": self.line,
             "rounds": list(self.rounds),
+            **({"reason": self.reason} if self.reason else {}),
         }
 
     @classmethod

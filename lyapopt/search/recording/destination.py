@@ -119,7 +119,7 @@ def _record_beside(trial: optuna.Trial, run: Callable[[], RunRecord]) -> bool:
     try:
         _RETRY(lambda: store.record(run()), store.url)
     except StoreError as error:
-        if isinstance(error, _PASSING) or _is_new(str(error)):
+        if isinstance(error, _PASSING) or is_new(str(error)):
             _log.warning("trial %d is not recorded: %s", trial.number, one_line(error))
         return False
     return True
@@ -176,7 +176,7 @@ def _is_in_memory(engine: Engine) -> bool:
 
 
 def _say_once(what: str, advice: str) -> None:
-    if _is_new(what):
+    if is_new(what):
         _log.warning(
             "trajectories and exponents of the trials of %s are not kept. %s. %s",
             what,
@@ -185,8 +185,8 @@ def _say_once(what: str, advice: str) -> None:
         )
 
 
-def _is_new(what: str) -> bool:
-    """Whether this has not been said in this process."""
+def is_new(what: str) -> bool:
+    """Whether this has not been said in this process; from now on it has."""
     with _lock:
         is_new = what not in _said
         _said.add(what)

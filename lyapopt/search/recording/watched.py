@@ -18,7 +18,6 @@ from torch import Tensor
 from lyapopt.display import one_line
 from lyapopt.probe import Measurement, Probe
 from lyapopt.search import attributes
-from lyapopt.search._optuna import attach, attached, logical_number
 from lyapopt.search.candidate import Candidate, describe
 from lyapopt.search.pruners.asking import StopSignal
 from lyapopt.search.pruners.decision import reads_initial_loss
@@ -26,7 +25,6 @@ from lyapopt.search.recording.cost import charge_probes, show_cost
 from lyapopt.search.recording.destination import Recording
 from lyapopt.search.run_record import run_record
 from lyapopt.search.trajectory_recorder import Recorder
-from lyapopt.store import new_run_id
 
 _log = logging.getLogger(__name__)
 _here = threading.local()
@@ -66,10 +64,7 @@ class WatchedRun:
 
     def __init__(self, trial: optuna.Trial, probe: Probe, recording: Recording, seed: int) -> None:
         complete_left()
-        known = attached(trial)
-        if not isinstance(known, Candidate):
-            known = Candidate(trial, logical_number(trial), new_run_id())
-            attach(trial, known)
+        known = Candidate.of(trial)
         known.probe, known.steps = probe, 0
         known.kept = recording.settings if recording.is_on else None
         self.signal = StopSignal(trial)

@@ -15,7 +15,7 @@ import torch
 
 from lyapopt.dynamics.randomness import generator
 from lyapopt.search.probing.building import Params
-from lyapopt.search.probing.records import DRAWN, SteeringRecord
+from lyapopt.search.probing.records import DRAWN, FALLBACK, SteeringRecord
 from lyapopt.search.steering.search_line import Axis
 
 _WINDOW = 2.0  # decades on either side of cached edges
@@ -44,7 +44,7 @@ class CachedEdges:
 
 def was_searched(record: SteeringRecord) -> bool:
     """Whether a rate was found by probes, so that other lines are searched near it."""
-    return record.status not in ("dead", DRAWN)
+    return record.status not in ("dead", DRAWN, FALLBACK)
 
 
 def params_key(params: Params) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from lyapopt.checks import Arguments
 from lyapopt.dynamics.randomness import generator
@@ -35,6 +36,7 @@ class SearchSettings:
         reuse: Standard deviation, in decades, of rates that are drawn around the cached edge of a
             search line that differs in its seeds alone; `None` searches every line.
         seed: Study seed.
+        where: Whose arguments these are, for messages.
 
     Raises:
         UserError: If a number is out of its range.
@@ -48,9 +50,10 @@ class SearchSettings:
     rounds: int = 3
     reuse: float | None = None
     seed: int = 0
+    where: str = "EdgeOfChaosSampler"
 
     def __post_init__(self) -> None:
-        check = Arguments("EdgeOfChaosSampler")
+        check = Arguments(self.where)
         check.whole("rates_at_once", self.rates_at_once, least=1)
         check.whole("rounds", self.rounds, least=1)
         check.optional(check.real, "reuse", self.reuse, least=0)
@@ -105,14 +108,18 @@ def steer_lines(
         settings: How search lines are searched.
         requests: The search lines.
         history: Records of finished trials, best first: where targets and first guesses come from.
-        former: Records of all former trials that have an edge, in their order, for `reuse`.
+        former: Records of all former trials that have an edge, in their order: for `reuse`, and
+            without it where the search begins until `history` gives a guess.
 
     Returns:
         One result a request, in their order.
     """
     if settings.reuse is None:
         edge = _usual_edge(history)
-        return _search_all([_LineSearch.at(r, edge, settings) for r in requests], history)
+        begin = (
+            partial(_LineSearch.at, edge=edge) if edge else partial(_LineSearch.near, former=former)
+        )
+        return _search_all([begin(request, settings=settings) for request in requests], history)
     firsts = {request.line_key: place for place, request in reversed([*enumerate(requests)])}
     edges, found = list(former), dict[int, Steered]()
     for places in (firsts.values(), range(len(requests))):
