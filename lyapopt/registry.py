@@ -125,6 +125,16 @@ def _is_table(value: object) -> bool:
     )
 
 
+def _exclude(first: str, second: str) -> Rule:
+    """Of two switches, one at most is on."""
+    return Rule(
+        second,
+        f"{first} and {second} exclude each other",
+        lambda a: a.get(first) is True and a.get(second) is True,
+        "keep one of them",
+    )
+
+
 def _bootstraps(default: str) -> Rule:
     """Of pruners that wait for trials, where the resource is not known beforehand."""
     return Rule(
@@ -182,18 +192,10 @@ _SAMPLERS = (
             "popsize": whole(2, 10_000),
             "source_trials": _NO_TRIALS,
         },
-        rules=tuple(
-            Rule(
-                second,
-                f"{first} and {second} exclude each other",
-                lambda a, pair=(first, second): all(a.get(name) is True for name in pair),
-                "keep one of them",
-            )
-            for first, second in (
-                ("lr_adapt", "use_separable_cma"),
-                ("lr_adapt", "with_margin"),
-                ("use_separable_cma", "with_margin"),
-            )
+        rules=(
+            _exclude("lr_adapt", "use_separable_cma"),
+            _exclude("lr_adapt", "with_margin"),
+            _exclude("use_separable_cma", "with_margin"),
         ),
     ),
     Row(

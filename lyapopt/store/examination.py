@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from typing import Any
 
-import sqlalchemy
 from sqlalchemy import Connection, text
 
 from lyapopt.store.damage import UNREADABLE
@@ -73,11 +73,11 @@ def _attributes(connection: Connection, study_name: str) -> Iterator[str]:
 
 def _rows(
     connection: Connection, query: str, table: str, columns: str, study_name: str
-) -> sqlalchemy.CursorResult[tuple[object, ...]]:
+) -> list[Any]:
     if connection.dialect.name in ("mysql", "mariadb"):
         columns = columns.replace("key,", "`key`,")
     statement = query.format(table=table, columns=columns) + " WHERE s.study_name = :name"
-    return connection.execute(text(statement), {"name": study_name})
+    return list(connection.execute(text(statement), {"name": study_name}))
 
 
 def _named(owner: object) -> str:

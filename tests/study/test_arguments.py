@@ -199,5 +199,4 @@ def test_a_study_that_is_valid_runs_whatever_the_arguments(
         except StudyFileError:
             continue
         states = run_study(file).ledger.states
-        assert states["complete"], section
-        assert not states["failed"], section
+        assert states["complete"] + states["pruned"] == trials, section
