@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from lyapopt.figures.axes import Floats, LossScale, rounded
 from lyapopt.figures.series import medians, named
+from lyapopt.figures.text import escaped
 from lyapopt.figures.theme import INK, VERDICTS, Look, band, looks, notice, remark, styled
 from lyapopt.figures.trial_table import hover_texts, trial_table
 
@@ -131,8 +132,8 @@ def draw(lines: list[LossLine], loss: str = "training loss", title: str = "") ->
             x=steps.tolist(),
             y=rounded(scale.clipped(losses)),
             customdata=[line.number] * len(steps),
-            meta=line.text,
-            hovertemplate=f"%{{meta}}<br>step %{{x}}: {loss} %{{y:.4g}}<extra></extra>",
+            hovertext=line.text,
+            hovertemplate=f"%{{hovertext}}<br>step %{{x}}: {loss} %{{y:.4g}}<extra></extra>",
             mode="lines",
             name=line.group or "trials",
             legendgroup=line.group,
@@ -174,7 +175,7 @@ def loss_trajectories(
         >>> loss_trajectories(pd.DataFrame(falling)).data[0].y
         (1.0, 0.5)
     """
-    loss = _NAMES.get(series, series)
+    loss = _NAMES.get(series) or escaped(series, 40).replace("%{", "%&#123;")
     named_title = (
         f"{loss[:1].upper()}{loss[1:]} of trials, step by step" if title is None else title
     )

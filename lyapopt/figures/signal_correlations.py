@@ -13,7 +13,7 @@ import plotly.graph_objects as go
 from lyapopt.figures.series import named
 from lyapopt.figures.signal_against_cost import collect as collect_series
 from lyapopt.figures.signal_against_cost import draw as draw_series
-from lyapopt.figures.text import name_of
+from lyapopt.figures.text import plain_name
 from lyapopt.figures.theme import INK, notice, remark
 from lyapopt.figures.trial_table import numbers, parameters, trial_table
 
@@ -126,13 +126,13 @@ def _signals(
 ) -> Iterator[Signal]:
     """Each signal: its name, its steps, its cost, and its value of each trial by number."""
     numbers_of = done["number"].to_numpy()
-    names = sorted(parameters(trials), key=lambda name: name_of(name) != "learning rate")
+    names = sorted(parameters(trials), key=lambda name: plain_name(name) != "learning rate")
     varying = 0
     for name in names:
         values = numbers(trials, name)[done.index]
         if varying < _MOST_PARAMETERS and len(np.unique(values[np.isfinite(values)])) > 1:
             varying += 1
-            yield f"{name_of(name)} alone", 0, 0.0, pd.Series(values, index=numbers_of)
+            yield f"{plain_name(name)} alone", 0, 0.0, pd.Series(values, index=numbers_of)
     steps, cost = _cost_of_probes(done, exponents)
     if not math.isnan(cost):
         yield "exponent", steps, cost, done.set_index("number")["exponent"]

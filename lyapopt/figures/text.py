@@ -50,12 +50,17 @@ def shown_interval(value: float, low: float, high: float) -> str:
     return worded(value) + (f" [{worded(low)}, {worded(high)}]" if known else "")
 
 
+def plain_name(column: str) -> str:
+    """A column as it is named among words: a parameter by its own name; not escaped."""
+    plain = column.removeprefix("params_")
+    return "learning rate" if plain in ("lr", "learning_rate") else plain
+
+
 def name_of(column: str) -> str:
-    """A column as an axis or a hover names it: a parameter by its own name.
+    """A column as an axis or a hover names it: short, without markup.
 
     Example:
         >>> name_of("params_lr"), name_of("params_width")
         ('learning rate', 'width')
     """
-    plain = column.removeprefix("params_")
-    return "learning rate" if plain in ("lr", "learning_rate") else escaped(plain, 40)
+    return escaped(plain_name(column), 40)

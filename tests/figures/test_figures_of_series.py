@@ -94,7 +94,7 @@ def test_losses_are_drawn_a_line_a_trial_with_the_best_on_top() -> None:
     assert figure.data[0].x == (0, 10, 20)
     assert figure.data[0].y == (1.0, 0.8, 0.5)
     assert figure.data[0].customdata == (8, 8, 8)
-    assert figure.data[0].meta.startswith("<b>trial 8</b>, complete")
+    assert figure.data[0].hovertext.startswith("<b>trial 8</b>, complete")
     ends = figure.data[-1]
     assert (ends.customdata, ends.x) == ((8, 9, 3), (20, 1, 2))
     assert ends.marker.symbol == (looks(["tanh"])["tanh"].symbol, "triangle-up-open", "circle")
