@@ -20,6 +20,7 @@ from torch.utils.data import (
 )
 
 from lyapopt.dynamics.randomness import derive_seed, hashed_uniform
+from lyapopt.dynamics.surroundings import Surroundings
 from lyapopt.errors import TrainingError
 
 
@@ -210,7 +211,10 @@ def collated(
     """
     count = map_style_length(dataset, what)
     try:
-        batch = collate([dataset[index] for index in indices or range(count)])
+        # Random augmentation is the same whoever reads, and nobody's generator moves.
+        reading = (type(dataset).__getitem__, *vars(dataset).values(), collate)
+        with Surroundings(*reading).kept(derive_seed("examples")):
+            batch = collate([dataset[index] for index in indices or range(count)])
     except Exception as error:
         raise TrainingError(
             f"Training: reading {what} raised {type(error).__name__}: {error}; its examples must "

@@ -99,7 +99,7 @@ class InFloat64(TorchFunctionMode):
             return tensor
         # A number beside tensors takes their dtype anyhow.
         self.was_needed |= tensor.dim() > 0
-        self.has_rounded |= tensor.requires_grad
+        self.has_rounded |= tensor.requires_grad and not tensor.is_leaf
         return tensor.to(dtype)
 
 

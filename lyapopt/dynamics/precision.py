@@ -18,9 +18,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
+from lyapopt.dynamics.broadcasting import RefusedBroadcasting
+from lyapopt.dynamics.checked import check_training, surroundings_of, take_over_check
 from lyapopt.dynamics.data import read_examples, read_order
 from lyapopt.dynamics.one_precision import InFloat64, LossInFloat64, run_in_float64
-from lyapopt.dynamics.system import refuse_hooks
+from lyapopt.dynamics.system import refuse_patches
 from lyapopt.dynamics.trace import copy_sharing_parameters, is_pure
 from lyapopt.dynamics.training import Data, LossFunction, Training
 from lyapopt.errors import PrecisionError, UserError
@@ -60,14 +62,17 @@ def float64_twin(training: Training) -> Training:
         >>> float64_twin(training).model.weight.dtype, training.model.weight.dtype
         (torch.float64, torch.float32)
     """
-    refuse_hooks(training)
+    check_training(training)
+    refuse_patches(training.optimizer)
     try:
         twin = dataclasses.replace(copied(training), validation=None, metric=None)
     except Exception as error:
         raise PrecisionError(
             f"the model or its optimizer cannot be copied ({type(error).__name__}: {error})"
         ) from error
-    return in_dtype(twin, torch.float64)
+    twin = in_dtype(twin, torch.float64)
+    take_over_check(twin, training)
+    return twin
 
 
 def copied(training: Training) -> Training:
@@ -128,14 +133,13 @@ def _with_constants(training: Training) -> Training:
     examples = read_examples(training.data)
     size = read_order(training.data, examples, training.batch_size, training.seed).size
     *inputs, target = [tensor[:size] for tensor in examples.tensors]
-    drawing = [target.device.index or 0] if target.is_cuda else []
     try:
         # Buffers and attributes are those of a copy; random numbers are as before.
         model = copy_sharing_parameters(training.model)
-        with torch.enable_grad(), torch.random.fork_rng(devices=drawing):
+        with torch.enable_grad(), surroundings_of(training, model).kept(0):
             with in_model:
                 outputs = model(*inputs)
-            with in_loss:
+            with in_loss, RefusedBroadcasting():
                 loss = training.loss_fn(outputs, target)
         if in_model.was_needed and loss.requires_grad:  # some is computed again in this pass
             weights = [p for p in model.parameters() if p.requires_grad]

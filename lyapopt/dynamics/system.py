@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from lyapopt.dynamics.checked import check_training
 from lyapopt.dynamics.data import BatchOrder, Examples, read_examples, read_order
 from lyapopt.dynamics.hyperparameters import HyperparameterTable
 from lyapopt.dynamics.structure import loss_structure, structure_across_activations
@@ -58,12 +59,16 @@ class System:
                 of its tensors.
         """
         rule = rule_for(training.optimizer)
-        refuse_hooks(training)
+        refuse_patches(training.optimizer)
         examples = read_examples(training.data)
         validation = examples
         if training.validation is not None:
             validation = read_examples(training.validation, "validation")
         order = read_order(training.data, examples, training.batch_size, training.seed)
+        finding = check_training(training, examples, order)
+        if finding.has_drawn or finding.has_changed:
+            what = "draws random numbers" if finding.has_drawn else "changes something outside"
+            raise NotStackableError(f"the model or the loss {what}, which has one order in a loop")
         trace = trace_first_batch(training, examples, order)
         parameters = dict(training.model.named_parameters())
         places = {(parameters[n].dtype, parameters[n].device) for n in trace.weight_names}
@@ -153,20 +158,14 @@ def _structure_of_steps(
     )
 
 
-def refuse_hooks(training: Training) -> None:
-    """Refuse what changes gradients or steps behind the optimiser's back."""
-    optimizer = training.optimizer
+def refuse_patches(optimizer: torch.optim.Optimizer) -> None:
+    """Refuse an optimiser whose step was replaced on the object."""
     step = vars(optimizer).get("step")
-    is_patched = step is not None and not hasattr(step, "_wrapped_by_lr_sched")
-    hooks = (optimizer._optimizer_step_pre_hooks, optimizer._optimizer_step_post_hooks)
-    if is_patched or any(hooks):
+    if step is not None and not hasattr(step, "_wrapped_by_lr_sched"):
         raise NotStackableError(
-            "the optimizer has a step of its own (a hook or a patched step), which no update rule "
-            "knows"
+            "the optimizer has a step of its own (a patched one), which no update rule knows and "
+            "no copy has"
         )
-    for name, parameter in training.model.named_parameters():
-        if parameter._backward_hooks or getattr(parameter, "_post_accumulate_grad_hooks", None):
-            raise NotStackableError(f"{name} has a hook on its gradient, which no stack runs")
 
 
 def _updates(

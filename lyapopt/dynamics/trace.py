@@ -13,13 +13,9 @@ from torch import Tensor, nn
 from lyapopt.dynamics.broadcasting import RefusedBroadcasting
 from lyapopt.dynamics.data import BatchOrder, Examples
 from lyapopt.dynamics.layers import DeterministicLayers
+from lyapopt.dynamics.replaying import graph_of, plain_attributes
 from lyapopt.dynamics.training import Training
 from lyapopt.errors import NotStackableError, TrainingError, UserError
-
-READS_MORE = (
-    "the loss reads something that is not in the outputs of the model, such as the model itself; "
-    "return what it needs from the forward pass"
-)
 
 
 @dataclass(frozen=True)
@@ -134,16 +130,6 @@ def copy_sharing_parameters(model: nn.Module) -> nn.Module:
         ) from error
 
 
-def plain_attributes(model: nn.Module) -> dict[tuple[str, str], object]:
-    """Numbers, switches and strings that modules keep, by module and name."""
-    return {
-        (name, attribute): value
-        for name, part in model.named_modules()
-        for attribute, value in vars(part).items()
-        if isinstance(value, bool | int | float | str)
-    }
-
-
 def _loss(
     training: Training, model: nn.Module, batch: list[Tensor], layers: DeterministicLayers
 ) -> Tensor:
@@ -202,26 +188,9 @@ def _gradients(training: Training, loss: Tensor) -> tuple[dict[str, Tensor], lis
     return {name: candidates[name] for name in found}, list(found.values())
 
 
-def leaves_of(loss: Tensor) -> list[Tensor]:
-    """The trainable tensors that a loss depends on."""
-    nodes = _graph_of(loss)
-    return [node.variable for node in nodes if hasattr(node, "variable")]
-
-
 def _has_python_node(loss: Tensor) -> bool:
     """Whether the graph of a loss holds a function whose backward pass is written in Python."""
-    return any(isinstance(n, torch.autograd.function.BackwardCFunction) for n in _graph_of(loss))
-
-
-def _graph_of(loss: Tensor) -> set[Any]:
-    """All nodes of the graph that a backward pass goes through."""
-    seen, waiting = set(), [loss.grad_fn]
-    while waiting:
-        node = waiting.pop()
-        if node is not None and node not in seen:
-            seen.add(node)
-            waiting += [following for following, _ in node.next_functions]
-    return seen
+    return any(isinstance(n, torch.autograd.function.BackwardCFunction) for n in graph_of(loss))
 
 
 def _changes(

@@ -15,6 +15,8 @@ from lyapopt.checks import Arguments
 from lyapopt.dynamics.broadcasting import RefusedBroadcasting
 from lyapopt.dynamics.data import Examples, check_type
 from lyapopt.dynamics.modules import plain_loss, plain_module
+from lyapopt.dynamics.randomness import derive_seed
+from lyapopt.dynamics.surroundings import Surroundings
 from lyapopt.errors import TrainingError
 
 LossFunction = Callable[[Any, Tensor], Tensor]
@@ -141,7 +143,9 @@ def evaluate(parts: Iterable[tuple[nn.Module, Training, Examples]]) -> Evaluatio
     for model, training, examples in parts:
         *inputs, target = examples.tensors
         count = examples.count
-        with torch.no_grad():
+        around = Surroundings(model, training.loss_fn, training.metric)
+        seed = derive_seed(training.seed, "evaluation")
+        with torch.no_grad(), around.kept(seed):
             outputs = model.eval()(*inputs)
             with RefusedBroadcasting("Training: validation"):
                 losses.append(float(training.loss_fn(outputs, target)))

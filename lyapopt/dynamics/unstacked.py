@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -12,16 +12,17 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from lyapopt.dynamics.broadcasting import RefusedBroadcasting
+from lyapopt.dynamics.checked import check_training, surroundings_of
 from lyapopt.dynamics.data import BatchOrder, Examples, read_examples, read_order
-from lyapopt.dynamics.draws import DRAWING, drawn
 from lyapopt.dynamics.execution import leaving_inference_mode
 from lyapopt.dynamics.hyperparameters import HyperparameterTable
-from lyapopt.dynamics.layers import DeterministicLayers
+from lyapopt.dynamics.layers import SeededLayers
 from lyapopt.dynamics.maps import Losses, State
 from lyapopt.dynamics.precision import copied
 from lyapopt.dynamics.randomness import derive_seed
-from lyapopt.dynamics.system import refuse_hooks
-from lyapopt.dynamics.trace import READS_MORE, copy_sharing_parameters, plain_attributes
+from lyapopt.dynamics.replaying import plain_attributes
+from lyapopt.dynamics.surroundings import Surroundings
+from lyapopt.dynamics.system import refuse_patches
 from lyapopt.dynamics.training import Evaluation, Training, evaluate, one_tensor
 from lyapopt.dynamics.unstacked_state import FlatState
 from lyapopt.errors import NotStackableError, TrainingError, UserError
@@ -121,7 +122,7 @@ class UnstackedMap:
         inputs = [tensor[:examples] for tensor in self._system.examples.tensors[:-1]]
         found = []
         for row in z[0].detach().unbind(0):
-            with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            with torch.no_grad(), self._system.surroundings.kept(0):
                 outputs = one_tensor(self._system.model_at(row).eval()(*inputs))
             found.append(outputs.reshape(-1).clone())
         return torch.stack(found).unsqueeze(0)
@@ -131,11 +132,10 @@ class UnstackedMap:
         """Loss and metric of the reference trajectory on the validation data."""
         system = self._system
         chosen = range(1) if rows is None else rows
-        with torch.random.fork_rng(devices=[]):
-            return evaluate(
-                (system.model_at(z[row, 0].detach()), system.training, system.validation)
-                for row in chosen
-            )
+        return evaluate(
+            (system.model_at(z[row, 0].detach()), system.training, system.validation)
+            for row in chosen
+        )
 
     @leaving_inference_mode
     def models(self, z: State) -> list[nn.Module]:
@@ -157,6 +157,7 @@ class UnstackedSystem:
         order: Order of the batches.
         state: Where everything lies in a state.
         initial: The state as the training has it.
+        surroundings: What a pass reaches beside its tensors.
 
     Raises:
         TrainingError: If it cannot be trained as given.
@@ -177,12 +178,14 @@ class UnstackedSystem:
             training.data, self.examples, training.batch_size, training.seed
         )
         _refuse_closures(training.optimizer)
-        refuse_hooks(training)
+        refuse_patches(training.optimizer)
+        check_training(training, self.examples, self.order)
         self._table = HyperparameterTable(
             training.optimizer, training.scheduler, _number_names(training.optimizer)
         )
         self._key = torch.tensor(training.seed & (2**63 - 1))
         self._model, self._optimizer = _copies(training)
+        self.surroundings: Surroundings = surroundings_of(training, self._model)
         self._modes = [(part, part.training) for part in self._model.modules()]
         self._parameters = _trained(self._model, self._optimizer)
         if not self._parameters:
@@ -202,8 +205,7 @@ class UnstackedSystem:
         """One step of one trajectory: the next state, and the loss before."""
         self.state.write(z)
         self._set_hyperparameters(t)
-        loss = self._backward(t)
-        self._optimizer.step()
+        loss = self._train(t)
         return self.state.read(has_stepped=True), loss
 
     def model_at(self, z: Float[Tensor, " dim"]) -> nn.Module:
@@ -234,9 +236,7 @@ class UnstackedSystem:
         self._set_hyperparameters(0)
         before = self._kept_outside_the_state()
         try:
-            self._check_gradients()
-            self._backward(0)
-            self._optimizer.step()
+            self._train(0)
         except UserError:
             raise
         except Exception as error:
@@ -262,19 +262,6 @@ class UnstackedSystem:
             "param_groups": [_settings(group) for group in self._optimizer.param_groups],
         }
 
-    def _check_gradients(self) -> None:
-        """Refuse a loss that reads the user's own model: it would not see the copies here."""
-        theirs = _trained(self.training.model, self.training.optimizer)
-        both = []
-        for model, parameters in ((self._model, self._parameters), (self.training.model, theirs)):
-            loss = self._loss(copy_sharing_parameters(model), 0)
-            both.append(
-                torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True)
-            )
-        for here, there in zip(*both, strict=True):
-            if not torch.allclose(here, there, 1e-3, 1e-6, equal_nan=True):
-                raise NotStackableError(READS_MORE)
-
     def _set_hyperparameters(self, t: int) -> None:
         if self.training.scheduler is None:
             return
@@ -283,26 +270,27 @@ class UnstackedSystem:
             for name, values in table.items():
                 _set_number(group, name, float(values[0, index]))
 
+    def _train(self, t: int) -> Tensor:
+        """One step of the model and its optimiser, with random numbers of `t`; the loss."""
+        with self.surroundings.kept(derive_seed(self.training.seed, t, "step")):
+            loss = self._backward(t)
+            self._optimizer.step()
+        return loss
+
     @torch.enable_grad()
     def _backward(self, t: int) -> Tensor:
         """Gradients at the present weights on the batch of step `t`; the loss."""
         self._restore_modes()
         self._optimizer.zero_grad()
-        loss = self._loss(self._model, t)
+        *inputs, target = self._batch(t)
+        with SeededLayers(self._key, t):
+            outputs = self._model(*inputs)
+        with RefusedBroadcasting():
+            loss = self.training.loss_fn(outputs, target).reshape(())
         loss.backward()  # type: ignore[no-untyped-call]  # torch gives it no types
         if self.training.clip_grad_norm is not None:
             nn.utils.clip_grad_norm_(self._parameters, self.training.clip_grad_norm)
         return loss.detach().reshape(())
-
-    @torch.enable_grad()
-    def _loss(self, model: nn.Module, t: int) -> Tensor:
-        *inputs, target = self._batch(t)
-        with torch.random.fork_rng(devices=_cuda_devices(self._parameters[0])):
-            torch.manual_seed(derive_seed(self.training.seed, t, "step"))
-            with _SeededLayers(self._key, t):
-                outputs = model(*inputs)
-            with RefusedBroadcasting():
-                return self.training.loss_fn(outputs, target).reshape(())
 
     def _restore_modes(self) -> None:
         for part, mode in self._modes:
@@ -316,23 +304,6 @@ class UnstackedSystem:
         if self._epoch[0] != epoch:
             self._epoch = epoch, self.order.epoch(epoch).to(tensors[0].device)
         return [tensor[self._epoch[1][position]] for tensor in tensors]
-
-
-class _SeededLayers(DeterministicLayers):
-    """Dropout with the masks that a stack would have, and noise that is one in all precisions."""
-
-    def __torch_function__(
-        self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
-    ) -> Any:
-        kwargs = kwargs or {}
-        if self.is_random(func):
-            try:
-                return super().__torch_function__(func, types, args, kwargs)
-            except NotStackableError:
-                pass  # it draws from the generator, which is seeded
-        if func in DRAWING:
-            return drawn(func, args, kwargs, torch.float64)
-        return func(*args, **kwargs)
 
 
 def _trained(model: nn.Module, optimizer: torch.optim.Optimizer) -> list[nn.Parameter]:
@@ -384,7 +355,3 @@ def _set_number(group: dict[str, Any], name: str, value: float) -> None:
 def _settings(group: dict[str, Any]) -> dict[str, Any]:
     """Copies of what a parameter group holds beside its parameters."""
     return {name: copy.copy(value) for name, value in group.items() if name != "params"}
-
-
-def _cuda_devices(like: Tensor) -> list[int]:
-    return [like.device.index or 0] if like.is_cuda else []

@@ -10,8 +10,10 @@ from torch import nn
 
 from lyapopt.checks import Arguments
 from lyapopt.dynamics import Training, stack
+from lyapopt.dynamics.checked import check_training, take_over_check
 from lyapopt.dynamics.modules import plain_module
 from lyapopt.dynamics.precision import copied, in_dtype
+from lyapopt.dynamics.system import refuse_patches
 from lyapopt.dynamics.training import Data, LossFunction, Scheduler
 from lyapopt.errors import UserError
 from lyapopt.exponents.benettin import spectrum
@@ -172,7 +174,16 @@ def _trainings(
         )
         for each, made, own in zip(models, _optimizers(models, optimizer), seeds, strict=True)
     ]
-    return trainings if dtype is None else [in_dtype(copied(t), dtype) for t in trainings]
+    for training in trainings:  # before a copy hides what else is read
+        check_training(training)
+    return trainings if dtype is None else [_copied(training, dtype) for training in trainings]
+
+
+def _copied(training: Training, dtype: torch.dtype) -> Training:
+    refuse_patches(training.optimizer)
+    cast = in_dtype(copied(training), dtype)
+    take_over_check(cast, training)
+    return cast
 
 
 def _models(model: nn.Module | Iterable[nn.Module]) -> list[nn.Module]:

@@ -66,6 +66,17 @@ class CopiedNeighbours:
         apart = growth[norms > 0]
         return float(apart.mean()) if len(apart) else -math.inf
 
+    def separate_what_is_trained(self) -> None:
+        """Go on at the radius in the weights that are trained now, with the others as they are."""
+        radii = self._radii.present.flatten().tolist()
+        for one, radius, seed in zip(self._neighbours, radii, self._seeds, strict=True):
+            one.freeze_as(self._reference)
+            separation = one.separation(self._reference)
+            if separation > 0 and math.isfinite(separation):
+                one.rescale(self._reference, radius / separation)
+            else:
+                one.perturb(radius, seed)
+
     def _put_back(self, rounding: Rounding, separations: Sequence[float]) -> None:
         radii = self._radii.begin(rounding)[0].tolist()
         lost = [False] * len(radii) if rounding.is_lost is None else rounding.is_lost[0].tolist()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -12,7 +13,8 @@ from torch import Tensor, nn
 
 from lyapopt.dynamics.modules import is_compiled, plain_module
 from lyapopt.dynamics.one_precision import InFloat64
-from lyapopt.dynamics.trace import READS_MORE, leaves_of
+from lyapopt.dynamics.replaying import check_hooks, check_passes, check_steps
+from lyapopt.dynamics.surroundings import Surroundings
 from lyapopt.errors import PrecisionError, TrainingError, UserError
 
 _NOT_IN_FLOAT64 = (
@@ -30,7 +32,8 @@ class Float64Copy:
         drawn_in: Precision in which the model draws noise, so that a copy sees the same.
 
     Attributes:
-        parameters: Weights that the optimiser trains.
+        parameters: Weights that the optimiser trains when the copy is made.
+        surroundings: What a pass of the copy reaches beside its tensors.
     """
 
     def __init__(
@@ -41,7 +44,7 @@ class Float64Copy:
         self.optimizer = optimizer
         every = [p for group in optimizer.param_groups for p in group["params"]]
         self.parameters: list[Tensor] = [p for p in every if p.requires_grad]
-        self._is_new = True
+        self.surroundings = Surroundings(model)
 
     @classmethod
     def of(cls, model: nn.Module, optimizer: torch.optim.Optimizer) -> Float64Copy:
@@ -53,6 +56,8 @@ class Float64Copy:
         """
         _refuse_closure(optimizer)
         model = plain_module(model)
+        check_hooks(model)
+        check_steps(model, optimizer)
         try:
             copied, copied_optimizer = copy.deepcopy((model, optimizer))
         except Exception as error:
@@ -82,41 +87,61 @@ class Float64Copy:
     def perturb(self, radius: float, seed: int) -> None:
         """Move the weights by `radius` in a random direction."""
         source = torch.Generator().manual_seed(seed)
-        count = sum(p.numel() for p in self.parameters)
+        count = sum(p.numel() for p in self.trained)
         direction = torch.randn(count, generator=source, dtype=torch.float64)
         direction *= radius / direction.norm()
         start = 0
-        for p in self.parameters:
+        for p in self.trained:
             p.add_(direction[start : start + p.numel()].view_as(p).to(p.device))
             start += p.numel()
 
-    def imitate(self, model: nn.Module) -> None:
-        """Train or evaluate, module by module, as another model does now."""
+    @property
+    def trained(self) -> list[Tensor]:
+        """The weights that are trained now: some may have been frozen since, or thawed."""
+        every = [p for group in self.optimizer.param_groups for p in group["params"]]
+        return [p for p in every if p.requires_grad]
+
+    def imitate(self, model: nn.Module, around: Surroundings) -> bool:
+        """Train, evaluate, freeze and draw, module by module, as another model does now.
+
+        Args:
+            model: The other one.
+            around: Its surroundings.
+
+        Returns:
+            Whether other weights are trained than before.
+        """
         parts = [part for part in model.modules() if not is_compiled(part)]
         for own, theirs in zip(self.model.modules(), parts, strict=False):
             own.training = theirs.training
+        self.surroundings.imitate(around)
+        has_changed = False
+        for mine, its in zip(self.model.parameters(), model.parameters(), strict=True):
+            has_changed |= mine.requires_grad != its.requires_grad
+            mine.requires_grad_(its.requires_grad)
+        return has_changed
 
-    def accumulate(self, loss_of: Callable[[nn.Module], Tensor], weight: float) -> float:
-        """Add the gradient of a loss times `weight`; the loss.
+    def check(self, model: nn.Module, loss_of: Callable[[nn.Module], Tensor]) -> None:
+        """Refuse a loss that cannot be repeated with other weights.
+
+        Args:
+            model: The user's, which must not be read.
+            loss_of: The loss of a model on one batch.
 
         Raises:
-            TrainingError: If the loss reads trainable tensors that are not the copy's.
+            TrainingError: If the loss reads what is not in the copy, or depends on earlier passes.
             PrecisionError: If the model or the loss does not run in float64.
         """
-        device = self.parameters[0].device.type
-        with torch.enable_grad(), torch.autocast(device, enabled=False):
-            loss = self._first_loss(loss_of) if self._is_new else self._loss(loss_of)[0]
-            torch.autograd.backward(weight * loss)
-        return float(loss.detach())
+        contexts: list[InFloat64] = []
 
-    def _loss(self, loss_of: Callable[[nn.Module], Tensor]) -> tuple[Tensor, InFloat64]:
-        with InFloat64(self._drawn_in) as context:
-            return loss_of(self.model), context
+        def loss(model: nn.Module) -> Tensor:
+            with self._pass() as context:
+                contexts.append(context)
+                return loss_of(model)
 
-    def _first_loss(self, loss_of: Callable[[nn.Module], Tensor]) -> Tensor:
-        """The same, and what cannot be watched is refused before anything is trained."""
+        copied = copy.deepcopy(self.model)
         try:
-            loss, context = self._loss(loss_of)
+            check_passes(copied, plain_module(model), loss, Surroundings(copied, loss_of))
         except UserError:
             raise
         except Exception as error:
@@ -124,38 +149,71 @@ class Float64Copy:
                 raise  # its owner's trouble: nothing was cast
             what = f"raised {type(error).__name__}: {error}"
             raise PrecisionError(_NOT_IN_FLOAT64.format(what)) from error
-        own = {id(parameter) for parameter in self.model.parameters()}
-        if any(id(leaf) not in own for leaf in leaves_of(loss)):
-            raise TrainingError(f"watch: {READS_MORE}")  # the copies would not have their own
-        if context.has_rounded:
+        if any(context.has_rounded for context in contexts):
             raise PrecisionError(_NOT_IN_FLOAT64.format("computes a part in a lower precision"))
-        self._is_new = False
-        return loss
+
+    @contextmanager
+    def _pass(self) -> Iterator[InFloat64]:
+        """Context of a forward pass."""
+        device = self.parameters[0].device.type
+        no_autocast = torch.autocast(device, enabled=False)
+        with torch.enable_grad(), no_autocast, InFloat64(self._drawn_in) as context:
+            yield context
+
+    def accumulate(self, loss_of: Callable[[nn.Module], Tensor], weight: float) -> float:
+        """Add the gradient of a loss times `weight`; the loss."""
+        with self._pass():
+            loss = loss_of(self.model)
+        # Nothing but the copy's weights: what else the loss reads belongs to others.
+        torch.autograd.backward(weight * loss, inputs=self.trained)
+        return float(loss.detach())
 
     def step(self, like: torch.optim.Optimizer, clip: float | None) -> None:
         """A step with the hyperparameters that another optimiser has now."""
+        if len(self.optimizer.param_groups) != len(like.param_groups):
+            raise TrainingError(
+                "watch: the optimizer has got further parameter groups since its first step was "
+                "watched; add them before, or stop watching then"
+            )
         for own, theirs in zip(self.optimizer.param_groups, like.param_groups, strict=True):
             own.update({name: value for name, value in theirs.items() if name != "params"})
         if clip is not None:
-            torch.nn.utils.clip_grad_norm_(self.parameters, clip)
+            torch.nn.utils.clip_grad_norm_(self.trained, clip)
         self.optimizer.step()
         self.optimizer.zero_grad()
 
+    @torch.no_grad()
     def separation(self, other: Float64Copy) -> float:
         """Distance of the weights."""
-        return float(torch.linalg.vector_norm(self.weights() - other.weights()))
+        pairs = zip(self.trained, other.trained, strict=True)
+        return float(torch.stack([torch.linalg.vector_norm(a - b) for a, b in pairs]).norm())
 
     @torch.no_grad()
     def rescale(self, reference: Float64Copy, factor: float) -> None:
-        """Shrink the difference to a reference: weights and the optimiser's slots alike."""
-        for own, theirs in zip(self.parameters, reference.parameters, strict=True):
+        """Shrink the difference to a reference: weights, buffers, the optimiser's slots alike."""
+        for own, theirs in zip(self.model.buffers(), reference.model.buffers(), strict=True):
+            if own.is_floating_point():
+                own.copy_(_between(theirs, own, factor))
+        for own, theirs in zip(self.trained, reference.trained, strict=True):
             own.copy_(theirs + factor * (own - theirs))
             slots = reference.optimizer.state.get(theirs, {})
             for name, value in self.optimizer.state.get(own, {}).items():
                 if isinstance(value, Tensor) and value.is_floating_point() and name != "step":
-                    rescaled = slots[name] + factor * (value - slots[name])
-                    # Rounding must not make a second moment negative.
-                    value.copy_(rescaled.clamp(min=0) if (value >= 0).all() else rescaled)
+                    value.copy_(_between(slots[name], value, factor))
+
+    @torch.no_grad()
+    def freeze_as(self, reference: Float64Copy) -> None:
+        """Give weights that are not trained those of a reference: they do not separate."""
+        pairs = zip(self.model.parameters(), reference.model.parameters(), strict=True)
+        for own, theirs in pairs:
+            if not own.requires_grad:
+                own.copy_(theirs)
+
+
+def _between(start: Tensor, end: Tensor, factor: float) -> Tensor:
+    """A part of the way; rounding does not make a variance or a second moment negative."""
+    found = start + factor * (end - start)
+    return found.clamp(min=0) if (end >= 0).all() else found
 
 
 def in_float64(value: Any) -> Any:

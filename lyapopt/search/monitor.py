@@ -18,6 +18,8 @@ from torch import Tensor, nn
 from lyapopt.checks import Arguments
 from lyapopt.dynamics.broadcasting import RefusedBroadcasting
 from lyapopt.dynamics.randomness import derive_seed
+from lyapopt.dynamics.replaying import check_hooks
+from lyapopt.dynamics.surroundings import Surroundings
 from lyapopt.errors import UserError
 from lyapopt.probe import Measurement, Probe, Verdict, VerdictRule
 from lyapopt.probe.verdicts import tail_length
@@ -194,12 +196,12 @@ class Monitor:
         self._losses: list[float] = []
         self._batch_losses: list[float] = []
         self._growth: list[float] = []
-        self._copies = [Float64Copy.of(model, optimizer) for _ in range(1 + neighbours)]
-        number = 0 if trial is None else logical_number(trial)
-        seeds = [derive_seed(seed, number, k, "perturbation") for k in range(neighbours)]
-        reference, *others = self._copies
-        self._neighbours = CopiedNeighbours(reference, others, radius, seeds)
-        self._start = self._copies[0].weights()
+        self._count_of_neighbours = neighbours
+        self._seed = seed
+        check_hooks(model, optimizer)
+        Float64Copy.of(model, optimizer)  # refused here, before anything is trained
+        # Made at the first batch: a model may be loaded, and parts of it frozen, until then.
+        self._copies: list[Float64Copy] = []
         self._run: WatchedRun | None = None
         if isinstance(trial, optuna.Trial):
             self._probe = Probe(horizon, neighbours, radius, estimator="neighbours", rule=rule)
@@ -282,23 +284,37 @@ class Monitor:
             return
         if weight is None:
             weight = 1 / (self._accumulate or 1)
-        # All copies, and then the user's own step, see the same dropout masks.
-        state = _generator_states()
+        around = Surroundings(self._model, loss_of)
+        if not self._copies:
+            self._begin(loss_of, around)
+        has_frozen = [one.imitate(self._model, around) for one in self._copies]
+        if any(has_frozen):
+            self._neighbours.separate_what_is_trained()
         losses = []
-        try:
-            for one in self._copies:
-                _restore_generators(state)
-                one.imitate(self._model)
+        for one in self._copies:
+            # All copies, and then the user's own step, see the same dropout masks.
+            with around.kept():
                 losses.append(one.accumulate(loss_of, weight))
-                self.gradient_evaluations += 1
-        finally:
-            _restore_generators(state)
+            self.gradient_evaluations += 1
         self._batch_losses.append(losses[0])
         self._spent[0] += len(self._copies)
         self._spent[1] += len(self._copies) * examples
         if self._run is not None:
             self._run.count(len(self._copies), examples)
         self._count(examples)
+
+    def _begin(self, loss_of: Callable[[nn.Module], Tensor], around: Surroundings) -> None:
+        """Copy model and optimiser as they are before the first step."""
+        count = self._count_of_neighbours
+        reference, *others = [
+            Float64Copy.of(self._model, self._optimizer) for _ in range(1 + count)
+        ]
+        reference.imitate(self._model, around)
+        reference.check(self._model, loss_of)
+        number = 0 if self._trial is None else logical_number(self._trial)
+        seeds = [derive_seed(self._seed, number, k, "perturbation") for k in range(count)]
+        self._copies, self._start = [reference, *others], reference.weights()
+        self._neighbours = CopiedNeighbours(reference, others, self._radius, seeds)
 
     def _count(self, examples: int) -> None:
         """Count a batch that the loop trains on itself."""
@@ -378,14 +394,3 @@ class Monitor:
             gradient_evaluations=self._spent[0],
             examples=self._spent[1],
         )
-
-
-def _generator_states() -> tuple[Tensor, list[Tensor]]:
-    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
-    return torch.get_rng_state(), cuda
-
-
-def _restore_generators(states: tuple[Tensor, list[Tensor]]) -> None:
-    torch.set_rng_state(states[0])
-    if states[1]:
-        torch.cuda.set_rng_state_all(states[1])

@@ -1,0 +1,307 @@
+"""What a pass of a user's code reaches beside its tensors: random numbers and containers.
+
+A copy of a model has parameters, buffers and attributes of its own. Global generators, and what
+functions hold in closures, belong to everybody: they are kept as they were, and all trajectories
+find them in one state at a step.
+"""
+
+from __future__ import annotations
+
+import functools
+import random
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import CellType, CodeType, FunctionType, MethodType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from lyapopt.dynamics.randomness import derive_seed
+
+_MANY = 10_000
+"""Entries from which a container is data rather than somebody's notes."""
+_MOST_OBJECTS = 2_000
+_PASSES = ("forward", "training_step")
+_EMPTY = nn.Module()
+_lock = threading.RLock()
+
+Restore = Callable[[], bool]
+"""Puts back what was there, and tells whether it had changed."""
+
+
+class Surroundings:
+    """Generators and small containers that functions and modules reach.
+
+    Found are Python's, NumPy's and torch's global generators; generator objects, lists, dicts, sets
+    and arrays in closures, defaults, globals that the code names, and attributes.
+
+    Args:
+        roots: Functions, modules and other callables.
+
+    Example:
+        >>> draws = []
+        >>> def loss(outputs, target):
+        ...     draws.append(random.random())
+        >>> around = Surroundings(loss)
+        >>> with around.kept(seed=1) as kept:
+        ...     loss(None, None)
+        >>> kept.has_drawn, kept.has_changed, draws
+        (True, True, [])
+    """
+
+    def __init__(self, *roots: object) -> None:
+        found = _reachable(roots)
+        self._generators = [each for each in found if _is_generator(each)]
+        self._containers = [each for each in found if not _is_generator(each)]
+
+    def imitate(self, other: Surroundings) -> None:
+        """Put generators into the state of those of other surroundings, which copies came from."""
+        for own, theirs in zip(self._generators, other._generators, strict=False):
+            if own is not theirs and type(own) is type(theirs):
+                _, restore, _ = _state_of(own)
+                restore(_state_of(theirs)[2])
+
+    @contextmanager
+    def kept(self, seed: int | None = None) -> Iterator[Kept]:
+        """Context after which all is as it was.
+
+        Global generators belong to all threads, so that threads take turns.
+
+        Args:
+            seed: What all generators are seeded with inside, if anything.
+        """
+        with _lock:
+            kept = Kept()
+            states = [*_global_states(), *map(_state_of, self._generators)]
+            if seed is not None:
+                self.reseed(seed)
+                started = [get() for get, _, _ in states]
+            else:
+                started = [state for _, _, state in states]
+            contents = [_contents_of(each) for each in self._containers]
+            try:
+                yield kept
+            finally:
+                kept.has_drawn = any(
+                    not _same(get(), state)
+                    for (get, _, _), state in zip(states, started, strict=True)
+                )
+                for _, restore, state in states:
+                    restore(state)
+                for put_back in contents:
+                    kept.has_changed |= put_back()
+
+    def reseed(self, seed: int) -> None:
+        """Seed all generators; for use where they are kept."""
+        random.seed(seed)
+        np.random.seed(seed % 2**32)
+        torch.default_generator.manual_seed(seed)
+        # Not torch.manual_seed: it would also seed devices that nobody uses yet, for later.
+        if torch.cuda.is_initialized():
+            torch.cuda.manual_seed_all(seed)
+        for position, each in enumerate(self._generators):
+            _seed(each, derive_seed(seed, position, "generator"))
+
+
+class Kept:
+    """What happened while surroundings were kept.
+
+    Attributes:
+        has_drawn: Whether a generator has moved.
+        has_changed: Whether a container has.
+    """
+
+    has_drawn = False
+    has_changed = False
+
+
+_State = tuple[Callable[[], Any], Callable[[Any], Any], Any]
+"""How to get a generator's state, how to set it, and what it is."""
+
+
+def _global_states() -> list[_State]:
+    found: list[_State] = [
+        (random.getstate, random.setstate, random.getstate()),
+        (np.random.get_state, np.random.set_state, np.random.get_state()),
+        (torch.get_rng_state, torch.set_rng_state, torch.get_rng_state()),
+    ]
+    if torch.cuda.is_initialized():
+        cuda = torch.cuda
+        found.append((cuda.get_rng_state_all, cuda.set_rng_state_all, cuda.get_rng_state_all()))
+    return found
+
+
+def _is_generator(value: object) -> bool:
+    kinds = (torch.Generator, random.Random, np.random.Generator, np.random.RandomState)
+    return isinstance(value, kinds)
+
+
+def _state_of(generator: Any) -> _State:
+    if isinstance(generator, torch.Generator):
+        return generator.get_state, generator.set_state, generator.get_state()
+    if isinstance(generator, random.Random):
+        return generator.getstate, generator.setstate, generator.getstate()
+    if isinstance(generator, np.random.RandomState):
+        return generator.get_state, generator.set_state, generator.get_state()
+    bits = generator.bit_generator
+    return (
+        lambda: bits.state,
+        lambda state: setattr(bits, "state", state),
+        bits.state,
+    )
+
+
+def _seed(generator: Any, seed: int) -> None:
+    if isinstance(generator, torch.Generator):
+        generator.manual_seed(seed)
+    elif isinstance(generator, np.random.Generator):
+        bits = generator.bit_generator
+        bits.state = type(bits)(seed).state
+    else:
+        generator.seed(seed % 2**32)
+
+
+def _same(a: Any, b: Any) -> bool:
+    if isinstance(a, torch.Tensor):
+        return torch.equal(a, b)
+    if isinstance(a, np.ndarray):
+        return np.array_equal(a, b)
+    if isinstance(a, dict):
+        return all(_same(value, b[key]) for key, value in a.items())
+    if isinstance(a, tuple | list):
+        return all(_same(x, y) for x, y in zip(a, b, strict=True))
+    return bool(a == b)
+
+
+# Containers
+
+
+def _contents_of(container: Any) -> Restore:
+    """Keep what a container holds now."""
+    if isinstance(container, CellType):
+        return _contents_of_cell(container)
+    if isinstance(container, np.ndarray):
+        values = container.copy()
+
+        def restore() -> bool:
+            changed = not np.array_equal(values, container, equal_nan=values.dtype.kind in "fc")
+            if changed:
+                container[...] = values
+            return changed
+
+        return restore
+    before = container.copy()
+
+    def refill() -> bool:
+        if len(before) == len(container) and _holds_the_same(before, container):
+            return False
+        container.clear()
+        if isinstance(container, list):
+            container.extend(before)
+        else:
+            container.update(before)
+        return True
+
+    return refill
+
+
+def _holds_the_same(before: Any, now: Any) -> bool:
+    if isinstance(before, dict):
+        return all(a is b and before[a] is now[b] for a, b in zip(before, now, strict=True))
+    if isinstance(before, set):
+        return {id(each) for each in before} == {id(each) for each in now}
+    return all(a is b for a, b in zip(before, now, strict=True))
+
+
+def _contents_of_cell(cell: CellType) -> Restore:
+    before = cell.cell_contents
+
+    def restore() -> bool:
+        changed = cell.cell_contents is not before
+        cell.cell_contents = before
+        return changed
+
+    return restore
+
+
+def _reachable(roots: tuple[object, ...]) -> list[Any]:
+    """Generators and containers, in an order that is the same for copies of the roots."""
+    found: list[Any] = []
+    known: dict[int, object] = {}  # holds on to them, so that no address is used twice
+    waiting = list(reversed(roots))
+    while waiting and len(known) < _MOST_OBJECTS:
+        value = waiting.pop()
+        if id(value) in known:
+            continue
+        known[id(value)] = value
+        if _is_generator(value) or _is_container(value):
+            found.append(value)
+        waiting.extend(reversed(_parts_of(value)))
+    return found
+
+
+def _is_container(value: object) -> bool:
+    if isinstance(value, CellType):
+        return _is_filled(value) and isinstance(value.cell_contents, bool | int | float | str)
+    if isinstance(value, np.ndarray):
+        return value.size <= _MANY and value.dtype != object and value.flags.writeable
+    return type(value) in (list, dict, set) and len(value) <= _MANY  # type: ignore[arg-type]
+
+
+def _parts_of(value: object) -> list[object]:
+    """What to look at next, of what a function, module or container holds."""
+    if isinstance(value, FunctionType):
+        names = _global_names(value.__code__)
+        return [
+            *(value.__closure__ or ()),
+            *(value.__defaults__ or ()),
+            *(value.__kwdefaults__ or {}).values(),
+            value.__dict__,
+            *(value.__globals__[name] for name in names if name in value.__globals__),
+        ]
+    if isinstance(value, CellType):
+        return [value.cell_contents] if _is_filled(value) else []
+    if isinstance(value, functools.partial):
+        return [value.func, *value.args, *value.keywords.values()]
+    if isinstance(value, MethodType):
+        return [value.__func__, value.__self__]
+    if isinstance(value, nn.Module):
+        return _parts_of_module(value)
+    if _is_container(value) and not isinstance(value, np.ndarray):
+        return list(value.values() if isinstance(value, dict) else value)  # type: ignore[call-overload]
+    if callable(value) and not isinstance(value, type) and _is_of_users(type(value)):
+        return [getattr(value, "__dict__", {}), type(value).__call__]
+    return []
+
+
+def _parts_of_module(module: nn.Module) -> list[object]:
+    """Hooks, children and, of a user's own class, the code of its pass and its attributes."""
+    hooks: list[object] = []
+    for name in ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks"):
+        hooks += getattr(module, name).values()
+    classes = [vars(kind) for kind in type(module).__mro__ if _is_of_users(kind)]
+    if not classes:
+        return [*hooks, *module._modules.values()]
+    own = [value for name, value in vars(module).items() if not hasattr(_EMPTY, name)]
+    passes = [own[name] for own in classes for name in _PASSES if name in own]
+    return [*hooks, *own, *passes, *module._modules.values()]
+
+
+def _is_of_users(kind: type) -> bool:
+    return kind.__module__.partition(".")[0] not in ("torch", "numpy", "builtins")
+
+
+def _is_filled(cell: CellType) -> bool:
+    try:
+        cell.cell_contents  # noqa: B018 (an empty one raises)
+    except ValueError:
+        return False
+    return True
+
+
+def _global_names(code: CodeType) -> list[str]:
+    inner = [part for part in code.co_consts if isinstance(part, CodeType)]
+    return [*code.co_names, *(name for part in inner for name in _global_names(part))]
