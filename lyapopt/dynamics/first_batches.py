@@ -67,6 +67,23 @@ def read_first_batches(
     return collated(dataset, collate, "data", indices.tolist()), size
 
 
+def first_batches(loader: DataLoader[Any], count: int, seed: int = 0) -> list[Any]:
+    """As many full batches of a loader, of any type, read in the same way.
+
+    Where an epoch has fewer they come again.
+
+    Raises:
+        TrainingError: If the loader draws in an order of its own.
+    """
+    examples = map_style_length(loader.dataset, "data")
+    size, is_shuffled = loader_order(loader, examples)
+    order = BatchOrder(examples, size, seed, is_shuffled)
+    dataset, collate = _copy((loader.dataset, loader.collate_fn))
+    rows = order.epoch(0)[:count].tolist()
+    batches = [collate([dataset[index] for index in row]) for row in rows]
+    return [batches[k % len(batches)] for k in range(count)]
+
+
 _SHARED = (
     Tensor,
     np.ndarray,

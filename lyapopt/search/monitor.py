@@ -143,6 +143,7 @@ class Monitor:
         exponent: Nats per step, once the horizon is over; until then `None`. `-inf` where all
             copies met the reference, NaN where nothing could be measured.
         verdict: `diverged`, `hot`, `edge`, `cool` or `dead`; until then `None`.
+        measurement: All that was measured, as a `Probe` returns it; until then `None`.
         gradient_evaluations: Gradients so far: of the copies, and of the loop's own training.
     """
 
@@ -180,6 +181,7 @@ class Monitor:
         recording = Recording.of(check, record, store)
         self.exponent: float | None = None
         self.verdict: Verdict | None = None
+        self.measurement: Measurement | None = None
         self.gradient_evaluations = 0
         self._trial = trial
         self._model = model
@@ -370,8 +372,9 @@ class Monitor:
         log_growth = self._neighbours.log_growth
         self._copies, self._start = [], torch.empty(0)  # memory is as it was before
         del self._neighbours
+        self.measurement = self._measurement(losses, log_growth)
         if self._run is not None:
-            self._run.measured(self._measurement(losses, log_growth))
+            self._run.measured(self.measurement)
 
     def _measurement(
         self, losses: NDArray[np.float64], log_growth: list[list[float]]

@@ -411,18 +411,35 @@ def test_a_wrong_argument_is_refused(wrong: dict[str, Any], text: str):
         suggest_lr(new_study().ask(), "lr", 0, 1, **quadratic())
 
 
-def test_the_recipe_of_the_readme_runs():
+def recipe_with(text: str) -> str:
+    """The block of the README that has this text."""
     readme = Path(__file__).parents[2] / "README.md"
-    [recipe] = [
-        block.partition("```")[0]
-        for block in readme.read_text().split("```python\n")
-        if "suggest_lr(" in block.partition("```")[0]
-    ]
+    blocks = [block.partition("```")[0] for block in readme.read_text().split("```python\n")[1:]]
+    [found] = [block for block in blocks if text in block]
+    return found
+
+
+def test_the_recipe_of_the_readme_steers():
     x = torch.linspace(-1, 1, 64).unsqueeze(1)
     model = nn.Sequential(nn.Linear(1, 8), nn.Tanh(), nn.Linear(8, 1))
     trial, sgd = new_study().ask(), torch.optim.SGD(model.parameters(), lr=0.1)
     names = {"lyapopt": lyapopt, "trial": trial, "model": model, "optimizer": sgd}
     loader = DataLoader(TensorDataset(x, x.sin()), 16, shuffle=True)
-    exec(recipe, {**names, "loss_fn": nn.MSELoss(), "loader": loader})
+    exec(recipe_with("suggest_lr(\n"), {**names, "loss_fn": nn.MSELoss(), "loader": loader})
     assert steering(trial._get_latest_trial())["status"] in ("crossed", "cold")
     assert sgd.param_groups[0]["lr"] == trial.params["lr"]
+
+
+def test_the_recipe_of_the_readme_ranks_and_trains_the_best_in_full():
+    trained: list[tuple[int, float]] = []
+
+    def objective(trial: optuna.Trial, steps: int = 2000) -> float:
+        seed = trial.suggest_int("seed", 0, 10**6)
+        trained.append((steps, suggested(trial, reuse=0.3, seeds=["seed"])))
+        return float(seed)
+
+    names = {"study": new_study(), "objective": objective, "optuna": optuna, "storage": None}
+    exec(recipe_with("enqueue_trial(trial.params)"), names)
+    ranked = sorted(names["study"].trials, key=lambda trial: trial.value)[:5]  # type: ignore[attr-defined]
+    assert [steps for steps, _ in trained] == 60 * [75] + 5 * [2000]
+    assert [rate for _, rate in trained[60:]] == [trial.params["lr"] for trial in ranked]

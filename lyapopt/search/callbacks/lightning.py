@@ -7,17 +7,22 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader
 
+from lyapopt.dynamics.first_batches import first_batches
 from lyapopt.errors import UserError
 from lyapopt.search.callbacks.watching import Watching, refuse
 from lyapopt.search.float64_copy import in_float64
 from lyapopt.search.loop_batches import count_examples
+from lyapopt.search.loop_probe import Loop
 
 try:
     from lightning.pytorch import Callback, LightningModule
+    from lightning.pytorch.utilities.parsing import lightning_hasattr, lightning_setattr
 except ImportError:
     try:
         from pytorch_lightning import Callback, LightningModule
+        from pytorch_lightning.utilities.parsing import lightning_hasattr, lightning_setattr
     except ImportError as error:
         raise UserError(
             "LightningWatch needs PyTorch Lightning: pip install 'lyapopt[lightning]'"
@@ -44,6 +49,10 @@ class LightningWatch(Watching, Callback):  # type: ignore[misc]
         prune: Whether `optuna.TrialPruned` is raised when the pruner of the trial's study says to
             stop (see `Monitor.should_stop`).
         horizon, neighbours, radius, rule, seed, record, store: As for `lyapopt.watch`.
+        suggest_lr: Name and range of the learning rate, `("lr", 1e-4, 1.0)`: before the first step
+            it is steered as `lyapopt.suggest_lr` does, from `training_step` and the training
+            data, and set in the optimiser, its schedules, and in `lr` or `learning_rate` of the
+            module, as `Tuner.lr_find` does. Rates are probed without a schedule.
 
     Example:
         >>> import optuna
@@ -57,6 +66,12 @@ class LightningWatch(Watching, Callback):  # type: ignore[misc]
         """Copy module and optimiser."""
         _check(trainer, pl_module)
         [optimizer] = trainer.optimizers
+        if self.suggest_lr is not None and trainer.global_step == 0:
+            loop = _loop(trainer, pl_module, optimizer)
+            rate = self._steer(loop, [config.scheduler for config in trainer.lr_scheduler_configs])
+            for name in ("lr", "learning_rate"):
+                if lightning_hasattr(pl_module, name):
+                    lightning_setattr(pl_module, name, rate)
         self._begin(pl_module, optimizer, trainer.gradient_clip_val or None)
 
     def on_train_batch_start(
@@ -117,6 +132,24 @@ def _check(trainer: Any, module: Any) -> None:
     precision = type(trainer.precision_plugin).__name__
     if precision not in _WATCHED_PRECISIONS:
         refuse(f"LightningWatch: the precision plugin {precision}", "use another precision")
+
+
+def _loop(trainer: Any, module: Any, optimizer: torch.optim.Optimizer) -> Loop:
+    """The training before its first step."""
+
+    def batches(count: int) -> list[Any]:
+        loader = trainer.train_dataloader
+        if not isinstance(loader, DataLoader):
+            name = type(loader).__name__
+            raise UserError(f"LightningWatch: batches are drawn from one DataLoader, not a {name}")
+        found = first_batches(loader, count)
+        return [in_float64(trainer.strategy.batch_to_device(batch)) for batch in found]
+
+    def loss_of(model: Any, batch: Any) -> Tensor:
+        return _loss(model, trainer, batch, 0)
+
+    clip = trainer.gradient_clip_val or None
+    return Loop(module, optimizer, batches, loss_of, trainer.accumulate_grad_batches, clip)
 
 
 def _is_lightnings_own(function: Any) -> bool:

@@ -7,10 +7,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lyapopt.dynamics.first_batches import first_batches
 from lyapopt.errors import UserError
 from lyapopt.search.callbacks.watching import Watching, refuse
 from lyapopt.search.float64_copy import in_float64
 from lyapopt.search.loop_batches import count_examples
+from lyapopt.search.loop_probe import Loop
 
 try:
     from skorch.callbacks import Callback, GradientNormClipping
@@ -36,6 +38,9 @@ class SkorchWatch(Watching, Callback):  # type: ignore[misc]
         prune: Whether `optuna.TrialPruned` is raised when the pruner of the trial's study says to
             stop (see `Monitor.should_stop`).
         horizon, neighbours, radius, rule, seed, record, store: As for `lyapopt.watch`.
+        suggest_lr: Name and range of the learning rate, `("lr", 1e-4, 1.0)`: before the first step
+            it is steered as `lyapopt.suggest_lr` does, from the net's own loss and training data,
+            and set in the optimiser and its schedules. Rates are probed without a schedule.
 
     Example:
         >>> import optuna
@@ -56,8 +61,21 @@ class SkorchWatch(Watching, Callback):  # type: ignore[misc]
         optimizer = getattr(prepared, "optimizer", prepared)
         parts = {name: getattr(net, name + "_") for name in net._modules + net._criteria}
         modules = nn.ModuleDict({n: p for n, p in parts.items() if isinstance(p, nn.Module)})
+        accumulate = getattr(accelerator, "gradient_accumulation_steps", 1)
+        if self.suggest_lr is not None:
+
+            def batches(count: int) -> list[Any]:
+                data, _ = net.get_split_datasets(X, y, **kwargs)
+                found = first_batches(net.get_iterator(data, training=True), count)
+                return [in_float64(tuple(unpack_data(batch))) for batch in found]
+
+            def loss_of(model: Any, batch: Any) -> Tensor:
+                return _loss(net, model, *batch)
+
+            loop = Loop(modules, optimizer, batches, loss_of, accumulate, _clipping(net))
+            self._steer(loop, _schedulers(net))
         self._begin(modules, optimizer, _clipping(net))
-        self._weight = 1 / getattr(accelerator, "gradient_accumulation_steps", 1)
+        self._weight = 1 / accumulate
         self._hook = optimizer.register_step_pre_hook(self._step)
 
     def on_batch_begin(
@@ -99,6 +117,13 @@ def _check(accelerator: Any) -> None:
         )
     if accelerator.mixed_precision == "fp16":
         refuse("SkorchWatch: mixed precision in float16", "it skips steps; use bf16")
+
+
+def _schedulers(net: Any) -> list[Any]:
+    """The schedules that are set up already; others begin from what the optimiser has."""
+    callbacks = [callback for _, callback in net.callbacks_]
+    found = [getattr(callback, "lr_scheduler_", None) for callback in callbacks]
+    return [scheduler for scheduler in found if scheduler is not None]
 
 
 def _clipping(net: Any) -> float | None:

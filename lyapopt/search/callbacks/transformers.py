@@ -6,12 +6,16 @@ import warnings
 from typing import Any
 
 import optuna
+import torch
 from torch import nn
+from torch.utils.data import DataLoader
 
+from lyapopt.dynamics.first_batches import first_batches
 from lyapopt.errors import UserError
 from lyapopt.search.callbacks.watching import Watching, refuse
 from lyapopt.search.float64_copy import in_float64
 from lyapopt.search.loop_batches import count_examples
+from lyapopt.search.loop_probe import Loop
 
 try:
     from transformers import TrainerCallback
@@ -40,8 +44,8 @@ class TransformersWatch(Watching, TrainerCallback):  # type: ignore[misc]
     Args:
         trainer: The trainer that it is added to.
         trial: Where exponent, verdict and cost go; `None` keeps them in `monitor` only.
-        **options: `prune`, `horizon`, `neighbours`, `radius`, `rule`, `seed`, `record` and `store`,
-            as for `LightningWatch`.
+        **options: `prune`, `horizon`, `neighbours`, `radius`, `rule`, `seed`, `record`, `store`
+            and `suggest_lr`, as for `LightningWatch`.
     """
 
     def __init__(self, trainer: Any, trial: Any = None, **options: Any) -> None:
@@ -53,6 +57,10 @@ class TransformersWatch(Watching, TrainerCallback):  # type: ignore[misc]
         trainer = self._trainer
         _check(trainer)
         optimizer = getattr(trainer.optimizer, "optimizer", trainer.optimizer)
+        if self.suggest_lr is not None and state.global_step == 0:
+            scheduler = getattr(trainer.lr_scheduler, "scheduler", trainer.lr_scheduler)
+            loader = kwargs["train_dataloader"]
+            self._steer(_loop(trainer, optimizer, loader), [scheduler])
         self._begin(trainer.model, optimizer, args.max_grad_norm or None)
         self._listen()
 
@@ -99,6 +107,23 @@ class TransformersWatch(Watching, TrainerCallback):  # type: ignore[misc]
 
     def _leave(self) -> None:
         self._trainer.__dict__.pop("compute_loss", None)
+
+
+def _loop(trainer: Any, optimizer: torch.optim.Optimizer, loader: Any) -> Loop:
+    """The training before its first step, on shuffled batches of its data."""
+    args = trainer.args
+
+    def batches(count: int) -> list[Any]:
+        plain = DataLoader(
+            loader.dataset, args.train_batch_size, shuffle=True, collate_fn=loader.collate_fn
+        )
+        return [in_float64(trainer._prepare_inputs(batch)) for batch in first_batches(plain, count)]
+
+    def loss_of(model: nn.Module, batch: Any) -> Any:
+        return trainer.compute_loss(model, dict(batch))
+
+    accumulate, clip = args.gradient_accumulation_steps, args.max_grad_norm or None
+    return Loop(trainer.model, optimizer, batches, loss_of, accumulate, clip)
 
 
 def _weight(trainer: Any, items: Any) -> float:

@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import optuna
 import torch
 from optuna.trial import BaseTrial
 from torch import nn
 
+from lyapopt.dynamics import Training
+from lyapopt.dynamics.randomness import derive_seed
 from lyapopt.errors import UserError
-from lyapopt.probe import VerdictRule
+from lyapopt.probe import Probe, VerdictRule
+from lyapopt.search._optuna import logical_number
+from lyapopt.search.arguments import SearchArguments
+from lyapopt.search.loop_probe import Loop, LoopProbe
 from lyapopt.search.monitor import Monitor
+from lyapopt.search.probing.building import Params
+from lyapopt.search.probing.probes import optimizer_name
+from lyapopt.search.recording.destination import Recording
+from lyapopt.search.steering.optimizer_rates import set_rate
+from lyapopt.search.steering.own_loop import SteeredRate
+from lyapopt.search.steering.search import SearchSettings
 from lyapopt.settings import RecordSettings
 from lyapopt.store import TrajectoryStore
 
@@ -24,6 +37,9 @@ class Watching:
         prune: Whether `optuna.TrialPruned` is raised when the pruner of the trial's study says to
             stop (see `Monitor.should_stop`).
         horizon, neighbours, radius, rule, seed, record, store: As for `lyapopt.watch`.
+        suggest_lr: Name and range of the learning rate, `("lr", 1e-4, 1.0)`: before the first step
+            it is steered as `lyapopt.suggest_lr` does, with the same horizon and neighbours, and
+            the optimiser and its schedules are set to it. Rates are probed without a schedule.
 
     Attributes:
         monitor: The monitor, once the training has begun.
@@ -41,8 +57,10 @@ class Watching:
         seed: int = 0,
         record: RecordSettings | bool | None = None,
         store: TrajectoryStore | None = None,
+        suggest_lr: tuple[str, float, float] | None = None,
     ) -> None:
         super().__init__()
+        self.suggest_lr = suggest_lr
         self.trial = trial
         self.prune = prune
         self.horizon = horizon
@@ -53,6 +71,43 @@ class Watching:
         self.record = record
         self.store = store
         self.monitor: Monitor | None = None
+
+        if suggest_lr is not None:
+            self._rate()  # refuses what is wrong before anything is trained
+
+    def _rate(self) -> SteeredRate:
+        """The learning rate that is to be steered."""
+        check = SearchArguments(type(self).__name__)
+        asked = self.suggest_lr
+        if not isinstance(asked, Sequence) or isinstance(asked, str) or len(asked) != 3:
+            check.refuse("suggest_lr", asked, 'a name and a range such as ("lr", 1e-4, 1.0)')
+        check.instance(
+            "trial", self.trial, BaseTrial, "a trial of Optuna's where a rate is steered"
+        )
+        assert asked is not None
+        assert self.trial is not None
+        return SteeredRate.of(check, self.trial, *asked)
+
+    def _steer(self, loop: Loop, schedulers: Iterable[Any]) -> float | None:
+        """Steer the learning rate, if that is asked for, and set it."""
+        if self.suggest_lr is None:
+            return None
+        rate = self._rate()
+        plain = Probe(self.horizon, self.neighbours, self.radius, rule=self.rule or VerdictRule())
+        number = logical_number(rate.trial)
+        probe = LoopProbe(
+            **vars(plain),
+            loop=loop,
+            name=rate.name,
+            seed=derive_seed(self.seed, number, rate.name),
+        )
+        where = type(self).__name__
+        settings = SearchSettings(_no_build, probe, steer=rate.name, seed=self.seed, where=where)
+        recording = Recording.of(SearchArguments(where), self.record, self.store)
+        optimizer = optimizer_name(loop.optimizer)
+        value = rate.steered(settings, optimizer, recording, probe=plain)
+        set_rate(loop.optimizer, schedulers, value)
+        return value
 
     def _begin(
         self, model: nn.Module, optimizer: torch.optim.Optimizer, clip_grad_norm: float | None
@@ -95,6 +150,11 @@ class Watching:
                 UserWarning,
                 stacklevel=2,
             )
+
+
+def _no_build(params: Params) -> Training:
+    """A loop of a library is measured by its own probe; nothing is built."""
+    raise NotImplementedError
 
 
 def refuse(what: str, reason: str) -> None:

@@ -18,7 +18,6 @@ from lyapopt.dynamics.data import check_type
 from lyapopt.dynamics.first_batches import read_first_batches
 from lyapopt.dynamics.randomness import derive_seed
 from lyapopt.dynamics.training import Data, LossFunction
-from lyapopt.errors import TrainingError
 from lyapopt.probe import Probe
 from lyapopt.search._optuna import fix, frozen, is_fixed, logical_number
 from lyapopt.search.arguments import SearchArguments
@@ -31,6 +30,7 @@ from lyapopt.search.recording.cost import charge_probes, show_cost
 from lyapopt.search.recording.destination import Recording, is_new
 from lyapopt.search.run_record import run_record
 from lyapopt.search.steering.edge_cache import CachedEdges, line_key
+from lyapopt.search.steering.optimizer_rates import at_rate
 from lyapopt.search.steering.search import Request, SearchSettings, Steered, steer_lines
 from lyapopt.search.steering.search_line import Axis
 from lyapopt.search.steering.target import History, prior_target
@@ -143,7 +143,7 @@ def suggest_lr(
         (True, True, 0.1)
     """
     check = SearchArguments("suggest_lr")
-    rate = _Rate.of(check, trial, name, low, high)
+    rate = SteeredRate.of(check, trial, name, low, high)
     check.instance("model", model, nn.Module, "an nn.Module")
     check.instance("optimizer", optimizer, torch.optim.Optimizer, "a torch.optim.Optimizer")
     check.function("loss_fn", loss_fn, "a function of outputs and target")
@@ -186,31 +186,7 @@ def suggest_lr(
         where="suggest_lr",
     )
     recording = Recording.of(check, record, store)
-    return rate.steered(settings, optimizer_name(optimizer), seeds, recording)
-
-
-def at_rate(optimizer: torch.optim.Optimizer, rate: float) -> torch.optim.Optimizer:
-    """An optimiser with another rate over the same parameters, which is read and never stepped.
-
-    Groups keep their ratio to the first one, at the start of a schedule where there is one.
-
-    Raises:
-        TrainingError: If there is no ratio, since the rate of the first group is zero.
-    """
-    own = object.__new__(type(optimizer))
-    vars(own).update({k: v for k, v in vars(optimizer).items() if k != "step"})
-    rates = [float(g.get("initial_lr", g["lr"])) for g in optimizer.param_groups]
-    if rates[0] == 0 and any(rates):
-        raise TrainingError(
-            "suggest_lr: the first parameter group has the learning rate 0 and another has not, so "
-            "that the rates of the others have no ratio to it; give it a positive one"
-        )
-    shares = [1.0 if each == rates[0] else each / rates[0] for each in rates]
-    own.param_groups = [
-        {**group, "lr": rate * share}
-        for group, share in zip(optimizer.param_groups, shares, strict=True)
-    ]
-    return own
+    return rate.steered(settings, optimizer_name(optimizer), recording, seeds=seeds)
 
 
 @dataclass
@@ -246,8 +222,14 @@ class _Batches:
 
 
 @dataclass(frozen=True)
-class _Rate:
-    """A parameter of a trial that is to be steered."""
+class SteeredRate:
+    """A learning rate that is a parameter of a trial, steered where that can be.
+
+    Attributes:
+        trial: The trial.
+        name: Name of the parameter.
+        distribution: Its range.
+    """
 
     trial: BaseTrial
     name: str
@@ -256,7 +238,7 @@ class _Rate:
     @classmethod
     def of(
         cls, check: SearchArguments, trial: BaseTrial, name: str, low: float, high: float
-    ) -> _Rate:
+    ) -> SteeredRate:
         """From the arguments of a public function or class."""
         check.instance("trial", trial, BaseTrial, "a trial of Optuna's")
         check.instance("name", name, str, "the name of a parameter")
@@ -265,15 +247,22 @@ class _Rate:
         return cls(trial, name, FloatDistribution(low, high, log=True))
 
     def steered(
-        self, settings: SearchSettings, optimizer: str, seeds: Sequence[str], recording: Recording
+        self,
+        settings: SearchSettings,
+        optimizer: str,
+        recording: Recording,
+        *,
+        seeds: Sequence[str] = (),
+        probe: Probe | None = None,
     ) -> float:
         """The value, found by probes unless it is given.
 
         Args:
             settings: How it is searched.
             optimizer: Name of the optimiser: edges and targets of others do not count.
-            seeds: Names of the parameters that are seeds.
             recording: What is kept, and where.
+            seeds: Names of the parameters that are seeds.
+            probe: The measurement as it is recorded, if it is not that of the settings.
         """
         trial = self.trial
         if not isinstance(trial, optuna.Trial) or self._is_given(trial):
@@ -295,7 +284,7 @@ class _Rate:
         if STEERING in frozen(trial).user_attrs:  # that of another rate of this trial
             trial.set_user_attr(f"{STEERING}:{self.name}", kept.as_attribute())
         else:
-            self._keep(trial, kept, settings, recording)
+            self._keep(trial, kept, probe or settings.probe, settings.seed, recording)
         return value
 
     def _suggested(self) -> float:
@@ -354,7 +343,8 @@ class _Rate:
         self,
         trial: optuna.Trial,
         kept: SteeringRecord,
-        settings: SearchSettings,
+        probe: Probe,
+        seed: int,
         recording: Recording,
     ) -> None:
         """Write probes and cost to the trial, and to the database."""
@@ -362,10 +352,10 @@ class _Rate:
         trial.set_user_attr(STEERING, kept.as_attribute())
         charge_probes(candidate)
         show_cost(candidate)
-        candidate.steering_probe = settings.probe
-        candidate.probe = candidate.probe or settings.probe
+        candidate.steering_probe = probe
+        candidate.probe = candidate.probe or probe
         if not candidate.is_leased:
             recording.keep(
                 candidate,
-                lambda: run_record(candidate, candidate.probe, candidate.kept, settings.seed),
+                lambda: run_record(candidate, candidate.probe, candidate.kept, seed),
             )
