@@ -233,6 +233,25 @@ def test_a_group_is_created_in_one_transaction(
     assert len(plain.get_all_trials(study._study_id)) == 1202
 
 
+def test_closing_writes_what_is_left_or_says_what_is_lost(
+    study: optuna.Study,
+    storage: BufferedStorage,
+    plain: RDBStorage,
+    sqlite_url: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    trial = study.ask()
+    trial.report(0.5, 1)
+    storage.close()
+    assert seen_by(plain).intermediate_values == {1: 0.5}
+    trial.report(0.25, 2)  # connections open again
+    with locked(sqlite_url), caplog.at_level(logging.WARNING):
+        storage.close()
+    assert "reports of unfinished trials are lost" in caplog.text
+    storage.flush()
+    assert seen_by(plain).intermediate_values == {1: 0.5}
+
+
 # Other processes
 
 

@@ -177,7 +177,7 @@ class TrialBuffer:
             if trial_id in losses:
                 raise KeyError(_MISSING) if losses[trial_id] == "deleted" else _is_finished(trial)
 
-    def close(self, batch: Batch) -> None:
+    def end(self, batch: Batch) -> None:
         """Write the ends that were held for a batch, with all else.
 
         Raises:
@@ -258,17 +258,17 @@ class TrialBuffer:
 
     # Timers, forks and the end
 
-    def flush_quietly(self, *, is_last: bool = False) -> bool:
+    def flush_quietly(self, *, is_last: bool = False, patiently: bool = False) -> bool:
         """Flush, log what goes wrong, and say whether there was anything to flush.
 
-        All threads wait meanwhile, so that a database in trouble is tried once; what could not be
-        written is kept for the next time, if there is one.
+        All threads wait meanwhile, so that a database in trouble is tried once unless it is said
+        otherwise. What could not be written is kept for the next time.
         """
         with self.lock:
             if not self._pending:
                 return False
             try:
-                self.write(patiently=is_last)
+                self.write(patiently=patiently)
                 self._is_in_trouble = False
             except Exception as error:
                 if is_last or not self._is_in_trouble:
@@ -276,6 +276,11 @@ class TrialBuffer:
                     what = "are lost" if is_last else "will be stored later"
                     _log.warning("reports of unfinished trials %s: %s", what, one_line(error))
             return True
+
+    def close(self) -> None:
+        """Write what is left, and forget what cannot be written."""
+        self.flush_quietly(is_last=True, patiently=False)
+        self._pending.clear()
 
     def before_fork(self) -> None:
         """Flush, and keep other threads out until the fork is over."""

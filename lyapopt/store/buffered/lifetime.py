@@ -23,7 +23,7 @@ class Buffer(Protocol):
         """Whoever has it is alone with the buffer."""
         ...
 
-    def flush_quietly(self, *, is_last: bool = False) -> bool:
+    def flush_quietly(self, *, is_last: bool = False, patiently: bool = False) -> bool:
         """Flush, log what goes wrong, and say whether there was anything."""
         ...
 
@@ -88,7 +88,7 @@ def watch(buffer: Buffer) -> None:
 
 def _flush_all() -> None:
     for buffer in list(_buffers):
-        buffer.flush_quietly(is_last=True)
+        buffer.flush_quietly(is_last=True, patiently=True)
 
 
 def _flush_at_exit() -> None:

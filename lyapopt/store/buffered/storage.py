@@ -124,8 +124,18 @@ class BufferedStorage(DirectStorage):
             if batch is None:
                 self._buffer.write()
             else:
-                self._buffer.close(batch)
+                self._buffer.end(batch)
                 batch.is_open = True
+
+    def close(self) -> None:
+        """Write what is left, once, and close the connections; a later call opens new ones.
+
+        What the database does not take then is lost, and a warning says so.
+        """
+        with self._buffer.lock:
+            self._buffer.close()
+        self._backend.remove_session()
+        self._backend.engine.dispose()
 
     def refresh(self, study_id: int) -> None:
         """Have what other processes wrote to a study read at the next question, whenever that is.
@@ -169,7 +179,7 @@ class BufferedStorage(DirectStorage):
         finally:
             batch, self._local.batch = self._local.batch, None
             with self._buffer.lock:
-                self._buffer.close(batch)
+                self._buffer.end(batch)
 
     @property
     def _batch(self) -> Batch | None:
