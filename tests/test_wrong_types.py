@@ -74,6 +74,16 @@ def of_network(function: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
+def suggested(**changes: Any) -> Any:
+    """`suggest_lr` with one argument changed."""
+    model = nn.Linear(2, 1)
+    optimizer, trial = torch.optim.SGD(model.parameters(), lr=0.1), optuna.create_study().ask()
+    given = {"trial": trial, "name": "lr", "low": 0.1, "high": 1.0, "loss_fn": nn.MSELoss()}
+    data = (torch.eye(2), torch.ones(2, 1))
+    own = {"model": model, "optimizer": optimizer, "loader": data, "record": False}
+    return lyapopt.suggest_lr(**{**given, **own, **changes})
+
+
 def watched(**changes: Any) -> Any:
     model = nn.Linear(2, 1)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
@@ -279,6 +289,31 @@ CASES: dict[str, tuple[Callable[..., Any], dict[str, tuple[Any, ...]]]] = {
     ),
     "training_exponent": (of_network(lyapopt.training_exponent), _NETWORK),
     "training_spectrum": (of_network(lyapopt.training_spectrum), _NETWORK),
+    "suggest_lr": (
+        suggested,
+        {
+            "trial": OBJECTS,
+            "name": (5, None),
+            "low": NUMBERS,
+            "high": NUMBERS,
+            "model": OBJECTS,
+            "optimizer": OBJECTS,
+            "loss_fn": FUNCTIONS,
+            "loader": (5, "x", None),
+            "batch_size": COUNTS[:-1],
+            "scheduler": (5, "x"),
+            "clip_grad_norm": (0, -1, "x"),
+            "target": (0, -1, "x"),
+            "probe": OBJECTS,
+            "rates_at_once": COUNTS,
+            "rounds": COUNTS,
+            "reuse": (-1, "x"),
+            "seeds": (5, "x", None),
+            "seed": INTEGERS,
+            "record": OBJECTS,
+            "store": OBJECTS,
+        },
+    ),
     "watch": (
         watched,
         {

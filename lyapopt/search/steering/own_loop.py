@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -150,6 +151,8 @@ def suggest_lr(
     check_type(loader, "loader")
     check.optional(check.whole, "batch_size", batch_size, least=1)
     check.optional(check.function, "scheduler", scheduler, example="a function of the step")
+    if clip_grad_norm != math.inf:  # which clips nothing
+        check.optional(check.real, "clip_grad_norm", clip_grad_norm, above=0)
     check.probe(probe)
     names = "a list of names"
     check.instance("seeds", seeds, Sequence, names)
