@@ -238,6 +238,14 @@ CASES: dict[str, tuple[Callable[..., Any], dict[str, tuple[Any, ...]]]] = {
         with_defaults(lyapopt.TrajectoryStore, url="sqlite://"),
         {"url": (5, None, ["sqlite://"]), "create": FLAGS, "timeout": (*NUMBERS, -1, None)},
     ),
+    "BufferedStorage": (
+        with_defaults(lyapopt.BufferedStorage, storage="sqlite://"),
+        {
+            "storage": (5, None, ["sqlite://"]),
+            "interval": (*NUMBERS, 0, -1, None),
+            "retry": (5, "often"),
+        },
+    ),
     "compare": (lyapopt.compare, {"studies": (5, "x", ["x"], None)}),
     "from_neighbours": (
         measured(lyapopt.from_neighbours),
