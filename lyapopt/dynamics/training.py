@@ -25,7 +25,7 @@ Scheduler = torch.optim.lr_scheduler.LRScheduler | Callable[[int], float]
 Data = tuple[Tensor, ...] | Dataset[Any] | DataLoader[Any]
 
 
-@dataclass
+@dataclass(eq=False)
 class Training:
     """One configuration: a model, its loss, its optimiser and its data. Nothing is trained here.
 

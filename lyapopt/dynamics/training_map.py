@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Hashable, Sequence
-from typing import ClassVar, get_args
+from typing import Any, ClassVar, get_args
 
 import torch
 from jaxtyping import Float
@@ -128,6 +128,11 @@ class TrainingMap:
         self._compile = compile
         self._expected_steps = expected_steps
         self._programs: dict[Hashable, Step | None] = {}
+
+    def __reduce__(self) -> Any:
+        # Made anew from the trainings: programs, and the code that a stack is known by, stay here.
+        counters = {"gradient_evaluations": self.gradient_evaluations, "examples": self.examples}
+        return TrainingMap, (self.trainings, self._compile, self._expected_steps), counters
 
     # The state and its parts
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,3 +51,28 @@ class Measurement:
         """How it was measured, in words: `neighbours in float64`."""
         how = "tangents" if self.estimator == "tangent" else self.estimator
         return f"{how} in {self.dtype}"
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and same_values(self, other)
+
+
+def same_values(one: Any, other: Any) -> bool:
+    """Whether all fields of two objects of a dataclass are equal, arrays and tables included.
+
+    Example:
+        >>> @dataclass
+        ... class Losses:
+        ...     values: NDArray[np.float64]
+        >>> same_values(Losses(np.array([1.0, np.nan])), Losses(np.array([1.0, np.nan])))
+        True
+    """
+    names = [each.name for each in fields(one)]
+    return all(_same(getattr(one, name), getattr(other, name)) for name in names)
+
+
+def _same(a: Any, b: Any) -> bool:
+    if isinstance(a, np.ndarray):
+        return np.array_equal(a, b, equal_nan=True)
+    if hasattr(a, "equals"):  # of pandas
+        return bool(a.equals(b))
+    return bool(a == b or (a != a and b != b))

@@ -137,7 +137,7 @@ def watch(
 
 
 class Monitor:
-    """What `watch` returns; see there. A context manager that closes itself.
+    """What `watch` returns; see there. A context manager that closes itself. Copies write nothing.
 
     Attributes:
         exponent: Nats per step, once the horizon is over; until then `None`. `-inf` where all
@@ -183,7 +183,8 @@ class Monitor:
         self.verdict: Verdict | None = None
         self.measurement: Measurement | None = None
         self.gradient_evaluations = 0
-        self._trial = trial
+        self._has_trial = trial is not None
+        self._number = 0 if trial is None else logical_number(trial)
         self._model = model
         self._optimizer = optimizer
         self._loss_fn = loss_fn
@@ -226,7 +227,7 @@ class Monitor:
         """
         if self._run is not None:
             return self._run.should_stop(self.is_done)
-        if self._trial is not None:
+        if self._has_trial:
             return False
         return self.verdict in (Verdict.HOT, Verdict.DEAD, Verdict.DIVERGED)
 
@@ -313,8 +314,7 @@ class Monitor:
         ]
         reference.imitate(self._model, around)
         reference.check(self._model, loss_of)
-        number = 0 if self._trial is None else logical_number(self._trial)
-        seeds = [derive_seed(self._seed, number, k, "perturbation") for k in range(count)]
+        seeds = [derive_seed(self._seed, self._number, k, "perturbation") for k in range(count)]
         self._copies, self._start = [reference, *others], reference.weights()
         self._neighbours = CopiedNeighbours(reference, others, self._radius, seeds)
 

@@ -186,8 +186,9 @@ def test_what_cannot_be_probed_trains_at_the_rate_that_the_sampler_draws(tmp_pat
 
 @pytest.mark.parametrize("library", TRAINERS)
 def test_a_wrong_option_is_refused_at_once(library: str) -> None:
-    with pytest.raises(UserError, match="trial must be a trial of Optuna's"):
-        callback_of(library, None)
+    if library != "transformers":  # a search hands its trial over when the training begins
+        with pytest.raises(UserError, match="trial must be a trial of Optuna's"):
+            callback_of(library, None)
     with pytest.raises(UserError, match="suggest_lr must be a name and a range"):
         callback_of(library, new_trial(), suggest_lr="lr")
     with pytest.raises(UserError, match="low must be a positive"):

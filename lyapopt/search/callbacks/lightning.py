@@ -112,7 +112,12 @@ def _check(trainer: Any, module: Any) -> None:
             f"LightningWatch: a training on {trainer.world_size} devices",
             "each would see its own batches only; use devices=1",
         )
-    if not module.automatic_optimization or len(trainer.optimizers) != 1:
+    if len(trainer.optimizers) > 1:
+        refuse(
+            f"LightningWatch: a module with {len(trainer.optimizers)} optimizers",
+            "a copy has one; watch a training with one optimizer",
+        )
+    if not module.automatic_optimization or not trainer.optimizers:
         refuse(
             "LightningWatch: a module that steps its optimizers itself",
             "use lyapopt.watch inside its training_step",
@@ -162,6 +167,8 @@ def _loss(model: Any, trainer: Any, batch: Any, batch_idx: int) -> Tensor:
     for part in model.modules():
         if _is_lightnings_own(getattr(type(part), "log_dict", _nothing)):
             part.__dict__.update(log=_nothing, log_dict=_nothing)
+    for name in model._compiler_ctx or ():  # of torch.compile(module): what it was made from
+        vars(model).pop(name.removeprefix("original_"), None)
     model.trainer = trainer
     takes_index = len(inspect.signature(model.training_step).parameters) > 1
     found = model.training_step(batch, batch_idx) if takes_index else model.training_step(batch)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+import inspect
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -33,6 +34,10 @@ class SkorchWatch(Watching, Callback):  # type: ignore[misc]
     optimiser that evaluates the loss several times a step, and float16 by `AccelerateMixin`, which
     skips steps (bfloat16 does not).
 
+    A `partial_fit` goes on with what is measured if the weights are where the last one left them; a
+    second `fit` measures anew. Clones, of `cross_val_score` or `GridSearchCV`, have the same trial:
+    their costs add up, and of what was measured the latest counts.
+
     Args:
         trial: Where exponent, verdict and cost go; `None` keeps them in `monitor` only.
         prune: Whether `optuna.TrialPruned` is raised when the pruner of the trial's study says to
@@ -50,6 +55,19 @@ class SkorchWatch(Watching, Callback):  # type: ignore[misc]
         True
     """
 
+    _hook: Any = None
+    _left_off: Any = None
+
+    def _get_param_names(self) -> list[str]:
+        """As of a scikit-learn estimator; by default skorch takes all attributes."""
+        signatures = [inspect.signature(kind.__init__) for kind in (Watching, type(self))]
+        every = [each for signature in signatures for each in signature.parameters.values()]
+        several = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+        return sorted({each.name for each in every if each.kind not in several} - {"self"})
+
+    def __sklearn_clone__(self) -> Self:
+        return type(self)(**self.get_params(deep=False))
+
     def on_train_begin(self, net: Any, X: Any = None, y: Any = None, **kwargs: Any) -> None:
         """Copy modules, criteria and optimiser."""
         if len(net._optimizers) != 1:
@@ -62,6 +80,15 @@ class SkorchWatch(Watching, Callback):  # type: ignore[misc]
         parts = {name: getattr(net, name + "_") for name in net._modules + net._criteria}
         modules = nn.ModuleDict({n: p for n, p in parts.items() if isinstance(p, nn.Module)})
         accumulate = getattr(accelerator, "gradient_accumulation_steps", 1)
+        self._weight = 1 / accumulate
+        if self._hook is not None:
+            self._hook.remove()  # of a training that was interrupted
+        self._watched = optimizer, modules
+        goes_on = self._left_off == _versions(optimizer, modules)
+        self._left_off = None
+        if goes_on:
+            self._hook = optimizer.register_step_pre_hook(self._step)
+            return
         if self.suggest_lr is not None:
 
             def batches(count: int) -> list[Any]:
@@ -75,7 +102,6 @@ class SkorchWatch(Watching, Callback):  # type: ignore[misc]
             loop = Loop(modules, optimizer, batches, loss_of, accumulate, _clipping(net))
             self._steer(loop, _schedulers(net))
         self._begin(modules, optimizer, _clipping(net))
-        self._weight = 1 / accumulate
         self._hook = optimizer.register_step_pre_hook(self._step)
 
     def on_batch_begin(
@@ -101,6 +127,7 @@ class SkorchWatch(Watching, Callback):  # type: ignore[misc]
     def on_train_end(self, net: Any, X: Any = None, y: Any = None, **kwargs: Any) -> None:
         """Complete what is recorded; say so if the training was too short."""
         self._hook.remove()
+        self._left_off = _versions(*self._watched)
         self._end()
 
     def _step(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
@@ -117,6 +144,12 @@ def _check(accelerator: Any) -> None:
         )
     if accelerator.mixed_precision == "fp16":
         refuse("SkorchWatch: mixed precision in float16", "it skips steps; use bf16")
+
+
+def _versions(optimizer: torch.optim.Optimizer, modules: nn.Module) -> tuple[Any, ...]:
+    """The optimiser, and how often each tensor has been written to: nobody may have trained on."""
+    tensors = [*modules.parameters(), *modules.buffers()]
+    return optimizer, [(id(each), each._version) for each in tensors]
 
 
 def _schedulers(net: Any) -> list[Any]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import optuna
 import torch
+from optuna.trial import BaseTrial, FixedTrial
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -41,6 +42,9 @@ class TransformersWatch(Watching, TrainerCallback):  # type: ignore[misc]
     What cannot be followed is refused when the training begins: several devices, DeepSpeed, FSDP,
     and a trainer with a `training_step` of its own.
 
+    With `trainer.hyperparameter_search(backend="optuna")` each training is watched for the trial
+    that the search hands to the trainer, whatever `trial` is.
+
     Args:
         trainer: The trainer that it is added to.
         trial: Where exponent, verdict and cost go; `None` keeps them in `monitor` only.
@@ -49,8 +53,22 @@ class TransformersWatch(Watching, TrainerCallback):  # type: ignore[misc]
     """
 
     def __init__(self, trainer: Any, trial: Any = None, **options: Any) -> None:
-        super().__init__(trial, **options)
         self._trainer = trainer
+        super().__init__(trial, **options)
+
+    def __getstate__(self) -> dict[str, Any]:
+        raise UserError(
+            "TransformersWatch: it cannot be pickled, since its trainer cannot; make another one "
+            "for the trainer there, and keep `monitor` for what was measured"
+        )
+
+    def _current_trial(self) -> BaseTrial | None:
+        # Trainer has no public name for it; callbacks are told its parameters only.
+        handed = getattr(self._trainer, "_trial", None)
+        return handed if isinstance(handed, BaseTrial) else self.trial
+
+    def _check_rate(self) -> None:
+        self._rate(self._current_trial() or FixedTrial({}))  # that of a search comes later
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Copy model and optimiser, and listen to the losses."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Self
 
 import optuna
 import torch
@@ -15,7 +16,7 @@ from lyapopt.dynamics import Training
 from lyapopt.dynamics.randomness import derive_seed
 from lyapopt.errors import UserError
 from lyapopt.probe import Probe, VerdictRule
-from lyapopt.search._optuna import logical_number
+from lyapopt.search._optuna import logical_number, storage_type
 from lyapopt.search.arguments import SearchArguments
 from lyapopt.search.loop_probe import Loop, LoopProbe
 from lyapopt.search.monitor import Monitor
@@ -28,9 +29,18 @@ from lyapopt.search.steering.search import SearchSettings
 from lyapopt.settings import RecordSettings
 from lyapopt.store import TrajectoryStore
 
+_SHARED = ("trial", "store", "_trainer")
+"""What copies have in common with the original, unless it is copied along with them."""
+_OF_A_TRAINING = ("_hook", "_left_off", "_watched", "_weight")
+"""What belongs to a training that goes on or that can be continued."""
+
 
 class Watching:
     """A monitor over one training, which a library's hooks show batches and steps.
+
+    Copies have the same trial, so that what they measure arrives there; other processes can reach
+    it where the study is in a database. What was measured is copied along; it is written by the
+    original alone.
 
     Args:
         trial: Where exponent, verdict and cost go; `None` keeps them in `monitor` only.
@@ -71,28 +81,54 @@ class Watching:
         self.record = record
         self.store = store
         self.monitor: Monitor | None = None
-
         if suggest_lr is not None:
-            self._rate()  # refuses what is wrong before anything is trained
+            self._check_rate()
 
-    def _rate(self) -> SteeredRate:
+    def __getstate__(self) -> dict[str, Any]:
+        state = {name: value for name, value in vars(self).items() if name not in _OF_A_TRAINING}
+        if _is_in_memory(self.trial):
+            warnings.warn(
+                f"{type(self).__name__}: its trial belongs to a study in memory and stays in this "
+                "process; give the study a database as its storage",
+                UserWarning,
+                stacklevel=2,
+            )
+            state["trial"] = None
+        return state
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        copied = memo[id(self)] = object.__new__(type(self))
+        for name, value in vars(self).items():
+            if name in _SHARED:
+                copied.__dict__[name] = memo.get(id(value), value)
+            elif name not in _OF_A_TRAINING:
+                copied.__dict__[name] = copy.deepcopy(value, memo)
+        return copied
+
+    def _current_trial(self) -> BaseTrial | None:
+        """The trial of the training that begins."""
+        return self.trial
+
+    def _check_rate(self) -> None:
+        """Refuse what is wrong before anything is trained."""
+        self._rate(self._current_trial())
+
+    def _rate(self, trial: BaseTrial | None) -> SteeredRate:
         """The learning rate that is to be steered."""
         check = SearchArguments(type(self).__name__)
         asked = self.suggest_lr
         if not isinstance(asked, Sequence) or isinstance(asked, str) or len(asked) != 3:
             check.refuse("suggest_lr", asked, 'a name and a range such as ("lr", 1e-4, 1.0)')
-        check.instance(
-            "trial", self.trial, BaseTrial, "a trial of Optuna's where a rate is steered"
-        )
+        check.instance("trial", trial, BaseTrial, "a trial of Optuna's where a rate is steered")
         assert asked is not None
-        assert self.trial is not None
-        return SteeredRate.of(check, self.trial, *asked)
+        assert trial is not None
+        return SteeredRate.of(check, trial, *asked)
 
     def _steer(self, loop: Loop, schedulers: Iterable[Any]) -> float | None:
         """Steer the learning rate, if that is asked for, and set it."""
         if self.suggest_lr is None:
             return None
-        rate = self._rate()
+        rate = self._rate(self._current_trial())
         plain = Probe(self.horizon, self.neighbours, self.radius, rule=self.rule or VerdictRule())
         number = logical_number(rate.trial)
         probe = LoopProbe(
@@ -114,7 +150,7 @@ class Watching:
     ) -> None:
         """Begin to watch; batches add up until the library takes a step."""
         self.monitor = Monitor(
-            self.trial,
+            self._current_trial(),
             model,
             optimizer,
             None,
@@ -132,7 +168,8 @@ class Watching:
     def _prune(self) -> None:
         """End a trial that the pruner says to end."""
         monitor = self.monitor
-        if self.prune and self.trial is not None and monitor is not None and monitor.should_stop():
+        has_trial = self._current_trial() is not None
+        if self.prune and has_trial and monitor is not None and monitor.should_stop():
             raise optuna.TrialPruned(monitor.reason)
 
     def _close(self) -> None:
@@ -150,6 +187,10 @@ class Watching:
                 UserWarning,
                 stacklevel=2,
             )
+
+
+def _is_in_memory(trial: BaseTrial | None) -> bool:
+    return isinstance(trial, optuna.Trial) and storage_type(trial.study) == "InMemoryStorage"
 
 
 def _no_build(params: Params) -> Training:

@@ -8,6 +8,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Any
 
 import numpy as np
 import optuna
@@ -73,6 +74,9 @@ class WatchedRun:
         self._seed = seed
         self._recorder = known.recorder = Recorder(recording.settings, seed, [known.number])
         self._is_saved = True
+
+    def __reduce__(self) -> Any:
+        return type(None), ()  # a copy of a monitor has none: one of them writes to the trial
 
     def count(self, gradient_evaluations: int, examples: int) -> None:
         """Add to what the trial has cost; it goes on, whatever the pruner said."""

@@ -12,7 +12,7 @@ from optuna.distributions import FloatDistribution
 
 from lyapopt.errors import UserError
 from lyapopt.notebook import html_table
-from lyapopt.probe import Measurement, Probe, Verdict
+from lyapopt.probe import Measurement, Probe, Verdict, same_values
 from lyapopt.search.arguments import SearchArguments
 from lyapopt.search.probing.building import Build, Params
 from lyapopt.search.probing.probes import Probed, SteeringFailedError, probe_all
@@ -46,6 +46,9 @@ class Steering:
     curve: pd.DataFrame
     gradient_evaluations: float
     name: str = "lr"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Steering) and same_values(self, other)
 
     def figure(self) -> go.Figure:
         """The exponent against the rate, probe by probe, with the target and the chosen rate."""
