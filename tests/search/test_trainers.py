@@ -194,13 +194,34 @@ def test_lightning_may_fit_twice_validate_alone_and_resume(tmp_path: Path) -> No
     trainer(tmp_path, callback, max_epochs=2).fit(
         Validated(), loader(), ckpt_path=tmp_path / "one.ckpt", weights_only=False
     )
-    further = lyapopt.LightningWatch(horizon=HORIZON)
-    trainer(tmp_path, further).fit(module, loader())
-    assert further.monitor is not None
-    # From the weights and the momentum of the checkpoint: neither of the two others.
-    resumed = callback.monitor
-    assert resumed.gradient_evaluations == 2 * HORIZON + BATCHES
-    assert resumed.exponent not in (fresh.exponent, further.monitor.exponent)
+    # From the weights and the momentum of the checkpoint.
+    expected = by_hand(module.network, first.optimizers[0], range(BATCHES))
+    assert callback.monitor.exponent == pytest.approx(expected, rel=1e-6)
+    assert callback.monitor.exponent != pytest.approx(fresh.exponent, rel=1e-2)
+    assert callback.monitor.gradient_evaluations == 2 * HORIZON + BATCHES
+
+
+class Skipping(Validated):
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        return None if batch_idx in (0, 3) else super().training_step(batch, batch_idx)
+
+
+def test_batches_that_lightning_skips_are_skipped(tmp_path: Path) -> None:
+    callback, module = lyapopt.LightningWatch(horizon=HORIZON), Skipping()
+    trainer(tmp_path, callback).fit(module, loader())
+    model = network()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.3, momentum=0.9)
+    expected = by_hand(model, optimizer, [k for k in range(BATCHES) if k not in (0, 3)])
+    assert callback.monitor is not None
+    assert callback.monitor.exponent == pytest.approx(expected, rel=1e-6)
+
+
+def by_hand(model: Any, optimizer: Any, batches: Any) -> float | None:
+    loss_fn = nn.functional.mse_loss
+    monitor = lyapopt.watch(None, model, optimizer, loss_fn, horizon=HORIZON)
+    for k in batches:
+        monitor.observe(X.split(8)[k], Y.split(8)[k])
+    return monitor.exponent
 
 
 class TwoOptimizers(Validated):
@@ -285,6 +306,22 @@ def test_transformers_follows_adafactor_and_warm_up(tmp_path: Path) -> None:
     assert callback.monitor is not None
     assert callback.monitor.exponent == pytest.approx(monitor.exponent, rel=1e-6)
     assert abs(callback.monitor.exponent or 0) > 1e-3
+
+
+def test_transformers_may_resume_from_a_checkpoint(tmp_path: Path) -> None:
+    options = {"optim": "adamw_torch", "weight_decay": 0.1, "lr_scheduler_type": "constant"}
+    saved = arguments(tmp_path, save_strategy="epoch", **options)
+    first = Ordered(Regressor(), saved, train_dataset=DATA)
+    first.train()
+    training = Ordered(
+        Regressor(), arguments(tmp_path, num_train_epochs=2, **options), train_dataset=DATA
+    )
+    callback = lyapopt.TransformersWatch(training, horizon=HORIZON)
+    training.add_callback(callback)
+    training.train(resume_from_checkpoint=True)
+    expected = by_hand(first.model.network, first.optimizer.optimizer, range(BATCHES))
+    assert callback.monitor is not None
+    assert callback.monitor.exponent == pytest.approx(expected, rel=1e-6)
 
 
 @pytest.mark.parametrize("suggest_lr", [None, ("learning_rate", 1e-3, 1.0)])

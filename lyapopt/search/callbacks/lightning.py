@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -37,7 +38,8 @@ class LightningWatch(Watching, Callback):  # type: ignore[misc]
 
     The copies are trained by the module's own `training_step`, in float64 whatever the precision
     of the trainer, one step for each of the trainer's: accumulated batches and clipping by norm are
-    followed, and so is the learning rate of any scheduler. What the copies log goes nowhere.
+    followed, and so are the learning rate of any scheduler and batches that are skipped. What
+    the copies log goes nowhere.
 
     What cannot be followed is refused when the training begins: several devices, manual
     optimisation and several optimisers, a module with an `optimizer_step`, `backward` or clipping
@@ -82,11 +84,12 @@ class LightningWatch(Watching, Callback):  # type: ignore[misc]
         examples = count_examples(batch)
         if not self.monitor.is_done:
             batch = in_float64(batch)
-        self.monitor.observe_loss(
-            lambda model: _loss(model, trainer, batch, batch_idx),
-            1 / trainer.accumulate_grad_batches,
-            examples,
-        )
+        with suppress(_NoLossError):
+            self.monitor.observe_loss(
+                lambda model: _loss(model, trainer, batch, batch_idx),
+                1 / trainer.accumulate_grad_batches,
+                examples,
+            )
 
     def on_before_optimizer_step(self, trainer: Any, pl_module: Any, optimizer: Any) -> None:
         """Let the copies step as well."""
@@ -104,6 +107,10 @@ class LightningWatch(Watching, Callback):  # type: ignore[misc]
     def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
         """Complete what is recorded."""
         self._close()
+
+
+class _NoLossError(UserError):
+    """Where `training_step` returns None, Lightning skips the batch, and copies do."""
 
 
 def _check(trainer: Any, module: Any) -> None:
@@ -172,6 +179,8 @@ def _loss(model: Any, trainer: Any, batch: Any, batch_idx: int) -> Tensor:
     model.trainer = trainer
     takes_index = len(inspect.signature(model.training_step).parameters) > 1
     found = model.training_step(batch, batch_idx) if takes_index else model.training_step(batch)
+    if found is None:
+        raise _NoLossError("LightningWatch: training_step returned no loss")
     loss = found.get("loss") if isinstance(found, dict) else found
     if not isinstance(loss, torch.Tensor):
         raise UserError(f"LightningWatch: training_step returned no loss but {type(loss).__name__}")
