@@ -20,6 +20,7 @@ def test_a_trial_takes_at_most_four_bytes_a_sample_of_the_file(
 ):
     rng, path, trials = np.random.default_rng(0), tmp_path / "study.db", 50
     with TrajectoryStore(sqlite_url) as store:
+        store.create_tables()
         before = path.stat().st_size
         for number in range(trials):
             curves = [curve(rng) for _ in range(17)]

@@ -122,8 +122,9 @@ def test_a_callback_that_is_no_function_is_refused_before_the_first_trial(tmp_pa
 
 def test_enqueued_parameters_survive_an_interruption(tmp_path: Path) -> None:
     path = study_file(tmp_path, extra="enqueue: [{lr: 0.2}, {lr: 0.05}, {lr: 0.2}]\n")
-    run(path, "sampler=random", listener=InterruptSecondGroup())
-    run(path, "sampler=random")
+    path.write_text(path.read_text().replace("sampler: grid", "sampler: random"))
+    run(path, listener=InterruptSecondGroup())
+    run(path)
     done = {logical_number(t): t.params["lr"] for t in trials(path) if t.state != TrialState.FAIL}
     assert [done[0], done[1], done[2]] == [0.2, 0.05, 0.2]
     assert len(done) == 6
