@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final, NamedTuple
@@ -165,7 +166,8 @@ def _codes(error: exc.DBAPIError) -> Iterator[str]:
     if name is None and state is None and isinstance(error, exc.OperationalError):
         # psycopg gives no SQLSTATE when no connection came about; only the text tells why.
         text = str(origin)
-        yield "28" if "authentication" in text else "3D" if "does not exist" in text else "08"
+        is_refused = "authentication" in text or re.search(r'FATAL:\s+role "', text)
+        yield "28" if is_refused else "3D" if "does not exist" in text else "08"
 
 
 def is_lock_timeout(error: exc.DBAPIError) -> bool:

@@ -147,6 +147,7 @@ def _named_runs() -> Select[tuple[str, int, str, str]]:
         )
         .join_from(STUDIES, TRIALS, TRIALS.c.study_id == STUDIES.c.study_id)
         .join(ATTRIBUTES, (ATTRIBUTES.c.trial_id == TRIALS.c.trial_id) & IS_RUN_ATTRIBUTE)
+        .where(TRIALS.c.number.between(0, 2**31 - 1))  # damaged ones: `read_study` says them
     )
 
 

@@ -7,6 +7,7 @@ as long, and opening it imports more than a command that only reads should.
 from __future__ import annotations
 
 import gc
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -179,7 +180,7 @@ def read_study(url: str, study_name: str, *, reasons_url: str | None = None) -> 
         damage: list[str] = []
         directions = _directions(connection, study_id, damage)
         with _without_collections():
-            trials = _trials(connection, study_id, damage)
+            trials = _trials(connection, study_id, len(directions), damage)
         reasons = _reasons(connection, study_name)
     if reasons_url is not None:
         with _connected(reasons_url, holds_studies=False) as connection:
@@ -202,7 +203,9 @@ def _directions(connection: Connection, study_id: int, damage: list[str]) -> tup
     return directions
 
 
-def _trials(connection: Connection, study_id: int, damage: list[str]) -> list[StoredTrial]:
+def _trials(
+    connection: Connection, study_id: int, objectives: int, damage: list[str]
+) -> list[StoredTrial]:
     """Trials by number; what of them cannot be read is left out, and said in `damage`."""
     unreadable: list[Unreadable] = []
     trials: dict[int, StoredTrial] = {}
@@ -231,9 +234,17 @@ def _trials(connection: Connection, study_id: int, damage: list[str]) -> list[St
             trial.state = "failed"
         if trial.state != "complete":
             trial.values = ()
+        elif len(trial.values) < objectives:  # nobody knows which objectives the others are of
+            error = ValueError(f"{len(trial.values)} of {objectives} are stored")
+            unreadable.append(Unreadable(trial_id, "values", error))
+            trial.values = ()
     known = {trial_id: f"trial {trial.number}" for trial_id, trial in trials.items()}
     for each in unreadable:
         damage.append(f"{known.get(each.trial_id, 'a trial')}: {each.in_words()}")
+    numbers = Counter(known.values())
+    damage += [
+        f"{each}: {count} trials have its number" for each, count in numbers.items() if count > 1
+    ]
     return list(trials.values())
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from pathlib import Path
 from typing import Final
 
@@ -39,7 +40,7 @@ def completed(url: sqlalchemy.URL) -> sqlalchemy.URL:
     """A URL with what is left to us: the home folder for `~`, and a driver that is installed."""
     backend, database = url.get_backend_name(), url.database or ""
     if backend == "sqlite" and database.startswith("~"):
-        return url.set(database=Path(database).expanduser().as_posix())
+        return url.set(database=Path(os.path.expanduser(database)).as_posix())
     if url.drivername not in _DRIVERS:
         return url
     usual, *others = _DRIVERS[url.drivername]

@@ -14,6 +14,7 @@ import pytest
 import sqlalchemy
 
 from lyapopt.store import (
+    RUN_ATTRIBUTE,
     DamagedDataError,
     DamagedDataWarning,
     RunRecord,
@@ -278,6 +279,33 @@ def test_a_study_with_a_damaged_row_is_read_without_it(
     ]
 
 
+@pytest.mark.parametrize(
+    ("statement", "said"),
+    [
+        ("DELETE FROM trial_values WHERE trial_id = 2", "trial 1: values cannot be read"),
+        ("UPDATE trials SET number = 0 WHERE trial_id = 2", "trial 0: 2 trials have its number"),
+    ],
+)
+def test_a_value_that_is_gone_and_a_number_that_is_there_twice_are_said(
+    study_url: str, statement: str, said: str
+) -> None:
+    execute(study_url, statement)
+    [damage] = read_study(study_url, "study").damage
+    assert damage.startswith(said)
+
+
+def test_a_value_that_is_gone_does_not_give_its_place_to_another_objective(
+    sqlite_url: str,
+) -> None:
+    directions = ["minimize", "minimize"]
+    study = optuna.create_study(study_name="two", storage=sqlite_url, directions=directions)
+    study.optimize(lambda trial: (1.0, 2.0), n_trials=2)
+    execute(sqlite_url, "DELETE FROM trial_values WHERE trial_id = 1 AND objective = 0")
+    found = read_study(sqlite_url, "two")
+    assert [trial.values for trial in found.trials] == [(), (1.0, 2.0)]
+    assert found.damage == ("trial 0: values cannot be read: 1 of 2 are stored",)
+
+
 def test_text_that_is_not_utf8_is_read_as_far_as_it_can_be(study_url: str) -> None:
     execute(
         study_url,
@@ -306,3 +334,24 @@ def test_a_study_whose_directions_are_lost_shows_its_trials(study_url: str) -> N
     assert isinstance(study, StoredStudy)
     assert len(study.trials) == 3
     assert "directions" in study.damage[0]
+
+
+@pytest.mark.parametrize("number", [None, "first", b"1"])
+def test_series_of_trials_with_a_number_that_is_damaged_are_left_out(
+    study_url: str, make_run: Callable[..., RunRecord], number: object
+) -> None:
+    study = optuna.load_study(study_name="study", storage=study_url)
+    store = TrajectoryStore(study_url)
+    for trial in study.trials[:2]:
+        record = make_run(trial_number=trial.number)
+        store.record(record)
+        execute(
+            study_url,
+            "INSERT INTO trial_user_attributes (trial_id, key, value_json) VALUES (:id, :k, :v)",
+            id=trial.number + 1,
+            k=RUN_ATTRIBUTE,
+            v=json.dumps(record.run),
+        )
+    assert set(store.trajectories("study")["trial_number"]) == {0, 1}
+    execute(study_url, "UPDATE trials SET number = :number WHERE trial_id = 2", number=number)
+    assert set(store.trajectories("study")["trial_number"]) == {0}

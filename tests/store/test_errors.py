@@ -11,6 +11,7 @@ import sqlalchemy
 from lyapopt.store import StoreBusyError, StoreError, TrajectoryRecord, TrajectoryStore
 from lyapopt.store.errors import explain, masked
 from lyapopt.store.retry import RetryPolicy
+from lyapopt.store.trials import read_study
 from lyapopt.study.run.storage import open_storage
 
 SECRET = "s3cr3t-pass"
@@ -56,6 +57,19 @@ def test_a_refused_login_is_said(database_url):
     with pytest.raises(StoreError, match="refused the login") as caught:
         TrajectoryStore(url.set(password=SECRET))
     assert SECRET not in str(caught.value)
+
+
+def test_a_user_that_does_not_exist_is_no_missing_database(database_url):
+    url = sqlalchemy.make_url(database_url)
+    if url.get_backend_name() == "sqlite":
+        pytest.skip("SQLite has no users")
+    with pytest.raises(StoreError, match="refused the login"):
+        TrajectoryStore(url.set(username="lyapopt_nobody"))
+
+
+def test_the_home_of_a_user_who_does_not_exist_is_a_missing_file():
+    with pytest.raises(StoreError, match="no such file"):
+        read_study("sqlite:///~lyapopt_nobody/x.db", "study")
 
 
 def test_a_database_that_does_not_exist_is_said(database_url):

@@ -19,6 +19,7 @@ from lyapopt.display import one_line
 from lyapopt.errors import UserError
 from lyapopt.store import TrajectoryStore
 from lyapopt.store.damage import UNREADABLE
+from lyapopt.store.errors import masked
 from lyapopt.store.urls import sqlite_url
 from lyapopt.study.analysis.data import load
 from lyapopt.study.analysis.overview import names_of_studies
@@ -121,6 +122,8 @@ def _export_tables(
     trajectories: bool,
 ) -> list[Path]:
     studies = [load(storage, name, store=store) for name in names]
+    if not studies:
+        raise UserError(f"{masked(storage)} holds no study to export")
     tables = {
         "trials": [study.trials for study in studies],
         "exponents": [study.exponents for study in studies],

@@ -1,6 +1,7 @@
 """Types of single values in the study file: durations, import paths, devices, storage URLs."""
 
 import math
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -261,7 +262,7 @@ def absolute_url(url: str) -> str:
     match = re.fullmatch(r"((?:sqlite|journal)[^:]*:///)([^?]*)(.*)", url)
     if match is None:
         return url
-    path = Path(match[2]).expanduser()
+    path = Path(os.path.expanduser(match[2]))
     if path.is_absolute():
         return f"{match[1]}{path}{match[3]}"
     here = str(Path.cwd())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from pathlib import Path
 from typing import Any, Final
@@ -247,4 +248,4 @@ def _is_foreign(url: sqlalchemy.URL) -> StoreSchemaError:
 
 def journal_path(url: str) -> Path:
     """The file of a journal storage, `journal:///path`; it stays where it is, whoever moves."""
-    return Path(url.removeprefix("journal:///")).expanduser().absolute()
+    return Path(os.path.expanduser(url.removeprefix("journal:///"))).absolute()
