@@ -104,7 +104,7 @@ def _is_of_torch(training: Training) -> bool:
     return name.startswith("torch.nn.") and all(
         type(part).__module__.startswith("torch.nn.modules.")
         and "forward" not in vars(part)
-        and not part._forward_hooks
-        and not part._forward_pre_hooks
+        and not (part._forward_hooks or part._forward_pre_hooks)
+        and not (part._backward_hooks or part._backward_pre_hooks)
         for part in training.model.modules()
     )

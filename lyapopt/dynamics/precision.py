@@ -141,9 +141,9 @@ def _with_constants(training: Training) -> Training:
                 outputs = model(*inputs)
             with in_loss, RefusedBroadcasting():
                 loss = training.loss_fn(outputs, target)
-        if in_model.was_needed and loss.requires_grad:  # some is computed again in this pass
-            weights = [p for p in model.parameters() if p.requires_grad]
-            torch.autograd.grad(loss.sum(), weights, allow_unused=True)
+            if in_model.was_needed and loss.requires_grad:  # some is computed again in this pass
+                weights = [p for p in model.parameters() if p.requires_grad]
+                torch.autograd.grad(loss.sum(), weights, allow_unused=True)
     except UserError:
         raise
     except Exception as error:

@@ -81,6 +81,9 @@ def check_passes(
             id(leaf) not in own for leaf in leaves_of(loss)
         ):
             raise TrainingError(READS_MORE)
+        if loss.requires_grad:  # hooks of modules may take notes in the backward pass
+            weights = [p for p in copied.parameters() if p.requires_grad]
+            torch.autograd.grad(loss.sum(), weights, allow_unused=True)
         first = loss.detach().clone()
         del loss
         with torch.no_grad():
@@ -107,7 +110,7 @@ def check_hooks(model: nn.Module, optimizer: torch.optim.Optimizer | None = None
     gradients = (
         hooks
         for parameter in model.parameters()
-        for hooks in (parameter._backward_hooks, parameter._post_accumulate_grad_hooks)  # type: ignore[attr-defined]
+        for hooks in (parameter._backward_hooks, parameter._post_accumulate_grad_hooks)
     )
     if any(steps) or any(gradients):
         raise TrainingError(HAS_HOOKS)

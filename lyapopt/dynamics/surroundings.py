@@ -100,7 +100,7 @@ class Surroundings:
         np.random.seed(seed % 2**32)
         torch.default_generator.manual_seed(seed)
         # Not torch.manual_seed: it would also seed devices that nobody uses yet, for later.
-        if torch.cuda.is_initialized():
+        if _has_cuda():
             torch.cuda.manual_seed_all(seed)
         for position, each in enumerate(self._generators):
             _seed(each, derive_seed(seed, position, "generator"))
@@ -128,10 +128,15 @@ def _global_states() -> list[_State]:
         (np.random.get_state, np.random.set_state, np.random.get_state()),
         (torch.get_rng_state, torch.set_rng_state, torch.get_rng_state()),
     ]
-    if torch.cuda.is_initialized():
+    if _has_cuda():
         cuda = torch.cuda
         found.append((cuda.get_rng_state_all, cuda.set_rng_state_all, cuda.get_rng_state_all()))
     return found
+
+
+def _has_cuda() -> bool:
+    """Whether GPUs are in use: to ask more of torch would start them."""
+    return bool(torch.cuda.is_initialized())  # type: ignore[no-untyped-call]  # torch has no types
 
 
 def _is_generator(value: object) -> bool:
@@ -171,9 +176,10 @@ def _same(a: Any, b: Any) -> bool:
         return np.array_equal(a, b)
     if isinstance(a, dict):
         return all(_same(value, b[key]) for key, value in a.items())
-    if isinstance(a, tuple | list):
+    try:
+        return bool(a == b)
+    except (ValueError, RuntimeError):  # sequences that hold arrays or tensors
         return all(_same(x, y) for x, y in zip(a, b, strict=True))
-    return bool(a == b)
 
 
 # Containers
@@ -271,7 +277,8 @@ def _parts_of(value: object) -> list[object]:
     if isinstance(value, nn.Module):
         return _parts_of_module(value)
     if _is_container(value) and not isinstance(value, np.ndarray):
-        return list(value.values() if isinstance(value, dict) else value)  # type: ignore[call-overload]
+        entries: Any = value
+        return list(entries.values() if isinstance(entries, dict) else entries)
     if callable(value) and not isinstance(value, type) and _is_of_users(type(value)):
         return [getattr(value, "__dict__", {}), type(value).__call__]
     return []

@@ -165,7 +165,8 @@ class Float64Copy:
         with self._pass():
             loss = loss_of(self.model)
         # Nothing but the copy's weights: what else the loss reads belongs to others.
-        torch.autograd.backward(weight * loss, inputs=self.trained)
+        with torch.enable_grad():
+            torch.autograd.backward(weight * loss, inputs=self.trained)
         return float(loss.detach())
 
     def step(self, like: torch.optim.Optimizer, clip: float | None) -> None:

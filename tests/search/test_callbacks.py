@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import random
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+import numpy as np
 import optuna
 import pytest
 import pytorch_lightning as other
@@ -126,13 +128,6 @@ def test_lightning_steps_at_the_end_of_an_epoch_with_what_there_is(tmp_path: Pat
     callback = lyapopt.LightningWatch(horizon=4)  # 10 batches by 4: two whole steps and a half
     lightning(tmp_path, callback, accumulate_grad_batches=4)
     assert callback.monitor.gradient_evaluations == 2 * (10 + 4) + 30
-
-
-def test_lightning_trains_the_same_module_with_and_without_the_callback(tmp_path: Path) -> None:
-    watched = lightning(tmp_path, lyapopt.LightningWatch(horizon=HORIZON))
-    plain = lightning(tmp_path, pl.Callback())
-    for a, b in zip(watched.parameters(), plain.parameters(), strict=True):
-        assert torch.equal(a, b)
 
 
 def test_the_package_pytorch_lightning_works_as_well(tmp_path: Path) -> None:
@@ -340,6 +335,62 @@ def test_skorch_measures_what_a_plain_loop_does(options: Any, expected: Any) -> 
     assert callback.monitor.is_done
     if expected is not None:
         assert callback.monitor.exponent == pytest.approx(by_hand(**expected), rel=1e-6)
+
+
+class Noisy(nn.Sequential):
+    """Draws from three generators in every pass."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        noise = random.random() + float(np.random.rand())
+        outputs: Tensor = super().forward(nn.functional.dropout(x, 0.2, self.training))
+        return outputs * (1 + noise * self.training)
+
+
+@pytest.mark.parametrize("library", ["lightning", "transformers", "skorch"])
+def test_trainers_train_the_same_network_with_and_without_the_callback(
+    library: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = network
+    monkeypatch.setitem(globals(), "network", lambda: Noisy(*plain()))
+
+    def trained(is_watched: bool) -> tuple[list[bytes], object, list[int], bytes]:
+        random.seed(1)
+        np.random.seed(1)
+        if library == "lightning":
+            watch = lyapopt.LightningWatch(horizon=HORIZON)
+            model = lightning(tmp_path, watch if is_watched else pl.Callback())
+        elif library == "skorch":
+            watch = lyapopt.SkorchWatch(horizon=HORIZON)
+            model = net(watch if is_watched else skorch.callbacks.PassthroughScoring("x")).module_
+        else:
+            trainer, watch = transformers(tmp_path)
+            if not is_watched:
+                trainer.remove_callback(watch)
+            trainer.train()
+            model = trainer.model
+        assert not is_watched or watch.monitor.is_done
+        return (
+            [p.detach().numpy().tobytes() for p in model.parameters()],
+            random.getstate(),
+            np.random.get_state()[1].tolist(),
+            torch.get_rng_state().numpy().tobytes(),
+        )
+
+    assert trained(True) == trained(False)
+
+
+def test_what_skorch_freezes_after_the_watch_has_begun_is_measured_frozen() -> None:
+    callback = lyapopt.SkorchWatch(horizon=HORIZON)
+    net(callback, callbacks=[("freeze", skorch.callbacks.Freezer("0.*"))])
+    model = network()
+    for parameter in model[0].parameters():
+        parameter.requires_grad_(False)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.3, momentum=0.9)
+    monitor = lyapopt.watch(None, model, optimizer, nn.functional.mse_loss, horizon=HORIZON)
+    for x, y in zip(X.split(8), Y.split(8), strict=True):
+        monitor.observe(x, y)
+    assert callback.monitor.exponent == pytest.approx(monitor.exponent, rel=1e-6)
+    assert callback.monitor.exponent != pytest.approx(by_hand(), rel=1e-3)
 
 
 @pytest.mark.parametrize(("precision", "accumulate"), [("bf16", 1), ("no", 2)])

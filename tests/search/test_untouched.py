@@ -354,6 +354,18 @@ def test_a_teacher_that_is_not_trained_is_a_constant():
         assert exponent == pytest.approx(math.log(0.8), rel=1e-6)
 
 
+@pytest.mark.filterwarnings("ignore:Full backward hook is firing")
+@pytest.mark.parametrize("kind", ["forward", "forward_pre", "full_backward"])
+def test_notes_that_hooks_take_are_the_loops_own(kind):
+    notes: list[int] = []
+    model = nn.Linear(1, 1)
+    getattr(model, f"register_{kind}_hook")(lambda *args: notes.append(1))
+    sgd = torch.optim.SGD(model.parameters(), lr=0.1)
+    for door in (by_exponent, by_probe, by_objective, by_watch):
+        door(model, squared_of, sgd, (X, Y))
+        assert notes == []
+
+
 def test_notes_that_a_loss_takes_are_the_loops_own():
     notes: list[float] = []
     model = nn.Linear(1, 1, bias=False)
