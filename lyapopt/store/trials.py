@@ -235,8 +235,8 @@ def _trials(
         if trial.state != "complete":
             trial.values = ()
         elif len(trial.values) < objectives:  # nobody knows which objectives the others are of
-            error = ValueError(f"{len(trial.values)} of {objectives} are stored")
-            unreadable.append(Unreadable(trial_id, "values", error))
+            missing = ValueError(f"{len(trial.values)} of {objectives} are stored")
+            unreadable.append(Unreadable(trial_id, "values", missing))
             trial.values = ()
     known = {trial_id: f"trial {trial.number}" for trial_id, trial in trials.items()}
     for each in unreadable:
