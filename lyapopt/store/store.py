@@ -20,7 +20,7 @@ from lyapopt.store.reader import StoreReader
 from lyapopt.store.records import RunRecord
 from lyapopt.store.states import INTERRUPTED
 from lyapopt.store.tables import RUNS
-from lyapopt.store.writing import copy_runs, delete_runs, write_run
+from lyapopt.store.writing import copy_runs, delete_runs, write_runs
 
 
 class TrajectoryStore(StoreReader):
@@ -97,8 +97,7 @@ class TrajectoryStore(StoreReader):
             StoreError: If they could not be stored; `StoreBusyError` if trying again may help.
         """
         with self._recording("record a trial in") as connection:
-            for run in runs:
-                write_run(connection, run)
+            write_runs(connection, runs)
 
     def gc(
         self,

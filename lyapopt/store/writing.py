@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
@@ -18,6 +18,12 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 _RUNS_AT_ONCE: Final = 200
+
+
+def write_runs(connection: Connection, records: Iterable[RunRecord]) -> None:
+    """Write runs one after the other; see `write_run`."""
+    for record in records:
+        write_run(connection, record)
 
 
 def write_run(connection: Connection, record: RunRecord) -> None:

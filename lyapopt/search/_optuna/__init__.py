@@ -24,6 +24,7 @@ from lyapopt.search._optuna.samplers import (
 from lyapopt.search._optuna.storage import (
     close_storage,
     engine_of,
+    flush,
     get_study_attribute,
     inside_optimize,
     intercept,
@@ -33,6 +34,7 @@ from lyapopt.search._optuna.storage import (
     storage_type,
     study_is_there,
     study_key,
+    told_together,
     wrap_operations,
 )
 from lyapopt.search._optuna.trials import (
@@ -68,6 +70,7 @@ __all__ = [
     "every_trial",
     "fail_stale",
     "fix",
+    "flush",
     "frozen",
     "frozen_in_memory",
     "get_study_attribute",
@@ -92,6 +95,7 @@ __all__ = [
     "study_is_there",
     "study_key",
     "take_waiting",
+    "told_together",
     "worker_of",
     "wrap_operations",
     "wrapped_pruners",

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import optuna
 from optuna.trial import BaseTrial, FrozenTrial, TrialState
 
+from lyapopt.search._optuna.storage import refresh
 from lyapopt.store.states import INTERRUPTED, WORKER_ATTRIBUTE, count_in, state_of
 
 NUMBER_ATTRIBUTE = "lyapopt:number"
@@ -99,7 +100,8 @@ class OrderedStudy(optuna.Study):
 
 
 def every_trial(study: optuna.Study) -> list[FrozenTrial]:
-    """All trials that the storage has, also those that an `OrderedStudy` hides."""
+    """All trials that the storage has now, also those that an `OrderedStudy` hides."""
+    refresh(study)
     return study._storage.get_all_trials(study._study_id, deepcopy=False)
 
 

@@ -12,6 +12,8 @@ from optuna.storages import BaseStorage, RDBStorage
 from optuna.trial import TrialState
 from sqlalchemy import Engine
 
+from lyapopt.store.buffered import Batch, BufferedStorage
+
 
 @contextmanager
 def inside_optimize(study: optuna.Study) -> Iterator[None]:
@@ -68,8 +70,37 @@ def close_storage(study: optuna.Study) -> None:
     """
     study._storage.remove_session()
     engine = engine_of(study)
-    if engine is not None:
+    if isinstance(study._storage, BufferedStorage):
+        study._storage.close()
+    elif engine is not None:
         engine.dispose()
+
+
+def refresh(study: optuna.Study) -> None:
+    """Have what others wrote read at the next question, where the storage keeps answers."""
+    if isinstance(study._storage, BufferedStorage):
+        study._storage.refresh(study._study_id)
+
+
+def flush(study: optuna.Study) -> None:
+    """Write what a storage has collected."""
+    if isinstance(study._storage, BufferedStorage):
+        study._storage.flush()
+
+
+@contextmanager
+def told_together(study: optuna.Study) -> Iterator[Batch | None]:
+    """Let the trials that are told in the body end in one transaction, where a storage can do so.
+
+    Yields:
+        What takes writes of one's own into it, and says in the end which trials were not taken;
+        `None` where each trial ends at once.
+    """
+    if isinstance(study._storage, BufferedStorage):
+        with study._storage.batch() as batch:
+            yield batch
+    else:
+        yield None
 
 
 def engine_of(study: optuna.Study) -> Engine | None:

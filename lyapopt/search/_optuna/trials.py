@@ -60,9 +60,8 @@ def take_waiting(
     Arguments as of `create_trial`.
     """
     storage = study._storage
-    for trial in storage.get_all_trials(study._study_id, deepcopy=False):
-        if trial.state != TrialState.WAITING:
-            continue
+    waiting = (TrialState.WAITING,)
+    for trial in storage.get_all_trials(study._study_id, deepcopy=False, states=waiting):
         try:
             for name, value in {**(system_attrs or {}), WORKER_ATTRIBUTE: worker}.items():
                 storage.set_trial_system_attr(trial._trial_id, name, value)

@@ -12,9 +12,11 @@ from optuna.trial import FrozenTrial, TrialState
 from lyapopt import interruption
 from lyapopt.errors import StudyStoppedError
 from lyapopt.search import Candidate, Outcome, attributes
-from lyapopt.search._optuna import frozen
+from lyapopt.search._optuna import flush, frozen, identifier, told_together
 from lyapopt.store import StoreError
+from lyapopt.store.buffered import Batch
 from lyapopt.store.retry import as_store_error
+from lyapopt.store.writing import write_runs
 from lyapopt.study.run import assembly
 from lyapopt.study.run.attempts import Attempt, attempts
 from lyapopt.study.run.heartbeat import Heartbeat
@@ -50,6 +52,7 @@ class GroupRunner:
         self._objective = opened.objective
         self._leases = opened.leases
         self._store = opened.store
+        self._keeps_rows_with_trials = file.store is None
         self._listener = opened.listener
         self._retry = opened.retry
         self._heartbeat = heartbeat
@@ -107,6 +110,7 @@ class GroupRunner:
                 is_retry = self._attempt.is_retry
                 request = Request(is_retry, self._attempt.is_alone, is_rewound)
                 candidates.append(self._ask(number, ledger.tries.get(number, ()), request))
+            flush(self._study)  # so that each trial names its run before anything can go wrong
             self._heartbeat.speak_for([candidate.trial for candidate in candidates])
             self._listener.group_started([candidate.number for candidate in candidates])
             self._objective.train(candidates)
@@ -133,14 +137,31 @@ class GroupRunner:
     def _commit(self, candidates: list[Candidate]) -> None:
         """Tell Optuna what has ended, and mark the rest as interrupted.
 
-        The rows of all are written before any trial is told: `recovery` counts on it.
+        The rows of all are written with the trials' ends or before the first: `recovery` counts on
+        it.
         """
         self._mark_interrupted(candidates)
         left = [candidate for candidate in candidates if candidate.run not in self._committed]
         left = [candidate for candidate in left if self._is_ours(self._conclude, candidate)]
-        self._store_rows(left)
-        for candidate in left:
-            self._is_ours(self._tell, candidate)
+        with self._leases.locked():
+            self._tell_all(left)
+
+    def _tell_all(self, candidates: list[Candidate]) -> None:
+        told = []
+        with told_together(self._study) as batch:
+            self._store_rows(candidates, batch)
+            for candidate in candidates:
+                if self._is_ours(self._tell, candidate):
+                    told.append(candidate)
+                    if batch is None:
+                        self._has_ended(candidate)
+        if batch is not None:
+            self._written.update(candidate.run for candidate in candidates)
+            for candidate in told:
+                if identifier(self._study, candidate.trial)[1] in batch.losses:
+                    self._throw_away(candidate)
+                else:
+                    self._has_ended(candidate)
 
     def _mark_interrupted(self, candidates: list[Candidate]) -> None:
         """Mark all if one has not ended: a group is repeated whole. Otherwise what is not kept."""
@@ -170,20 +191,30 @@ class GroupRunner:
         if candidate.run not in self._written:
             self._retry(lambda: self._objective.conclude(candidate))
 
-    def _store_rows(self, candidates: list[Candidate]) -> None:
+    def _store_rows(self, candidates: list[Candidate], batch: Batch | None) -> None:
+        """Write rows, in the transaction of the batch if they go to the same database."""
         new = [candidate for candidate in candidates if candidate.run not in self._written]
         store = self._store
-        if new and store is not None:
-            self._retry(lambda: store.record_all(map(self._objective.record_of, new)))
+        if not new or store is None:
+            return
+        if batch is not None and self._keeps_rows_with_trials:
+            records = [self._objective.record_of(candidate) for candidate in new]
+            batch.also(lambda connection: write_runs(connection, records))
+            return
+        flush(self._study)  # `recovery` finds rows by what their trial says
+        self._retry(lambda: store.record_all(map(self._objective.record_of, new)))
         self._written.update(candidate.run for candidate in new)
 
     def _tell(self, candidate: Candidate) -> None:
         outcome = candidate.outcome
         assert outcome is not None
         value = outcome.value if outcome.state == "complete" else None
-        if not self._leases.tell(candidate.trial, value, STATES[outcome.state]):
-            self._throw_away(candidate)
-            return
+        self._leases.tell(candidate.trial, value, STATES[outcome.state])
+
+    def _has_ended(self, candidate: Candidate) -> None:
+        """Count a trial that Optuna knows to have ended, and say so."""
+        outcome = candidate.outcome
+        assert outcome is not None
         self._committed.add(candidate.run)
         if outcome.state == "interrupted":
             return

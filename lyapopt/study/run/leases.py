@@ -42,6 +42,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import optuna
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
 from lyapopt.display import one_line
@@ -268,17 +269,16 @@ class Leases:
 
     def tell(
         self, trial: optuna.Trial, value: float | Sequence[float] | None, state: TrialState
-    ) -> bool:
-        """Tell Optuna how a trial ended, unless it was taken for dead and others run it by now.
+    ) -> None:
+        """Tell Optuna how a trial ended.
 
-        Returns:
-            Whether the result was taken.
+        Raises:
+            UpdateFinishedTrialError: If it was taken for dead, and others run it by now.
         """
         with self.locked():
             if frozen(trial).state != TrialState.RUNNING:
-                return False
+                raise UpdateFinishedTrialError
             self._study.tell(trial, value, state=state)
-            return True
 
     # Under the mutex
 

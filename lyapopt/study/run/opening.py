@@ -165,6 +165,7 @@ def _storage(file: StudyFile, settings: WorkerSettings, retry: RetryPolicy) -> B
         retry=retry,
         heartbeat=max(1, round(settings.heartbeat)),
         grace=max(1, round(settings.grace)),
+        is_buffered=True,
     )
     wrap_operations(storage, interruption.shielded)
     return storage

@@ -15,6 +15,7 @@ from optuna.storages.journal import JournalFileBackend, JournalStorage
 from lyapopt.errors import UserError
 from lyapopt.search._optuna import intercept
 from lyapopt.store import RecordNotFoundError, StoreSchemaError, TrajectoryStore
+from lyapopt.store.buffered import BufferedStorage
 from lyapopt.store.engine import has_sql, make_engine, parse_url, refuse_missing_file
 from lyapopt.store.errors import explained, masked
 from lyapopt.store.lookup import Presence, presence_of_optuna
@@ -43,6 +44,7 @@ def open_storage(
     retry: RetryPolicy | None = None,
     heartbeat: int | None = None,
     grace: int | None = None,
+    is_buffered: bool = False,
 ) -> BaseStorage:
     """Optuna's storage behind a URL, cached, so that a study of many trials polls fast.
 
@@ -58,6 +60,7 @@ def open_storage(
             is attempted once.
         heartbeat: Seconds between two heartbeats of a running trial, where there are any.
         grace: Seconds without one after which Optuna takes the trial for dead.
+        is_buffered: Whether trials are written in bulk, where the storage has SQL.
 
     Raises:
         UserError: If it cannot be opened; the message says why, without a password.
@@ -69,7 +72,7 @@ def open_storage(
         if url.startswith("grpc://"):
             return _grpc_storage(url)
         attempt = retry or RetryPolicy(seconds=0)
-        return attempt(lambda: _rdb_storage(url, create, retry, heartbeat, grace), url)
+        return attempt(lambda: _rdb_storage(url, create, retry, heartbeat, grace, is_buffered), url)
     except UserError:
         raise
     except ImportError as error:
@@ -189,7 +192,12 @@ def _grpc_storage(url: str) -> BaseStorage:
 
 
 def _rdb_storage(
-    url: str, create: bool, retry: RetryPolicy | None, heartbeat: int | None, grace: int | None
+    url: str,
+    create: bool,
+    retry: RetryPolicy | None,
+    heartbeat: int | None,
+    grace: int | None,
+    is_buffered: bool,
 ) -> BaseStorage:
     parsed = parse_url(url)
     if create:
@@ -209,6 +217,8 @@ def _rdb_storage(
         )
     if retry is not None:
         intercept(storage, lambda attempt: retry(attempt, parsed))
+    if is_buffered:
+        return BufferedStorage(storage, retry=retry or RetryPolicy(seconds=0))
     return optuna.storages.get_storage(storage)
 
 
