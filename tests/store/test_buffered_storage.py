@@ -28,6 +28,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from lyapopt import BufferedStorage, UserError
 from lyapopt.store.buffered.pending import Batch
+from lyapopt.store.buffered.writing import create_trials, in_json
+from lyapopt.store.engine import writing
 from lyapopt.store.retry import RetryPolicy
 
 FORK = multiprocessing.get_context("fork")
@@ -676,6 +678,20 @@ def test_a_trial_whose_answer_was_lost_is_created_once_on_servers(
     ids = storage.create_new_trials(study_id, [None, None])
     assert losses == [1]
     assert [trial._trial_id for trial in backend.get_all_trials(study_id)] == ids
+    backend.remove_session()
+    backend.engine.dispose()
+
+
+def test_an_id_that_a_crashed_server_gives_again_is_not_taken_for_ones_own(
+    postgresql_url: str,
+) -> None:
+    backend = RDBStorage(postgresql_url)
+    study_id = backend.create_new_study([StudyDirection.MINIMIZE])
+    theirs = backend.create_new_trial(study_id)
+    with writing(backend.engine) as connection:
+        # The earlier attempt had this id, and was never committed.
+        [(ours, number)] = create_trials(connection, study_id, [in_json(None)], [theirs])
+    assert (ours != theirs, number) == (True, 1)
     backend.remove_session()
     backend.engine.dispose()
 

@@ -14,14 +14,15 @@ import sqlalchemy
 import worker_study as shared
 
 from lyapopt.errors import UserError
-from lyapopt.search._optuna import frozen
+from lyapopt.search._optuna import engine_of, frozen
 from lyapopt.store import RUN_ATTRIBUTE, StoreBusyError, TrajectoryStore
 from lyapopt.study.file import load_study_file
 from lyapopt.study.run.events import StudyListener
 from lyapopt.study.run.leases import Leases
+from lyapopt.study.run.opening import OpenStudy
 from lyapopt.study.run.runner import run_study
 from lyapopt.study.run.spill import Spill
-from lyapopt.study.run.worker_table import WorkerSettings
+from lyapopt.study.run.worker_table import Group, WorkerSettings, WorkerTable
 
 IMPATIENT = WorkerSettings(heartbeat=60.0, poll=0.05, retry_seconds=1.0)
 
@@ -48,22 +49,74 @@ def _file(path: Path) -> Any:
 
 
 def test_connections_that_a_server_ends_are_made_again(postgresql_url: str, memory: Path) -> None:
-    path = shared.write(memory, postgresql_url, n_trials=6)
-
-    def end_connections() -> None:
-        engine = sqlalchemy.create_engine(postgresql_url)
-        with engine.connect() as connection:
-            ended = connection.exec_driver_sql(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-                "WHERE application_name = 'victim'"
-            )
-            assert ended.all()
-        engine.dispose()
-
-    text = path.read_text().replace(postgresql_url, f"{postgresql_url}&application_name=victim")
-    path.write_text(text)
-    assert run_study(_file(path), _At(2, end_connections), settings=shared.QUICK).new == 6
+    path = shared.write(memory, _victim(postgresql_url), n_trials=6)
+    end = _At(2, lambda: _end_connections(postgresql_url))
+    assert run_study(_file(path), end, settings=shared.QUICK).new == 6
     shared.check(path, 6)
+
+
+def _victim(url: str) -> str:
+    return f"{url}&application_name=victim{url[-12:]}"
+
+
+def _end_connections(url: str) -> None:
+    engine = sqlalchemy.create_engine(url)
+    with engine.connect() as connection:
+        name = f"victim{url[-12:]}"
+        ended = connection.exec_driver_sql(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            f"WHERE application_name = '{name}'"
+        )
+        assert ended.all()
+    engine.dispose()
+
+
+def _lease(worker: OpenStudy) -> Group:
+    with worker.leases.survey() as situation:
+        first = situation.next_number()
+        worker.leases.take(situation, (first, first + 2))
+        return first, first + 2
+
+
+@pytest.mark.parametrize("is_written", [False, True], ids=["not written", "without an answer"])
+def test_a_lease_is_not_written_again_after_the_lock_was_lost(
+    postgresql_url: str, memory: Path, is_written: bool
+) -> None:
+    files = []
+    for name, url in (("one", _victim(postgresql_url)), ("other", postgresql_url)):
+        (memory / name).mkdir()
+        files.append(_file(shared.write(memory / name, url)))
+    one, other = (OpenStudy.open(file, StudyListener(), shared.QUICK) for file in files)
+    leased: list[Group] = []
+
+    def lose_all(connection: Any) -> None:
+        """The server ends all connections of one worker, and another one leases at once."""
+        if leased or not writes:
+            return
+        if is_written:
+            connection.connection.dbapi_connection.commit()
+            connection.connection.dbapi_connection.execute("SELECT 1")
+        _end_connections(postgresql_url)
+        leased.append(_lease(other))
+
+    writes: list[str] = []
+
+    def note(*arguments: Any) -> None:
+        statement = str(arguments[2])
+        if "study_system_attributes" in statement and not statement.startswith("SELECT"):
+            writes.append(statement)
+
+    engine = engine_of(one.study)
+    assert engine is not None
+    sqlalchemy.event.listen(engine, "after_cursor_execute", note)
+    sqlalchemy.event.listen(engine, "commit", lose_all)
+    mine = one.retry(lambda: _lease(one))
+    table = WorkerTable.read(other.study)
+    groups = {name: row.group for name, row in table.workers.items()}
+    assert groups == {one.leases.worker: mine, other.leases.worker: leased[0]}
+    assert not set(range(*mine)) & set(range(*leased[0])), "two workers have the same trials"
+    for each in (one, other):
+        each.close()
 
 
 def test_a_lock_that_is_held_for_a_while_is_waited_for(memory: Path) -> None:

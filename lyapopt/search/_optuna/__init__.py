@@ -22,6 +22,7 @@ from lyapopt.search._optuna.samplers import (
     reseed,
 )
 from lyapopt.search._optuna.storage import (
+    attempted_once,
     close_storage,
     engine_of,
     flush,
@@ -59,6 +60,7 @@ __all__ = [
     "OrderedStudy",
     "attach",
     "attached",
+    "attempted_once",
     "begin_trial",
     "bracket_study",
     "close_storage",

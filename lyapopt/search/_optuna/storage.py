@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -176,6 +177,24 @@ def intercept(storage: RDBStorage, around: Callable[[Callable[[], object]], obje
     setattr(storage, "set_trial_state_values", set_trial_state_values)  # noqa: B010 (mypy refuses to assign to a method)
 
 
+_thread = threading.local()
+
+
+@contextmanager
+def attempted_once() -> Iterator[None]:
+    """Let no operation of this thread be attempted again in the body.
+
+    For what rests on something that is lost with the connection, such as a lock: by the second
+    attempt it may belong to somebody else.
+    """
+    before = getattr(_thread, "attempts_once", False)
+    _thread.attempts_once = True
+    try:
+        yield
+    finally:
+        _thread.attempts_once = before
+
+
 def wrap_operations(
     storage: BaseStorage, wrap: Callable[[Callable[..., object]], Callable[..., object]]
 ) -> None:
@@ -191,4 +210,6 @@ def _around(
     *args: object,
     **kwargs: object,
 ) -> object:
+    if getattr(_thread, "attempts_once", False):
+        return operation(*args, **kwargs)
     return around(lambda: operation(*args, **kwargs))

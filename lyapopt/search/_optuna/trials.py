@@ -11,6 +11,7 @@ from optuna.storages._heartbeat import BaseHeartbeat, is_heartbeat_enabled
 from optuna.trial import FrozenTrial, TrialState
 
 from lyapopt.search._optuna.history import NUMBER_ATTRIBUTE, worker_of
+from lyapopt.search._optuna.storage import flush
 from lyapopt.store.states import WORKER_ATTRIBUTE
 
 
@@ -49,6 +50,7 @@ def create_trial(
     if count == number and study._storage.get_trial(trial_id).number != number:
         # Somebody who knows nothing of us has created one at the same time.
         study._storage.set_trial_user_attr(trial_id, NUMBER_ATTRIBUTE, number)
+        flush(study)  # until then other workers take it for the trial of another number
     return trial_id
 
 

@@ -55,7 +55,7 @@ _LOCK: Final = (
     select(STUDIES.c.study_id).where(STUDIES.c.study_id == bindparam("study")).with_for_update()
 )
 _COUNT: Final = select(func.count(TRIALS.c.trial_id)).where(TRIALS.c.study_id == bindparam("study"))
-_NUMBERS: Final = select(TRIALS.c.trial_id, TRIALS.c.number).where(
+_NUMBERS: Final = select(TRIALS.c.trial_id, TRIALS.c.number, TRIALS.c.datetime_start).where(
     TRIALS.c.trial_id.in_(bindparam("ids", expanding=True))
 )
 
@@ -99,8 +99,9 @@ def create_trials(
         connection: Connection in the transaction to write in.
         study_id: Id of the study.
         templates: The trials, their attributes as JSON gives them back.
-        earlier: Ids that earlier attempts gave them; those of this one are put in their place. A
-            server gives no id twice, so that they show whether an attempt succeeded.
+        earlier: Ids that earlier attempts gave them; those of this one are put in their place. They
+            show whether an attempt succeeded, together with when the trials began: a server that
+            crashed may give ids that were not committed to others.
 
     Returns:
         Id and number of each.
@@ -111,9 +112,13 @@ def create_trials(
     if connection.scalar(_LOCK, {"study": study_id}) is None:
         raise KeyError("Record does not exist.")
     if earlier and connection.dialect.name != "sqlite":
-        found = {row.trial_id: row.number for row in connection.execute(_NUMBERS, {"ids": earlier})}
-        if len(found) == len(templates):
-            return [(trial_id, found[trial_id]) for trial_id in earlier]
+        found = {row.trial_id: row for row in connection.execute(_NUMBERS, {"ids": earlier})}
+        exact = connection.dialect.name == "postgresql"
+        if len(found) == len(templates) and all(
+            _began(found[trial_id].datetime_start, each.datetime_start, exact)
+            for trial_id, each in zip(earlier, templates, strict=True)
+        ):
+            return [(trial_id, found[trial_id].number) for trial_id in earlier]
     count = connection.scalar(_COUNT, {"study": study_id}) or 0
     earlier.clear()
     for number, each in enumerate(templates, start=count):
@@ -131,6 +136,14 @@ def create_trials(
     _write_contents(connection, {trial_id: _contents(each) for trial_id, each in new.items()})
     _write_values(connection, {trial_id: each.values for trial_id, each in new.items()})
     return list(zip(earlier, range(count, count + len(templates)), strict=True))
+
+
+def _began(stored: datetime | None, given: datetime | None, exact: bool) -> bool:
+    """Whether a stored trial began when the given one did."""
+    ours = as_stored(given)
+    if stored is None or ours is None:
+        return stored is ours
+    return abs(stored - ours) <= (timedelta(0) if exact else _PRECISION)
 
 
 def in_json(template: FrozenTrial | None) -> FrozenTrial:

@@ -48,6 +48,7 @@ from optuna.trial import FrozenTrial, TrialState
 from lyapopt.display import one_line
 from lyapopt.search import attributes
 from lyapopt.search._optuna import (
+    attempted_once,
     begin_trial,
     create_trial,
     every_trial,
@@ -225,8 +226,7 @@ class Leases:
     def leave(self) -> None:
         """End this worker: its group is left to others."""
         if self._is_registered:
-            with self.survey() as situation:
-                del situation.table.workers[self.worker]
+            self._retry(self._give_back)
         self.forget()
 
     def forget(self) -> None:
@@ -283,8 +283,18 @@ class Leases:
     # Under the mutex
 
     def _write(self, table: WorkerTable) -> None:
+        """Write the table, or have it read again first if the database was away.
+
+        The mutex is lost with the database: when that is back, another worker may have leased what
+        this table says is free.
+        """
         self._mutex.check()
-        table.write(self._study)
+        with attempted_once():
+            table.write(self._study)
+
+    def _give_back(self) -> None:
+        with self.survey() as situation:
+            del situation.table.workers[self.worker]
 
     def _remove_dead(self, table: WorkerTable, now: float) -> None:
         living = table.living(now, self._settings.grace)
@@ -319,6 +329,8 @@ class Leases:
             and worker_of(trial) is not None
             and logical_number(trial) not in leased
         ]
+        if left:
+            self._mutex.check()  # what was leased since the table was read is not left
         groups, limit = table.open_groups, self._policy.max_deaths
         settled = settle(self._study, left, self._store, groups, limit)
         fail_stale(self._study)
