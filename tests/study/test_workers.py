@@ -15,9 +15,13 @@ from optuna.trial import TrialState
 
 from lyapopt.errors import UserError
 from lyapopt.search._optuna import get_study_attribute
+from lyapopt.search.attributes import INTERRUPTED, VERDICT
+from lyapopt.store import RUN_ATTRIBUTE, TrajectoryStore
 from lyapopt.study.file import load_study_file
 from lyapopt.study.run.events import StudyListener
+from lyapopt.study.run.leases import Leases
 from lyapopt.study.run.runner import run_study
+from lyapopt.study.run.storage import open_storage
 from lyapopt.study.run.worker_table import WORKERS_ATTRIBUTE, WorkerSettings
 from lyapopt.study.run.workers import run_workers
 
@@ -149,6 +153,29 @@ def test_a_worker_that_was_taken_for_dead_throws_its_trials_away(memory: Path) -
     assert result.new == 0
     assert any("taken for dead" in note for note in sleeper.notes)
     shared.check(path, 4)
+
+
+def test_rows_of_a_trial_that_others_ended_while_it_was_told_do_not_count(
+    memory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = shared.write(memory, f"sqlite:///{memory}/study.db", n_trials=4)
+    file = load_study_file(path)
+    tell, taken = Leases.tell, []
+
+    def end_first(self: Leases, trial: optuna.Trial, *arguments: Any) -> None:
+        if not taken:  # it is told, its rows are about to be written
+            taken.append(trial.user_attrs[RUN_ATTRIBUTE])
+            plain = open_storage(file.storage, create=False)
+            plain.set_trial_user_attr(trial._trial_id, VERDICT, INTERRUPTED)
+            plain.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+            trial.study._storage.refresh(trial.study._study_id)
+        tell(self, trial, *arguments)
+
+    monkeypatch.setattr(Leases, "tell", end_first)
+    assert run_study(file, settings=shared.QUICK).new == 4
+    shared.check(path, 4)
+    with TrajectoryStore(file.storage, create=False) as store:
+        assert store.read(taken[0]).state == "interrupted"
 
 
 def test_a_worker_that_lives_keeps_its_trials_though_its_heart_stands_still(memory: Path) -> None:

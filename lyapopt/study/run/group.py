@@ -147,21 +147,25 @@ class GroupRunner:
             self._tell_all(left)
 
     def _tell_all(self, candidates: list[Candidate]) -> None:
-        told = []
+        lost = set()
         with told_together(self._study) as batch:
             self._store_rows(candidates, batch)
             for candidate in candidates:
-                if self._is_ours(self._tell, candidate):
-                    told.append(candidate)
+                try:
+                    self._tell(candidate)
+                except UpdateFinishedTrialError:
+                    lost.add(candidate.run)
+                else:
                     if batch is None:
                         self._has_ended(candidate)
         if batch is not None:
             self._written.update(candidate.run for candidate in candidates)
-            for candidate in told:
-                if identifier(self._study, candidate.trial)[1] in batch.losses:
-                    self._throw_away(candidate)
-                else:
-                    self._has_ended(candidate)
+        for candidate in candidates:  # now that their rows are there to be marked
+            _, trial_id = identifier(self._study, candidate.trial)
+            if candidate.run in lost or (batch is not None and trial_id in batch.losses):
+                self._throw_away(candidate)
+            elif batch is not None:
+                self._has_ended(candidate)
 
     def _mark_interrupted(self, candidates: list[Candidate]) -> None:
         """Mark all if one has not ended: a group is repeated whole. Otherwise what is not kept."""
