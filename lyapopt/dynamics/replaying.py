@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from lyapopt.dynamics.surroundings import Surroundings
+from lyapopt.dynamics.unread import are_unread
 from lyapopt.errors import TrainingError
 
 READS_MORE = (
@@ -65,7 +66,8 @@ def check_passes(
         around: Kept as they are.
 
     Raises:
-        TrainingError: If the two losses differ, or read what is not the copy's.
+        TrainingError: If the two losses differ, read what is not the copy's, or read numbers that
+            modules keep and change.
     """
     buffers = _buffers_of(copied)
     own = {id(parameter) for parameter in copied.parameters()}
@@ -81,21 +83,37 @@ def check_passes(
             id(leaf) not in own for leaf in leaves_of(loss)
         ):
             raise TrainingError(READS_MORE)
-        if loss.requires_grad:  # hooks of modules may take notes in the backward pass
-            weights = [p for p in copied.parameters() if p.requires_grad]
-            torch.autograd.grad(loss.sum(), weights, allow_unused=True)
-        first = loss.detach().clone()
+        first = _differentiated(copied, loss)
         del loss
-        with torch.no_grad():
-            for buffer in buffers:
-                buffer.put_back()
-        around.reseed(0)
+        _begin_again(buffers, around)
         second = loss_of(copied).detach()
+        now = plain_attributes(copied)
+        changed = [name for name, value in now.items() if plain.get(name) != value]
+        if changed:
+            _begin_again(buffers, around)
+        is_unread = not changed or are_unread(
+            copied, changed, lambda: _differentiated(copied, loss_of(copied))
+        )
     margin = torch.finfo(first.dtype).eps ** 0.75
-    changed = {name for name, value in plain_attributes(copied).items() if plain.get(name) != value}
-    if changed or not torch.allclose(first, second, rtol=margin, atol=0, equal_nan=True):
+    if not (is_unread and torch.allclose(first, second, rtol=margin, atol=0, equal_nan=True)):
         raise TrainingError(KEEPS_STATE)
     return Finding(kept.has_drawn, kept.has_changed)
+
+
+def _begin_again(buffers: Iterable[_Buffer], around: Surroundings) -> None:
+    """Put buffers and generators where they were before a pass."""
+    with torch.no_grad():
+        for buffer in buffers:
+            buffer.put_back()
+    around.reseed(0)
+
+
+def _differentiated(model: nn.Module, loss: Tensor) -> Tensor:
+    """A loss after its backward pass, in which hooks of modules may take notes."""
+    if loss.requires_grad:
+        weights = [p for p in model.parameters() if p.requires_grad]
+        torch.autograd.grad(loss.sum(), weights, allow_unused=True)
+    return loss.detach().clone()
 
 
 def check_hooks(model: nn.Module, optimizer: torch.optim.Optimizer | None = None) -> None:

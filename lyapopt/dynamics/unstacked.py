@@ -20,7 +20,6 @@ from lyapopt.dynamics.layers import SeededLayers
 from lyapopt.dynamics.maps import Losses, State
 from lyapopt.dynamics.precision import copied
 from lyapopt.dynamics.randomness import derive_seed
-from lyapopt.dynamics.replaying import plain_attributes
 from lyapopt.dynamics.surroundings import Surroundings
 from lyapopt.dynamics.system import refuse_patches
 from lyapopt.dynamics.training import Evaluation, Training, evaluate, one_tensor
@@ -256,7 +255,6 @@ class UnstackedSystem:
         own = vars(self._optimizer).items()
         numbers = {name: value for name, value in own if isinstance(value, bool | int | float)}
         return {
-            "attributes of the model": plain_attributes(self._model),
             "a buffer that it replaces": list(map(id, self._model.buffers())),
             "attributes of the optimizer": numbers,
             "param_groups": [_settings(group) for group in self._optimizer.param_groups],

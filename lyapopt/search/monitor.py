@@ -374,7 +374,7 @@ class Monitor:
         del self._neighbours
         self.measurement = self._measurement(losses, log_growth)
         if self._run is not None:
-            self._run.measured(self.measurement)
+            self._run.measured(self.measurement, self._model)
 
     def _measurement(
         self, losses: NDArray[np.float64], log_growth: list[list[float]]

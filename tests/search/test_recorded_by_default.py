@@ -137,6 +137,18 @@ def test_recording_is_turned_off_by_argument_and_by_environment(
     assert not any("lyapopt:run" in trial.user_attrs for trial in study.trials)
 
 
+def test_a_watched_trial_says_how_it_was_measured_where_it_trains_in_another_precision() -> None:
+    study, loss_fn = new_study(None), nn.MSELoss()
+    for dtype in (torch.float32, torch.float64):
+        model = nn.Linear(3, 1, dtype=dtype)
+        sgd = torch.optim.SGD(model.parameters(), lr=0.1)
+        with lyapopt.watch(study.ask(), model, sgd, loss_fn, horizon=2, record=False) as monitor:
+            for x, y in batches(2):
+                monitor.observe(x.to(dtype), y.to(dtype))
+    measured = [trial.user_attrs.get("measured") for trial in study.trials]
+    assert measured == ["neighbours in float64", None]
+
+
 @pytest.mark.parametrize("kind", ["memory", "sqlite://", "journal"])
 def test_a_study_without_a_database_is_said_so_once(
     kind: str, tmp_path: Path, caplog: pytest.LogCaptureFixture

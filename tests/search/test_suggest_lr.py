@@ -21,6 +21,7 @@ from optuna.samplers import (
     TPESampler,
 )
 from optuna.trial import FixedTrial, TrialState
+from recipes import recipe_with
 from torch import Tensor, nn
 from torch.utils.data import (
     DataLoader,
@@ -443,14 +444,6 @@ def test_a_wrong_argument_is_refused(wrong: dict[str, Any], text: str):
         suggest_lr(new_study().ask(), "lr", 0, 1, **quadratic())
 
 
-def recipe_with(text: str) -> str:
-    """The block of the README that has this text."""
-    readme = Path(__file__).parents[2] / "README.md"
-    blocks = [block.partition("```")[0] for block in readme.read_text().split("```python\n")[1:]]
-    [found] = [block for block in blocks if text in block]
-    return found
-
-
 def test_the_recipe_of_the_readme_steers():
     x = torch.linspace(-1, 1, 64).unsqueeze(1)
     model = nn.Sequential(nn.Linear(1, 8), nn.Tanh(), nn.Linear(8, 1))
@@ -470,8 +463,8 @@ def test_the_recipe_of_the_readme_ranks_and_trains_the_best_in_full():
         trained.append((steps, suggested(trial, reuse=0.3, seeds=["seed"])))
         return float(seed)
 
-    names = {"study": new_study(), "objective": objective, "optuna": optuna, "storage": None}
-    exec(recipe_with("enqueue_trial(trial.params)"), names)
+    names = {"study": new_study(), "objective": objective, "full": new_study()}
+    exec(recipe_with("full.enqueue_trial("), names)
     ranked = sorted(names["study"].trials, key=lambda trial: trial.value)[:5]  # type: ignore[attr-defined]
     assert [steps for steps, _ in trained] == 60 * [75] + 5 * [2000]
     assert [rate for _, rate in trained[60:]] == [trial.params["lr"] for trial in ranked]

@@ -267,6 +267,29 @@ def counting() -> tuple[nn.Module, Any]:
     return Counting(), squared_of
 
 
+def late() -> tuple[nn.Module, Any]:
+    class Late(nn.Linear):
+        calls = 0
+
+        def forward(self, x):
+            self.calls += 1
+            return super().forward(x) * (2 if self.calls > 1000 else 1)
+
+    return Late(1, 1), squared_of
+
+
+def logging() -> tuple[nn.Module, Any]:
+    class Logging(nn.Linear):
+        scale = 1.0
+
+        def forward(self, x):
+            outputs = super().forward(x * torch.tensor(1.0 + 0 * self.scale))
+            self.scale = float(outputs.detach().norm())
+            return outputs
+
+    return Logging(1, 1), squared_of
+
+
 def warming_up() -> tuple[nn.Module, Any]:
     calls = 0
 
@@ -307,6 +330,8 @@ def hooked() -> tuple[nn.Module, Any]:
 REFUSED: dict[str, tuple[Callable[[], tuple[nn.Module, Any]], str]] = {
     "hidden state": (carrying, "what the pass before has left behind"),
     "list": (counting, "what the pass before has left behind"),
+    "counter with an effect to come": (late, "what the pass before has left behind"),
+    "number that a tensor takes": (logging, "what the pass before has left behind"),
     "counter in the loss": (warming_up, "what the pass before has left behind"),
     "penalty": (penalty, "such as the model itself"),
     "detached penalty": (detached_penalty, "such as the model itself"),
@@ -336,6 +361,37 @@ def test_what_cannot_be_measured_right_is_refused_by_every_door_in_the_same_word
         said.add(str(caught.value)[str(caught.value).index(message) :])
         assert everything(model, loss_fn, optimizer) == before
     assert len({text.partition(";")[0] for text in said}) == 1
+
+
+class Noting(nn.Linear):
+    calls, seen, share, norm, phase = 0, 0, 0.0, None, ""
+
+    def forward(self, x):
+        self.calls += 1
+        self.seen += x.shape[0]
+        self.share = self.calls / (1 + self.seen)
+        self.phase = "trained"
+        outputs = super().forward(x)
+        self.norm = outputs.detach().norm().item()
+        return outputs
+
+
+def test_numbers_that_a_model_notes_and_nothing_reads_change_no_exponent():
+    found = []
+    for kind in (nn.Linear, Noting):
+        torch.manual_seed(0)
+        model = kind(1, 1)
+        sgd = torch.optim.SGD(model.parameters(), lr=0.1)
+        training = lyapopt.Training(model, squared_of, sgd, (X, Y), steps=5)
+        notes = everything(model, squared_of, sgd)
+        [probed] = Probe(horizon=5).measure([training])
+        exponent = lyapopt.training_exponent(model, squared_of, sgd, (X, Y), horizon=5)
+        by_objective(model, squared_of, sgd, (X, Y))
+        by_steer(model, squared_of, sgd, (X, Y))
+        by_watch(model, squared_of, sgd, (X, Y))
+        assert everything(model, squared_of, sgd) == notes
+        found.append([probed.exponent, exponent.value.item()])
+    assert found[0] == pytest.approx(found[1], rel=1e-6)
 
 
 def test_a_teacher_that_is_not_trained_is_a_constant():

@@ -14,7 +14,7 @@ import numpy as np
 import optuna
 import torch
 from optuna.exceptions import UpdateFinishedTrialError
-from torch import Tensor
+from torch import Tensor, nn
 
 from lyapopt.display import one_line
 from lyapopt.probe import Measurement, Probe
@@ -99,13 +99,15 @@ class WatchedRun:
         losses = torch.tensor([loss], dtype=torch.float64)
         self._recorder.observe_weights(step, before.unsqueeze(0), losses)
 
-    def measured(self, measurement: Measurement) -> None:
-        """Show what was measured in the trial, and write it to the database."""
+    def measured(self, measurement: Measurement, model: nn.Module) -> None:
+        """Show what was measured of a model in the trial, and write it to the database."""
         candidate = self._candidate
         candidate.measurement, candidate.verdict = measurement, measurement.verdict
         trial = candidate.trial
         for name, value in attributes.of_measurement(measurement).items():
             trial.set_user_attr(name, value)
+        if any(p.dtype != torch.float64 for p in model.parameters()):
+            trial.set_user_attr(attributes.MEASURED, measurement.measured)
         loss = float(measurement.losses[0])
         if reads_initial_loss(trial.study.pruner) and np.isfinite(loss):
             trial.set_user_attr(attributes.INITIAL_LOSS, attributes.rounded(loss))

@@ -278,6 +278,8 @@ class _LineSearch:
         self, error: Exception | SystemExit, where: str, value: float
     ) -> SteeringFailedError:
         steer, text = self.settings.steer, " ".join(str(error).split())
+        if where == "build" and self.settings.where != SearchSettings.where:
+            where = self.settings.where  # which has no build function
         message = f"{where} at {steer}={value:.4g} raised {type(error).__name__}: {text}"
         if isinstance(error, KeyError) and not isinstance(error, UserError):
             known = ", ".join(sorted(self.request.params)) or "nothing"
