@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Hashable, Iterable, Sequence
 
@@ -103,8 +104,14 @@ def group_by_structure(trainings: Iterable[Training]) -> list[list[int]]:
 
 def _unstacked(training: Training, refusal: NotStackableError) -> UnstackedSystem:
     system = UnstackedSystem(training, str(refusal))
-    _LOG.warning("trained unstacked, which is slower: %s", refusal)
+    _say(str(refusal))
     return system
+
+
+@functools.lru_cache(maxsize=256)
+def _say(reason: str) -> None:
+    """Warn once in a process: a search makes thousands of the same kind."""
+    _LOG.warning("trained unstacked, which is slower: %s", reason)
 
 
 def _positions_by_structure(systems: Sequence[AnySystem]) -> list[list[int]]:
