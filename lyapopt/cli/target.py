@@ -14,6 +14,7 @@ from lyapopt.study.analysis.overview import StoredStudy, load_study, names_of_st
 
 _SQLITE_BEGINS = b"SQLite format 3\0"
 _STUDY_FILES = (".yaml", ".yml")
+_EXPECTED = "a storage URL (sqlite:///runs/study.db), a database file, or a study file"
 _SHOWN = 20
 _DAMAGE_SHOWN = 5
 
@@ -47,6 +48,8 @@ def target_of(text: str, study_name: str | None = None) -> Target:
     """
     if "://" in text:
         return Target(text, study_name)
+    if not text.strip():
+        raise UserError(f"STORAGE is empty; give {_EXPECTED}")
     path = Path(text)
     if path.suffix.lower() in _STUDY_FILES:
         # Imported here: 0.3 s that other arguments do not need.
@@ -55,10 +58,7 @@ def target_of(text: str, study_name: str | None = None) -> Target:
         file = load_study_file(path)
         return Target(file.storage, study_name or file.study_name, file.store, path)
     if not path.exists():
-        raise UserError(
-            f"there is no file {one_line(text)}; give a storage URL (sqlite:///runs/study.db), a "
-            "database file, or a study file"
-        )
+        raise UserError(f"there is no file {one_line(text)}; give {_EXPECTED}")
     if path.is_dir():
         raise UserError(
             f"{one_line(text)} is a folder; give a database file in it, or a study file"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import inspect
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -77,6 +78,7 @@ def training_exponent(
         >>> e.value.shape, e.value.item() < 0, e.gradient_evaluations
         (torch.Size([1]), True, 170)
     """
+    _check_options("training_exponent", from_neighbours, options)
     trainings = _trainings(
         model, loss_fn, optimizer, data, batch_size, scheduler, clip_grad_norm, seed, dtype
     )
@@ -127,6 +129,7 @@ def training_spectrum(
         >>> s.values.shape, round((s.sum / 3).exp().item(), 12)  # P ln(momentum)
         (torch.Size([1, 6]), 0.5)
     """
+    _check_options("training_spectrum", spectrum, options)
     trainings = _trainings(
         model, loss_fn, optimizer, data, batch_size, scheduler, clip_grad_norm, seed, dtype
     )
@@ -143,6 +146,14 @@ def training_spectrum(
         results.append(result)
         order += positions
     return join(results, order)
+
+
+def _check_options(where: str, estimator: Callable[..., Any], options: Mapping[str, Any]) -> None:
+    """Refuse arguments that the estimator has not, as Python does, in the name of the caller."""
+    known = inspect.signature(estimator).parameters.values()
+    allowed = {each.name for each in known if each.kind is each.KEYWORD_ONLY}
+    for name in options.keys() - allowed:
+        raise TypeError(f"{where}() got an unexpected keyword argument {name!r}")
 
 
 def _trainings(

@@ -15,6 +15,15 @@ from lyapopt.store.errors import RecordNotFoundError, StoreError, masked
 from lyapopt.store.urls import completed
 
 MYSQL: Final = ("mysql", "mariadb")
+_OF_DRIVER: Final = {
+    "uri",
+    "timeout",
+    "isolation_level",
+    "detect_types",
+    "check_same_thread",
+    "cached_statements",
+}
+"""What the driver of SQLite takes from a URL."""
 _EXTRAS: Final = {"postgresql": "postgresql", "mysql": "mysql", "mariadb": "mysql"}
 
 
@@ -44,13 +53,27 @@ def parse_url(url: str | sqlalchemy.URL) -> sqlalchemy.URL:
             f"{masked(url)!r} is not the URL of a database ({ENCODING_HINT}). Examples: "
             "sqlite:///runs/study.db, postgresql+psycopg://user@host/name, mysql+pymysql://user@host/name"
         ) from error
+    if parsed.get_backend_name() == "postgres":
+        raise StoreError(f"{masked(parsed)}: write postgresql:// for postgres://")
     if not is_supported(parsed):
         raise StoreError(
             "lyapopt writes to SQLite, PostgreSQL, MySQL and MariaDB, not to "
             f"{parsed.get_backend_name()!r} ({masked(parsed)}). Give it a database of its own, "
             "such as sqlite:///runs/trajectories.db"
         )
+    if ignored := _ignored(parsed):
+        raise StoreError(
+            f"{masked(parsed)}: SQLite takes {', '.join(ignored)} in the form "
+            "sqlite:///file:PATH?mode=ro&uri=true only"
+        )
     return completed(parsed)
+
+
+def _ignored(url: sqlalchemy.URL) -> list[str]:
+    """Options of an SQLite file that its driver would not see: SQLAlchemy only warns of them."""
+    if url.get_backend_name() != "sqlite" or "uri" in url.query:
+        return []
+    return sorted(set(url.query) - _OF_DRIVER)
 
 
 def is_supported(url: sqlalchemy.URL) -> bool:

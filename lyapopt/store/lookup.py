@@ -64,6 +64,7 @@ Presence = Literal["none", "unfinished", "whole", "foreign"]
 # Unquoted on the side of the attributes, so that the primary key of our table serves the join.
 ATTRIBUTE_RUN: Final = func.replace(ATTRIBUTES.c.value_json, '"', "")
 IS_RUN_ATTRIBUTE: Final = ATTRIBUTES.c.key == RUN_ATTRIBUTE
+_IS_NUMBER: Final = TRIALS.c.number.between(0, 2**31 - 1)
 
 
 def has_optuna(connection: Connection) -> bool:
@@ -147,8 +148,32 @@ def _named_runs() -> Select[tuple[str, int, str, str]]:
         )
         .join_from(STUDIES, TRIALS, TRIALS.c.study_id == STUDIES.c.study_id)
         .join(ATTRIBUTES, (ATTRIBUTES.c.trial_id == TRIALS.c.trial_id) & IS_RUN_ATTRIBUTE)
-        .where(TRIALS.c.number.between(0, 2**31 - 1))  # damaged ones: `read_study` says them
+        .where(_IS_NUMBER)
     )
+
+
+def trials_without_number(connection: Connection, study_name: str | None = None) -> list[str]:
+    """A text for each study with trials that name a run, and whose number cannot be read.
+
+    Args:
+        connection: Connection to the database.
+        study_name: Name of the study; None for all studies.
+    """
+    if not has_optuna(connection):
+        return []
+    damaged = (
+        select(STUDIES.c.study_name, func.count())
+        .join_from(STUDIES, TRIALS, TRIALS.c.study_id == STUDIES.c.study_id)
+        .join(ATTRIBUTES, (ATTRIBUTES.c.trial_id == TRIALS.c.trial_id) & IS_RUN_ATTRIBUTE)
+        .where(TRIALS.c.number.is_(None) | ~_IS_NUMBER)
+        .group_by(STUDIES.c.study_name)
+    )
+    if study_name is not None:
+        damaged = damaged.where(STUDIES.c.study_name == study_name)
+    return [
+        f"study {name!r}: the number of {count} of its trials cannot be read"
+        for name, count in connection.execute(damaged)
+    ]
 
 
 def check_study(connection: Connection, study_name: str | None) -> None:

@@ -23,7 +23,7 @@ from lyapopt.store.engine import (
     sqlite_path,
 )
 from lyapopt.store.errors import RecordNotFoundError, StoreError, explained, masked
-from lyapopt.store.lookup import Numbers, find_trials
+from lyapopt.store.lookup import Numbers, find_trials, trials_without_number
 from lyapopt.store.reading import (
     examine_run,
     names_of_series,
@@ -334,6 +334,8 @@ class StoreReader:
         """As `_trials`; what is added to the list, or not stored at all, is warned of."""
         with self._trials(study_name, numbers) as (connection, trials):
             damage = trials_without_run(connection, trials)
+            if numbers is None:
+                damage += trials_without_number(connection, study_name)
             yield connection, trials, damage
         warn_of(self.url, damage)
 

@@ -185,10 +185,12 @@ def trials_without_run(connection: Connection, trials: Subquery) -> list[str]:
     numbers: dict[str, list[int]] = {}
     for name, number in rows:
         numbers.setdefault(name, []).append(number)
-    return [
-        f"study {name!r}: nothing is stored of {len(some)} finished trials ({numbered(some)})"
-        for name, some in numbers.items()
-    ]
+    return [f"study {name!r}: {nothing_stored(some)}" for name, some in numbers.items()]
+
+
+def nothing_stored(trials: Sequence[int]) -> str:
+    """What is said of finished trials without a run."""
+    return f"nothing is stored of {len(trials)} finished trials ({numbered(trials)})"
 
 
 def numbered(trials: Sequence[int]) -> str:

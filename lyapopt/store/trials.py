@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import gc
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Container, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -19,6 +19,7 @@ from sqlalchemy import Connection, column, inspect, select, table
 from lyapopt.store.engine import make_engine, parse_url, refuse_missing_file
 from lyapopt.store.errors import RecordNotFoundError, explained, masked
 from lyapopt.store.lookup import STUDIES, check_study, has_optuna
+from lyapopt.store.reading import nothing_stored
 from lyapopt.store.states import (
     EXPONENT,
     FAILED,
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
 
 __all__ = ["StoredStudy", "StoredTrial", "read_study", "study_names"]
 
+_AT_ONCE = 500  # runs that one query asks for; SQLite has a limit
 _TIMEOUT = 30.0  # seconds to wait for another process's lock
 
 _DIRECTIONS = table(
@@ -181,12 +183,14 @@ def read_study(url: str, study_name: str, *, reasons_url: str | None = None) -> 
         directions = _directions(connection, study_id, damage)
         with _without_collections():
             trials = _trials(connection, study_id, len(directions), damage)
-        reasons = _reasons(connection, study_name)
+        runs = [run for trial in trials if (run := run_in(trial.attributes)) is not None]
+        reasons = _reasons(connection, runs)
     if reasons_url is not None:
         with _connected(reasons_url, holds_studies=False) as connection:
-            reasons |= _reasons(connection, study_name)
+            reasons |= _reasons(connection, runs)
     for trial in trials:
         trial.reason = reasons.get(run_in(trial.attributes) or "")
+    damage += _without_run(trials, reasons)
     return StoredStudy(study_name, directions, trials, tuple(damage))
 
 
@@ -248,15 +252,31 @@ def _trials(
     return list(trials.values())
 
 
-def _reasons(connection: Connection, study_name: str) -> dict[str, str]:
+def _reasons(connection: Connection, runs: Sequence[str]) -> dict[str, str | None]:
+    """Those of these runs that are stored, each with why its trial was pruned or failed."""
     if not inspect(connection).has_table(RUNS.name):
         return {}
-    rows = connection.execute(
-        select(RUNS.c.run, RUNS.c.reason).where(
-            RUNS.c.study_name == study_name, RUNS.c.reason.is_not(None)
-        )
-    )
-    return {row.run: str(row.reason) for row in rows}
+    found: dict[str, str | None] = {}
+    for first in range(0, len(runs), _AT_ONCE):
+        some = runs[first : first + _AT_ONCE]
+        query = select(RUNS.c.run, RUNS.c.reason).where(RUNS.c.run.in_(some))
+        for run, reason in connection.execute(query):
+            found[run] = None if reason is None else str(reason)
+    return found
+
+
+def _without_run(trials: Iterable[StoredTrial], stored: Container[str]) -> list[str]:
+    """A text for the finished trials of which nothing is stored.
+
+    If that is so of all of them, they were recorded in another database, which nobody named.
+    """
+    named = {
+        trial.number: run
+        for trial in trials
+        if trial.state in ("complete", "pruned") and (run := run_in(trial.attributes)) is not None
+    }
+    missing = [number for number, run in named.items() if run not in stored]
+    return [nothing_stored(missing)] if 0 < len(missing) < len(named) else []
 
 
 @contextmanager

@@ -46,6 +46,7 @@ def test_a_wrong_file_is_refused_with_its_place(tmp_path: Path, case: str, comma
         (["status", "study.yaml"], "to run the study: lyapopt run study.yaml"),
         (["best", "text.db"], "neither a SQLite database nor a study file"),
         (["trials", "."], "is a folder"),
+        (["status", ""], "STORAGE is empty"),
         (["dashboard", "nowhere.db"], "there is no file nowhere.db"),
         (["dashboard", "empty.db", "--host", "0.0.0.0"], "has no login"),
     ],

@@ -209,3 +209,13 @@ def test_a_spectrum_does_not_depend_on_what_else_is_in_the_stack(own, mate):
     assert found.values.shape[1] == 16 * (1 + slots)
     torch.testing.assert_close(found.values[0], expected.values[0], rtol=0, atol=1e-9)
     assert found.flags[0] == expected.flags[0]
+
+
+@pytest.mark.parametrize("function", [lyapopt.training_exponent, lyapopt.training_spectrum])
+@pytest.mark.parametrize("name", ["unknown", "z0", "step"])
+def test_an_argument_that_is_none_is_refused_in_the_name_of_the_function_called(function, name):
+    model = network()
+    sgd = torch.optim.SGD(model.parameters(), lr=0.1)
+    expected = rf"{function.__name__}\(\) got an unexpected keyword argument '{name}'"
+    with pytest.raises(TypeError, match=expected):
+        function(model, nn.MSELoss(), sgd, data(), horizon=3, **{name: 1})

@@ -437,3 +437,31 @@ def test_compiled_models_are_measured_as_their_originals(tmp_path: Path, train: 
     assert plain is not None
     for change in (whole, in_place, a_part):
         assert train(tmp_path, change) == plain, change
+
+
+WATCHES = [lyapopt.LightningWatch, lyapopt.SkorchWatch, lyapopt.TransformersWatch]
+
+
+@pytest.mark.parametrize("watch", WATCHES)
+def test_arguments_of_the_wrong_type_are_refused_before_a_training(
+    tmp_path: Path, watch: type
+) -> None:
+    first: tuple[Any, ...] = ()
+    if watch is lyapopt.TransformersWatch:
+        first = (Trainer(nn.Linear(1, 1), arguments(tmp_path)),)
+        with pytest.raises(UserError, match="TransformersWatch: trainer must be"):
+            watch(5)
+    for wrong in (
+        {"trial": 5},
+        {"prune": "no"},
+        {"horizon": 0},
+        {"neighbours": 1.5},
+        {"radius": "small"},
+        {"rule": "hot"},
+        {"seed": None},
+        {"record": "yes"},
+        {"store": "sqlite:///runs.db"},
+    ):
+        [name] = wrong
+        with pytest.raises(UserError, match=f"{watch.__name__}: {name} must be"):
+            watch(*first, **wrong)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -224,6 +225,34 @@ def test_finished_trials_of_which_nothing_is_stored_are_said(
             DamagedDataWarning, match=r"nothing is stored of 1 finished trials \(1\)"
         ):
             assert set(frame("study")["trial_number"]) == {0, 2}
+    [said] = read_study(database_url, "study").damage
+    assert said == "nothing is stored of 1 finished trials (1)"
+
+
+def test_runs_of_a_copied_study_are_found_and_those_in_another_database_are_not_missed(
+    optuna_storage: optuna.storages.RDBStorage,
+    database_url: str,
+    store: TrajectoryStore,
+    finish_trial: Callable[..., RunRecord],
+    tmp_path: Path,
+) -> None:
+    study = optuna.create_study(study_name="study", storage=optuna_storage)
+    finish_trial(study, store, reason="dead")
+    optuna.copy_study(
+        from_study_name="study",
+        from_storage=optuna_storage,
+        to_storage=optuna_storage,
+        to_study_name="copy",
+    )
+    finish_trial(optuna.load_study(study_name="copy", storage=optuna_storage), store)
+    copied = read_study(database_url, "copy")
+    assert (copied.trials[0].reason, copied.damage) == ("dead", ())
+    elsewhere = optuna.create_study(study_name="elsewhere", storage=optuna_storage)
+    other = TrajectoryStore(f"sqlite:///{tmp_path / 'other.db'}")
+    finish_trial(elsewhere, other, reason="hot")
+    assert read_study(database_url, "elsewhere").damage == ()
+    [trial] = read_study(database_url, "elsewhere", reasons_url=str(other.url)).trials
+    assert trial.reason == "hot"
 
 
 @pytest.fixture
@@ -354,4 +383,6 @@ def test_series_of_trials_with_a_number_that_is_damaged_are_left_out(
         )
     assert set(store.trajectories("study")["trial_number"]) == {0, 1}
     execute(study_url, "UPDATE trials SET number = :number WHERE trial_id = 2", number=number)
-    assert set(store.trajectories("study")["trial_number"]) == {0}
+    for frame in (store.runs, store.exponents, store.decisions, store.trajectories):
+        with pytest.warns(DamagedDataWarning, match="the number of 1 of its trials"):
+            assert set(frame("study")["trial_number"]) == {0}

@@ -91,6 +91,20 @@ def test_storages_without_sql_are_told_to_give_a_database(url):
         TrajectoryStore(url)
 
 
+@pytest.mark.parametrize(
+    ("url", "advice"),
+    [
+        ("postgres://me:secret@host/studies", "write postgresql:// for postgres://"),
+        ("sqlite:///study.db?mode=ro", r"SQLite takes mode in the form .*uri=true"),
+        ("sqlite:///study.db?cache=shared&timeout=3", "SQLite takes cache in"),
+    ],
+)
+def test_what_drivers_would_pass_over_or_not_know_is_told_how_to_write(url, advice):
+    with pytest.raises(StoreError, match=advice) as error:
+        TrajectoryStore(url)
+    assert "secret" not in str(error.value)
+
+
 def test_a_missing_driver_is_named_with_its_extra():
     with pytest.raises(StoreError, match=r"pip install 'lyapopt\[postgresql\]'"):
         TrajectoryStore("postgresql+pg8000://me@host/studies")

@@ -13,13 +13,14 @@ from torch.utils.data import DataLoader
 
 from lyapopt.dynamics.first_batches import first_batches
 from lyapopt.errors import UserError
+from lyapopt.search.arguments import SearchArguments
 from lyapopt.search.callbacks.watching import Watching, refuse
 from lyapopt.search.float64_copy import in_float64
 from lyapopt.search.loop_batches import count_examples
 from lyapopt.search.loop_probe import Loop
 
 try:
-    from transformers import TrainerCallback
+    from transformers import Trainer, TrainerCallback
 except ImportError as error:
     raise UserError(
         "TransformersWatch needs Hugging Face Transformers: pip install 'lyapopt[transformers]'"
@@ -53,6 +54,8 @@ class TransformersWatch(Watching, TrainerCallback):  # type: ignore[misc]
     """
 
     def __init__(self, trainer: Any, trial: Any = None, **options: Any) -> None:
+        check = SearchArguments(type(self).__name__)
+        check.instance("trainer", trainer, Trainer, "the transformers.Trainer that is watched")
         self._trainer = trainer
         super().__init__(trial, **options)
 

@@ -70,6 +70,17 @@ class Watching:
         suggest_lr: tuple[str, float, float] | None = None,
     ) -> None:
         super().__init__()
+        check = SearchArguments(type(self).__name__)
+        trials = "a trial of Optuna's, or None"
+        check.optional(check.instance, "trial", trial, types=BaseTrial, expected=trials)
+        check.flag("prune", prune)
+        check.whole("horizon", horizon, least=1)
+        check.whole("neighbours", neighbours, least=1)
+        check.real("radius", radius, above=0)
+        rules = "a VerdictRule, or None"
+        check.optional(check.instance, "rule", rule, types=VerdictRule, expected=rules)
+        check.whole("seed", seed)
+        Recording.of(check, record, store)
         self.suggest_lr = suggest_lr
         self.trial = trial
         self.prune = prune
