@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import functools
+import math
 import warnings
 from collections.abc import Callable, Iterator
 
 import optuna
 import pytest
 from networks import Quadratic
-from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
+from optuna.samplers import (
+    BaseSampler,
+    CmaEsSampler,
+    GPSampler,
+    NSGAIISampler,
+    QMCSampler,
+    RandomSampler,
+    TPESampler,
+)
 from optuna.testing.pytest_samplers import (
     BasicSamplerTestCase,
     MultiObjectiveSamplerTestCase,
@@ -17,7 +26,7 @@ from optuna.testing.pytest_samplers import (
 )
 
 from lyapopt.probe import Probe
-from lyapopt.search import EdgeOfChaosSampler, ScreeningSampler
+from lyapopt.search import EdgeOfChaosSampler, ScreeningSampler, SeededSampler
 
 BASES: dict[str, Callable[[], BaseSampler]] = {
     "tpe": lambda: TPESampler(n_startup_trials=0, seed=0),
@@ -143,3 +152,43 @@ class TestMultiObjectiveScreening(MultiObjectiveSamplerTestCase):
     @pytest.fixture(params=ALL)
     def sampler(self, request: pytest.FixtureRequest) -> Callable[[], BaseSampler]:
         return functools.partial(screening, request.param, Quadratic(rate="x"))
+
+
+MADE_ANEW: dict[str, Callable[[], BaseSampler]] = {
+    "tpe": lambda: TPESampler(n_startup_trials=3, multivariate=True),
+    "gp": lambda: GPSampler(n_startup_trials=3),
+    "gp with constraints": lambda: GPSampler(
+        n_startup_trials=3, constraints_func=lambda trial: [trial.params["y"] - 0.8]
+    ),
+    "cma-es": lambda: CmaEsSampler(n_startup_trials=3),
+    "nsgaii": lambda: NSGAIISampler(population_size=3),
+    "qmc": lambda: QMCSampler(),
+}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(each, marks=[pytest.mark.slow] * each.endswith("constraints"))
+        for each in MADE_ANEW
+    ],
+)
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+def test_a_sampler_made_anew_draws_what_one_that_has_gone_on_draws(name: str) -> None:
+    def ends(study: optuna.Study, n_trials: int) -> list[dict[str, float]]:
+        def objective(trial: optuna.Trial) -> float:
+            x, y = (trial.suggest_float(each, 0.0, 1.0) for each in "xy")
+            return math.sin(9 * x) + (y - 0.3) ** 2 * math.cos(7 * x * y)
+
+        study.optimize(objective, n_trials)
+        return [trial.params for trial in study.trials]
+
+    def sampler() -> BaseSampler:
+        return SeededSampler(MADE_ANEW[name](), seed=0)
+
+    at_once = ends(optuna.create_study(sampler=sampler()), 12)
+    study = optuna.create_study()
+    for _ in range(12):
+        study.sampler = sampler()
+        in_turn = ends(study, 1)
+    assert in_turn == at_once

@@ -21,8 +21,13 @@ def reseed(sampler: BaseSampler, seed: int) -> None:
     """Set every generator inside a sampler, and inside the samplers that it holds.
 
     `BaseSampler.reseed_rng` takes no seed, and a sampler that is made anew for a resumed study
-    would repeat its first draws; so the states are found by walking over the attributes.
+    would repeat its first draws; so the states are found by walking over the attributes. The
+    Gaussian processes of the last trial go, from which the next fit would begin: a sampler that is
+    made anew has none.
     """
+    for each in nested_samplers(sampler):
+        if isinstance(each, optuna.samplers.GPSampler):
+            each._gprs_cache_list = each._constraints_gprs_cache_list = None
     for state in _random_states(sampler, set()):
         state.rng.seed(seed % 2**32)
 

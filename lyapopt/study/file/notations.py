@@ -65,6 +65,11 @@ def _tagged(inside: str) -> str:
 def _as_entry(name: str, inside: str) -> str:
     numbers = re.findall(_NUMBER, inside)
     if name in _CHOICE:
+        nested = foreign_notation(inside)
+        if nested is not None:
+            return nested
+        if re.search(r"[(\[]", inside[1:]):
+            return "for example [relu, tanh]"
         items = [part.strip().strip("[]()") for part in inside.split(",")]
         return f"[{', '.join(item for item in items if item)[:80]}]"
     if name in _WHOLE and name != "lograndint":
