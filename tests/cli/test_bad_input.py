@@ -126,6 +126,7 @@ def test_a_storage_that_is_no_database_is_left_as_it_is(tmp_path: Path) -> None:
     assert (tmp_path / "study.db").read_text() == "my notes"
 
 
+@pytest.mark.slow  # it waits for the two minutes that a run waits for a lock
 def test_a_locked_database_is_said_to_be_locked_and_serves_later(tmp_path: Path) -> None:
     write(tmp_path, STUDY.replace("study.db", "study.db?timeout=1"))
     with contextlib.closing(sqlite3.connect(tmp_path / "study.db")) as other:
