@@ -244,6 +244,7 @@ CASES: dict[str, tuple[Callable[..., Any], dict[str, tuple[Any, ...]]]] = {
             "storage": (5, None, ["sqlite://"]),
             "interval": (*NUMBERS, 0, -1, None),
             "retry": (5, "often"),
+            "parameters_at_once": FLAGS,
         },
     ),
     "compare": (lyapopt.compare, {"studies": (5, "x", ["x"], None)}),

@@ -62,6 +62,8 @@ class BufferedStorage(DirectStorage):
         interval: Seconds between two flushes, so that others see a running trial.
         retry: How a transaction is attempted again while the database is locked or away; by default
             for 30 seconds.
+        parameters_at_once: Whether each parameter is written when it is suggested, so that a trial
+            whose process dies in it is known by its parameters.
 
     Raises:
         UserError: If `storage` is neither, or another argument is wrong.
@@ -82,9 +84,11 @@ class BufferedStorage(DirectStorage):
         *,
         interval: float = 2.0,
         retry: RetryPolicy | None = None,
+        parameters_at_once: bool = False,
     ) -> None:
         arguments = Arguments("BufferedStorage")
         interval = arguments.real("interval", interval, above=0)
+        arguments.flag("parameters_at_once", parameters_at_once)
         arguments.optional(
             arguments.instance, "retry", retry, types=RetryPolicy, expected="a RetryPolicy"
         )
@@ -98,6 +102,7 @@ class BufferedStorage(DirectStorage):
             raise UserError(f"BufferedStorage: storage must be {expected}, not {shown(storage)}")
         parse_url(backend.engine.url)  # which refuses databases that we do not write to
         self._backend = backend
+        self._parameters_at_once = parameters_at_once
         self._begin(interval, retry or RetryPolicy(seconds=_RETRY_SECONDS))
 
     def _begin(self, interval: float, retry: RetryPolicy) -> None:
@@ -107,10 +112,16 @@ class BufferedStorage(DirectStorage):
     def __getstate__(self) -> dict[str, Any]:
         self.flush()
         buffer = self._buffer
-        return {"backend": self._backend, "interval": buffer.interval, "retry": buffer.retry}
+        return {
+            "backend": self._backend,
+            "interval": buffer.interval,
+            "retry": buffer.retry,
+            "parameters_at_once": self._parameters_at_once,
+        }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self._backend = state["backend"]
+        self._parameters_at_once = state["parameters_at_once"]
         self._begin(state["interval"], state["retry"])
 
     def flush(self) -> None:
@@ -254,6 +265,8 @@ class BufferedStorage(DirectStorage):
             params = trial.params | {param_name: kept.to_external_repr(value)}
             distributions = trial.distributions | {param_name: kept}
             buffer.put(with_fields(trial, params=params, distributions=distributions))
+            if self._parameters_at_once:
+                buffer.write()
 
     def set_trial_state_values(
         self, trial_id: int, state: TrialState, values: Sequence[float] | None = None

@@ -166,6 +166,8 @@ def _storage(file: StudyFile, settings: WorkerSettings, retry: RetryPolicy) -> B
         heartbeat=max(1, round(settings.heartbeat)),
         grace=max(1, round(settings.grace)),
         is_buffered=True,
+        # A function suggests while it runs: what it dies of is seen in its parameters.
+        parameters_at_once=file.objective is not None,
     )
     wrap_operations(storage, interruption.shielded)
     return storage

@@ -45,6 +45,7 @@ def open_storage(
     heartbeat: int | None = None,
     grace: int | None = None,
     is_buffered: bool = False,
+    parameters_at_once: bool = False,
 ) -> BaseStorage:
     """Optuna's storage behind a URL, cached, so that a study of many trials polls fast.
 
@@ -61,6 +62,7 @@ def open_storage(
         heartbeat: Seconds between two heartbeats of a running trial, where there are any.
         grace: Seconds without one after which Optuna takes the trial for dead.
         is_buffered: Whether trials are written in bulk, where the storage has SQL.
+        parameters_at_once: Whether parameters are written as they are suggested all the same.
 
     Raises:
         UserError: If it cannot be opened; the message says why, without a password.
@@ -72,7 +74,10 @@ def open_storage(
         if url.startswith("grpc://"):
             return _grpc_storage(url)
         attempt = retry or RetryPolicy(seconds=0)
-        return attempt(lambda: _rdb_storage(url, create, retry, heartbeat, grace, is_buffered), url)
+        storage = attempt(lambda: _rdb_storage(url, create, retry, heartbeat, grace), url)
+        if not is_buffered:
+            return optuna.storages.get_storage(storage)
+        return BufferedStorage(storage, retry=attempt, parameters_at_once=parameters_at_once)
     except UserError:
         raise
     except ImportError as error:
@@ -197,8 +202,7 @@ def _rdb_storage(
     retry: RetryPolicy | None,
     heartbeat: int | None,
     grace: int | None,
-    is_buffered: bool,
-) -> BaseStorage:
+) -> RDBStorage:
     parsed = parse_url(url)
     if create:
         if parsed.get_backend_name() == "sqlite":
@@ -217,9 +221,7 @@ def _rdb_storage(
         )
     if retry is not None:
         intercept(storage, lambda attempt: retry(attempt, parsed))
-    if is_buffered:
-        return BufferedStorage(storage, retry=retry or RetryPolicy(seconds=0))
-    return optuna.storages.get_storage(storage)
+    return storage
 
 
 def _engine_options(url: sqlalchemy.URL) -> dict[str, Any]:
