@@ -16,7 +16,7 @@ from skorch.callbacks import LRScheduler
 from test_callbacks import Module, Ordered, Regressor, X, Y, lightning, network
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset, WeightedRandomSampler
-from transformers import TrainingArguments
+from transformers import Trainer, TrainingArguments
 
 import lyapopt
 from lyapopt import UserError
@@ -93,6 +93,11 @@ def by_skorch(folder: Path, lr: float, callback: Any) -> Any:
     )
 
 
+def an_idle_trainer() -> Any:
+    """One to name a callback's own; `by_transformers` puts that which trains in its place."""
+    return Trainer(Regressor(), TrainingArguments(use_cpu=True, report_to=[]))
+
+
 def by_transformers(folder: Path, lr: float, callback: Any) -> Any:
     arguments = TrainingArguments(
         output_dir=str(folder),
@@ -129,7 +134,7 @@ def callback_of(library: str, trial: Any, **options: Any) -> Any:
         case "skorch":
             return lyapopt.SkorchWatch(trial, **options)
         case _:
-            return lyapopt.TransformersWatch(None, trial, **options)
+            return lyapopt.TransformersWatch(an_idle_trainer(), trial, **options)
 
 
 @pytest.mark.parametrize("library", TRAINERS)

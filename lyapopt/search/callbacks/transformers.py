@@ -55,7 +55,10 @@ class TransformersWatch(Watching, TrainerCallback):  # type: ignore[misc]
 
     def __init__(self, trainer: Any, trial: Any = None, **options: Any) -> None:
         check = SearchArguments(type(self).__name__)
-        check.instance("trainer", trainer, Trainer, "the transformers.Trainer that is watched")
+        expected = (
+            "the transformers.Trainer that is watched (the trainer comes first, then the trial)"
+        )
+        check.instance("trainer", trainer, Trainer, expected)
         self._trainer = trainer
         super().__init__(trial, **options)
 
@@ -157,13 +160,6 @@ def _weight(trainer: Any, items: Any) -> float:
 
 
 def _check(trainer: Any) -> None:
-    from transformers import Trainer  # slow to import; whoever has one has imported it
-
-    if not isinstance(trainer, Trainer):
-        raise UserError(
-            "TransformersWatch: the trainer comes first, TransformersWatch(trainer, trial), not "
-            f"{type(trainer).__name__}"
-        )
     args = trainer.args
     if args.world_size > 1 or args.n_gpu > 1:
         refuse(
