@@ -214,6 +214,12 @@ def test_known_exponents_of_maps_agree_with_a_run(step: TextbookSystem) -> None:
     torch.testing.assert_close(values, expected, atol=0.01, rtol=0)
 
 
+def test_orbits_of_a_flow_that_keeps_its_phase_do_not_all_stand_at_one_place() -> None:
+    x, y, _ = Rossler(dt=0.1).initial_state(systems=60).unbind(-1)
+    turns = torch.complex(x, y)
+    assert (turns / turns.abs()).mean().abs() < 0.5
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("step", [Lorenz(), Rossler()])
 def test_known_exponents_of_flows_agree_with_a_run(step: Flow) -> None:

@@ -21,11 +21,13 @@ class Flow(TextbookSystem):
     """
 
     settling_time = 50.0
+    spread_time = 25.0  # several turns
 
     def __init__(self, dt: float, **parameters: Parameter) -> None:
         super().__init__(**parameters)
         self.dt = dt
         self.transient = int(self.settling_time / dt)
+        self.spread = int(self.spread_time / dt)
 
     @abstractmethod
     def field(self, z: State) -> State:

@@ -25,6 +25,8 @@ class TextbookSystem(ABC):
     Attributes:
         dim: Number of coordinates.
         transient: Steps after which `initial_state` takes the orbit to be on the attractor.
+        spread: Steps over which the starts of the orbits are spread, for systems that keep their
+            phase for long: orbits of one start would all stand at the same place of the attractor.
 
     Raises:
         UserError: If a parameter has more than one axis, or two have different lengths.
@@ -32,6 +34,7 @@ class TextbookSystem(ABC):
 
     dim: int
     transient: int = 1000
+    spread: int = 0
 
     def __init__(self, **parameters: Parameter) -> None:
         self._parameters = parameters
@@ -81,13 +84,13 @@ class TextbookSystem(ABC):
         if systems < 1:
             raise UserError(f"{type(self).__name__}: systems must be positive, not {systems}")
         count = systems if self._systems is None else self._systems
-        rows = [
-            torch.rand(1, self.dim, dtype=torch.float64, generator=generator(seed, row, "start"))
-            for row in range(count)
-        ]
+        draws = [generator(seed, row, "start") for row in range(count)]
+        rows = [torch.rand(1, self.dim, dtype=torch.float64, generator=draw) for draw in draws]
+        waits = [int(torch.randint(self.spread + 1, (), generator=draw)) for draw in draws]
+        begins = torch.tensor(waits).view(-1, 1, 1) - self.transient - self.spread
         z = self._starts(torch.stack(rows))
-        for t in range(-self.transient, 0):
-            z = self(z, t)
+        for t in range(int(begins.min()), 0):
+            z = torch.where(t < begins, z, self(z, t))
         return z
 
     def _parameter(self, name: str) -> Parameter:
