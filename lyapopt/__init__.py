@@ -4,6 +4,7 @@ Where to add what, in the order of the layers (imports go downwards only; the co
 `pyproject.toml`):
 
     a command               cli/commands/, registered in cli/main.py
+    a file that ships       studies/, dashboards/ (shipped.py finds them, MANIFEST.in packs them)
     a key of the study file study/file/model.py or study/file/sections.py; what reads it, study/run/
     a figure                figures/, exported by figures/__init__.py; of a study, also a row of
                             figures/registry.py: `StudyData.figures` and pages have it

@@ -12,6 +12,7 @@ from lyapopt import __version__
 from lyapopt.cli.commands import bench, storage
 from lyapopt.cli.commands.best import best
 from lyapopt.cli.commands.dashboard import dashboard
+from lyapopt.cli.commands.init import init
 from lyapopt.cli.commands.run import run
 from lyapopt.cli.commands.schema import schema
 from lyapopt.cli.commands.status import status
@@ -30,7 +31,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _command in (run, worker, validate, schema, status, trials, best, dashboard):
+for _command in (init, run, worker, validate, schema, status, trials, best, dashboard):
     app.command()(_command)
 app.add_typer(storage.app, name="storage")
 app.add_typer(bench.app, name="bench")

@@ -23,7 +23,7 @@ from lyapopt.study.file.validation import check_document
 __all__ = ["load_study_file"]
 
 _MAX_BYTES = 1_000_000
-_BEGIN = "studies/xor.yaml is one to start from"
+_BEGIN = "`lyapopt init` writes one to start from"
 
 
 def load_study_file(path: str | FilePath, overrides: Sequence[str] = ()) -> StudyFile:
