@@ -15,12 +15,12 @@ from typing import Literal, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Num
-from scipy.special import stdtrit
 from torch import Tensor
 
 from lyapopt.errors import UserError
 from lyapopt.exponents.checks import no_type_check
 from lyapopt.exponents.quantities import Quantity
+from lyapopt.exponents.student import student_quantile
 
 Over = Literal["time", "neighbours", "replicas"]
 """What an interval averages over."""
@@ -148,7 +148,7 @@ def mean_interval_over_time(
     shortest = max(1, int(math.sqrt(segments) / 2))
     variance = _variance_of_sum(residuals.reshape(segments, -1), shortest)
     freedom = min(max(segments / shortest / 8, 3.0), 30.0)
-    quantile = float(stdtrit(freedom, (1 + level) / 2))
+    quantile = student_quantile(freedom, (1 + level) / 2)
     half = quantile * variance.sqrt().view(centre.shape) / steps.sum()
     return centre - half, centre + half
 
@@ -209,7 +209,7 @@ def mean_interval_over_replicas(
     mean = values.mean(-1)
     if replicas < 2:
         return torch.full_like(mean, torch.nan), torch.full_like(mean, torch.nan)
-    quantile = float(stdtrit(replicas - 1, (1 + level) / 2))
+    quantile = student_quantile(replicas - 1, (1 + level) / 2)
     half = quantile * values.std(-1) / math.sqrt(replicas)
     return mean - half, mean + half
 

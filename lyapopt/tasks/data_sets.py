@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, lru_cache
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lyapopt.dynamics.randomness import generator
+from lyapopt.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -73,31 +77,41 @@ def by_name(name: str, fraction: float, seed: int, dtype: torch.dtype, device: s
     return DataSet((x[rest], y[rest]), (x[chosen], y[chosen]), outputs)
 
 
+def _table_of_sklearn(name: str, **kwargs: Any) -> NDArray[np.float64]:
+    """A file of numbers that scikit-learn brings, read without importing it, which takes a second.
+
+    Raises:
+        UserError: If the installed release does not have it.
+    """
+    spec = importlib.util.find_spec("sklearn")
+    folders = [] if spec is None else spec.submodule_search_locations or []
+    for folder in folders:
+        path = Path(folder, "datasets", "data", name)
+        if path.is_file():
+            table: NDArray[np.float64] = np.loadtxt(path, **kwargs)
+            return table
+    raise UserError(f"the installed scikit-learn has no data file {name}: pip install scikit-learn")
+
+
 @cache
 def _digits() -> Raw:
     """E. Alpaydin & C. Kaynak 1998, UCI Machine Learning Repository, by scikit-learn."""
-    from sklearn.datasets import load_digits
-
-    bunch = load_digits()
-    return bunch.images / 16.0, bunch.target
+    table = _table_of_sklearn("digits.csv.gz", delimiter=",")
+    return table[:, :-1].reshape(-1, 8, 8) / 16.0, table[:, -1].astype(np.int64)
 
 
 @cache
 def _breast_cancer() -> Raw:
     """W. Street, W. Wolberg & O. Mangasarian 1993, UCI, by scikit-learn."""
-    from sklearn.datasets import load_breast_cancer
-
-    bunch = load_breast_cancer()
-    return _standard(bunch.data), bunch.target
+    table = _table_of_sklearn("breast_cancer.csv", delimiter=",", skiprows=1)
+    return _standard(table[:, :-1]), table[:, -1].astype(np.int64)
 
 
 @cache
 def _diabetes() -> Raw:
     """B. Efron, T. Hastie, I. Johnstone & R. Tibshirani 2004, by scikit-learn."""
-    from sklearn.datasets import load_diabetes
-
-    bunch = load_diabetes()
-    return _standard(bunch.data), _standard(bunch.target)
+    inputs = _table_of_sklearn("diabetes_data_raw.csv.gz")
+    return _standard(inputs), _standard(_table_of_sklearn("diabetes_target.csv.gz"))
 
 
 @cache

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import functools
+import inspect
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -10,7 +12,7 @@ from torch import nn
 from torch.optim import lr_scheduler
 
 _ADAM = ("eps", "amsgrad")
-_OPTIMIZERS: Mapping[str, tuple[Callable[..., torch.optim.Optimizer], tuple[str, ...]]] = {
+_OPTIMIZERS: Mapping[str, tuple[type[torch.optim.Optimizer], tuple[str, ...]]] = {
     "sgd": (torch.optim.SGD, ("momentum", "dampening", "nesterov")),
     "rmsprop": (torch.optim.RMSprop, ("alpha", "eps", "momentum", "centered")),
     "adam": (torch.optim.Adam, _ADAM),
@@ -27,7 +29,23 @@ def make_optimizer(model: nn.Module, options: Mapping[str, Any]) -> torch.optim.
         own["nesterov"] = False
     if names is _ADAM:
         own["betas"] = tuple(options["betas"] or (options["beta1"], options["beta2"]))
-    return make(list(model.parameters()), **own)
+    return _made(make, list(model.parameters()), own)
+
+
+def _made(
+    make: type[torch.optim.Optimizer], parameters: list[nn.Parameter], own: Mapping[str, Any]
+) -> torch.optim.Optimizer:
+    """`make(parameters, **own)`, without importing torch's compiler, which takes a second.
+
+    `add_param_group`, which the constructor calls, is wrapped so that the compiler leaves it alone,
+    and the wrapper imports the compiler to say so. The constructor is given what is wrapped.
+    """
+    optimizer = make.__new__(make)
+    plain = inspect.unwrap(make.add_param_group)
+    vars(optimizer)["add_param_group"] = functools.partial(plain, optimizer)
+    make.__init__(optimizer, parameters, **own)
+    del vars(optimizer)["add_param_group"]
+    return optimizer
 
 
 def make_scheduler(

@@ -53,6 +53,25 @@ def test_looking_at_a_study_imports_neither_torch_nor_optuna(tmp_path: Path) -> 
     assert found == "['sqlalchemy']"
 
 
+UNUSED = ("sklearn", "scipy", "pandas", "plotly", "torch._dynamo", "sympy", "optuna.visualization")
+
+
+def test_running_a_study_imports_nothing_that_it_does_not_use(tmp_path: Path) -> None:
+    study = STUDY.replace("{name: xor, hidden: 4, steps: 40}", "{name: digits, steps: 20}")
+    write(tmp_path, study)
+    code = PROBE.format(heavy=UNUSED)
+    done = subprocess.run(
+        [sys.executable, "-c", code, "run", "study.yaml"],
+        cwd=tmp_path,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert (done.returncode, done.stderr.strip().splitlines()[-1]) == (0, "[]"), done.stderr
+
+
 def test_importing_the_package_imports_nothing_heavy() -> None:
     code = f"import sys, lyapopt; print([n for n in {HEAVY!r} if n in sys.modules])"
     done = subprocess.run(

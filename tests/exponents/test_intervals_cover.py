@@ -7,6 +7,7 @@ import math
 import exponent_oracle as oracle
 import pytest
 import torch
+from scipy.special import stdtrit
 from torch import Tensor, nn
 
 from lyapopt.dynamics import Training, TrainingMap
@@ -14,6 +15,14 @@ from lyapopt.dynamics.randomness import generator
 from lyapopt.dynamics.systems import CatMap, Henon, Logistic, StandardMap
 from lyapopt.exponents import from_neighbours, spectrum
 from lyapopt.exponents.intervals import mean_interval_over_time
+from lyapopt.exponents.student import student_quantile
+
+
+def test_the_quantiles_of_student_are_those_of_scipy() -> None:
+    for freedom in (1, 2, 3, 3.7, 5, 9.375, 30, 39, 40, 100, 999, 10_000):
+        for probability in (0.025, 0.2, 0.6, 0.75, 0.9, 0.95, 0.975, 0.9985, 0.9995):
+            expected = stdtrit(freedom, probability)
+            assert student_quantile(freedom, probability) == pytest.approx(expected, rel=2e-11)
 
 
 def coverage(values: Tensor, low: Tensor, high: Tensor, truth: float) -> tuple[float, float]:

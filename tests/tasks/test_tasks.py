@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import random
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -44,6 +46,23 @@ def test_digits_hold_out_their_validation_images() -> None:
     assert len(x) + len(held_out) == 1797
     assert len(held_out) == 449
     assert 0 <= x.min() < x.max() == 1
+
+
+def test_building_a_task_does_not_import_torch_s_compiler() -> None:
+    code = """
+import sys
+from lyapopt.tasks.builder import TaskBuilder
+from lyapopt.tasks.catalogue import OPTIMIZERS, SCHEDULES
+for optimizer in OPTIMIZERS:
+    for schedule in SCHEDULES:
+        training = TaskBuilder("xor", {"optimizer": optimizer, "schedule": schedule})({})
+        assert "add_param_group" not in vars(training.optimizer)
+print("torch._dynamo" in sys.modules)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=300
+    )
+    assert done.stdout.strip() == "False"
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -102,6 +121,21 @@ def test_data_have_the_shapes_that_their_sources_give(
         assert both.std().item() == pytest.approx(1, rel=1e-2)
     else:
         assert set(y.tolist()) == set(range(outputs))
+
+
+def test_data_of_scikit_learn_are_those_that_its_own_functions_read() -> None:
+    from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits
+
+    images, classes = data_sets._digits()
+    assert np.array_equal(images * 16, load_digits().images)
+    assert np.array_equal(classes, load_digits().target)
+    measures, kinds = data_sets._breast_cancer()
+    assert np.array_equal(measures, data_sets._standard(load_breast_cancer().data))
+    assert np.array_equal(kinds, load_breast_cancer().target)
+    measures, progress = data_sets._diabetes()
+    raw = load_diabetes(scaled=False)
+    assert np.array_equal(measures, data_sets._standard(raw.data))
+    assert np.array_equal(progress, data_sets._standard(raw.target))
 
 
 def test_reading_the_data_leaves_the_global_generators_alone() -> None:
