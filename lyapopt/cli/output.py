@@ -14,8 +14,8 @@ import typer
 
 from lyapopt.cli.text import interval, print_rows, short
 from lyapopt.cli.trial_table import trial_lines
-from lyapopt.cli.yaml_text import yaml_lines
 from lyapopt.store.trials import StoredTrial
+from lyapopt.yaml_text import yaml_lines
 
 __all__ = ["print_best", "print_trials"]
 

@@ -25,6 +25,7 @@ from lyapopt.figures.spectrum_over_time import spectrum_over_time
 from lyapopt.figures.steering_path import steering_path
 from lyapopt.figures.tables import activation_table, number_table
 from lyapopt.figures.trainability_map import trainability_map
+from lyapopt.figures.trial_losses import trial_losses
 from lyapopt.figures.weight_trajectories import weight_trajectories
 
 __all__ = [
@@ -49,5 +50,6 @@ __all__ = [
     "spectrum_over_time",
     "steering_path",
     "trainability_map",
+    "trial_losses",
     "weight_trajectories",
 ]

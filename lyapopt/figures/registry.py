@@ -30,6 +30,8 @@ from lyapopt.figures.spectrum_over_time import spectrum_over_time
 from lyapopt.figures.steering_path import steered, steering_path
 from lyapopt.figures.tables import activation_table
 from lyapopt.figures.trainability_map import trainability_map
+from lyapopt.figures.trial_losses import SERIES as LOSSES
+from lyapopt.figures.trial_losses import trial_losses
 from lyapopt.figures.trial_table import best_trial
 from lyapopt.figures.weight_trajectories import weight_trajectories
 
@@ -220,6 +222,7 @@ _SPECS: Final = (
         "signal_correlations", signal_correlations, tuple(SIGNALS), _compared
     ),
     FigureSpec("loss_trajectories", loss_trajectories, ("loss",), _shown),
+    FigureSpec("trial_losses", trial_losses, LOSSES, _one, of_trial=True),
     FigureSpec("separations", separations, ("separation",), _one, of_trial=True),
     FigureSpec(
         "weight_trajectories", weight_trajectories, ("weights", "separation", "neighbours"),

@@ -33,9 +33,14 @@ def require_dashboard() -> None:
 
 
 def dashboard_app(
-    storage: BaseStorage, host: str, port: int, *, read_only: bool = False
+    storage: BaseStorage,
+    host: str,
+    port: int,
+    *,
+    read_only: bool = False,
+    pages: WSGIApplication | None = None,
 ) -> WSGIApplication:
-    """optuna-dashboard over a storage, and a place at `/lyapopt` for pages of ours.
+    """optuna-dashboard over a storage, and pages of ours at `/lyapopt`.
 
     Args:
         storage: A cached storage, as `lyapopt.study.run.storage.open_storage` gives it: with one
@@ -43,6 +48,7 @@ def dashboard_app(
         host: Address that it is served on.
         port: Port that it is served on.
         read_only: Whether to refuse everything that would change the storage.
+        pages: What answers at `/lyapopt`.
 
     Raises:
         UserError: If optuna-dashboard is not installed.
@@ -52,6 +58,6 @@ def dashboard_app(
     import optuna_dashboard
     from werkzeug.middleware.dispatcher import DispatcherMiddleware
 
-    pages: dict[str, WSGIApplication] = {}
-    app = DispatcherMiddleware(optuna_dashboard.wsgi(storage), pages)
+    mounted = {} if pages is None else {"/lyapopt": pages}
+    app = DispatcherMiddleware(optuna_dashboard.wsgi(storage), mounted)
     return Guard(app, host, port, read_only=read_only)

@@ -18,9 +18,9 @@ from ruamel.yaml import YAML
 
 from lyapopt.cli.output import print_best, print_trials
 from lyapopt.cli.trial_table import trial_lines
-from lyapopt.cli.yaml_text import yaml_lines
 from lyapopt.store import RUN_ATTRIBUTE, RunRecord, TrajectoryStore, new_run_id
 from lyapopt.study.analysis.overview import Overview, load_study
+from lyapopt.yaml_text import yaml_lines
 
 SPACE = {
     "activation": CategoricalDistribution(["relu", "off", None, True]),

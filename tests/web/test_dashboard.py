@@ -7,15 +7,13 @@ import http.client
 import json
 import os
 import re
-import shutil
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import optuna
 import pytest
+from serving import BROWSER_FLAGS, CHROMIUM, PATIENCE, served
 
 from lyapopt.errors import UserError
 from lyapopt.study.file import load_study_file
@@ -24,20 +22,6 @@ from lyapopt.web import bind
 
 pytest.importorskip("optuna_dashboard", reason="the extra `dashboard` is not installed")
 
-ROOT = Path(__file__).parents[2]
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-BROWSER_FLAGS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-# The page draws in software, beside whatever else the machine does.
-PATIENCE = 240_000
 STUDY = """
 study_name: shown
 storage: sqlite:///study.db
@@ -60,30 +44,9 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "study.db"
 
 
-@contextlib.contextmanager
-def served(database: Path, *options: str) -> Iterator[tuple[subprocess.Popen[str], int]]:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "lyapopt", "dashboard", str(database), *options],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        assert process.stdout is not None
-        line = process.stdout.readline()
-        found = re.search(r"http://127\.0\.0\.1:(\d+)/", line)
-        assert found, line + str(process.communicate(timeout=10))
-        yield process, int(found[1])
-    finally:
-        if process.poll() is None:
-            process.kill()
-        process.communicate()
-
-
 @pytest.fixture(scope="module")
 def port(database: Path) -> Iterator[int]:
-    with served(database) as (_, port):
+    with served(str(database)) as (_, port):
         yield port
 
 
@@ -129,7 +92,7 @@ def test_a_page_of_another_site_cannot_write(port: int) -> None:
 
 
 def test_read_only_refuses_writes_and_ctrl_c_ends_it_well(database: Path) -> None:
-    with served(database, "--read-only") as (process, port):
+    with served(str(database), "--read-only") as (process, port):
         status, _, body = ask(port, "DELETE", "/api/studies/1")
         assert status == 403
         assert b"read-only" in body

@@ -1,7 +1,8 @@
-"""`lyapopt dashboard`: serves optuna-dashboard for a storage."""
+"""`lyapopt dashboard`: serves optuna-dashboard and our pages for a storage."""
 
 from __future__ import annotations
 
+import warnings
 from typing import Annotated
 
 import typer
@@ -23,8 +24,15 @@ def dashboard(
     read_only: Annotated[
         bool, typer.Option("--read-only", help="Refuse everything that would change the storage.")
     ] = False,
+    layout: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="The dashboard to open with: a file, or overview, paper, pruning, compare.",
+        ),
+    ] = None,
 ) -> int:
-    """Serve optuna-dashboard for a storage, until Ctrl-C.
+    """Serve optuna-dashboard for a storage at /, and our pages at /lyapopt, until Ctrl-C.
 
     Exit codes: 0 after Ctrl-C, 143 after SIGTERM, 2 invalid input.
     """
@@ -34,18 +42,27 @@ def dashboard(
 
     require_dashboard()
     target = target_of(storage)
+    from lyapopt.web.layouts import find_layout
+
+    chosen = find_layout(layout)
     from lyapopt.cli import logs
+    from lyapopt.store.damage import DamagedDataWarning
     from lyapopt.store.errors import masked
     from lyapopt.study.run.storage import open_storage
+    from lyapopt.web.pages.app import Pages
+    from lyapopt.web.pages.shelf import Shelf
 
     logs.configure("warning")
+    warnings.simplefilter("ignore", DamagedDataWarning)  # the page says what is damaged
     server = bind(host, port)
-    app = dashboard_app(
-        open_storage(target.storage, create=False), server.host, server.port, read_only=read_only
-    )
+    opened = open_storage(target.storage, create=False)
+    pages = Pages(Shelf(target.storage, opened, target.store), chosen, target.study_name)
+    app = dashboard_app(opened, server.host, server.port, read_only=read_only, pages=pages)
     suffix = " (read-only)" if read_only else ""
     with finishing(lambda _: None):
         echo(f"dashboard of {one_line(masked(target.storage))}{suffix}: {server.url}")
+        echo(f"exponents, trajectories and decisions: {server.url}lyapopt/")
+        pages.warm()
         echo("Ctrl-C ends it", err=True)
         server.serve(app)
     return exit_codes.DONE  # Ctrl-C is how a dashboard is meant to end

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from numbers import Integral
 from typing import Any
@@ -31,6 +32,7 @@ from lyapopt.study.analysis.overview import (
 )
 
 _SHOWN_OF_FRONT = 5
+_AT_ONCE = 500  # trials that one query asks for by number
 _LOOKED_AT = 20  # trials, for the limits that all were measured with
 
 
@@ -95,6 +97,7 @@ class StudyData:
     """
 
     def __init__(self, study: StoredStudy, storage: str, store: str | None = None) -> None:
+        self._whole: StudyData | None = None
         check = Arguments("StudyData")
         check.instance("study", study, StoredStudy, "a study that lyapopt.load has read")
         check.instance("storage", storage, str, "the URL of a storage")
@@ -159,6 +162,32 @@ class StudyData:
     def decisions(self) -> pd.DataFrame:
         """One row for each decision about each trial; see `TrajectoryStore.decisions`."""
         return self._read("decisions")
+
+    def trial(self, number: int) -> StoredTrial | None:
+        """One trial with all that Optuna knows of it; `None` if there is none of that number."""
+        return next((each for each in self._study.trials if each.number == number), None)
+
+    def only(self, trials: Collection[int]) -> StudyData:
+        """The same study with these trials only: its tables, overview and figures.
+
+        Tables that were read already are not read again.
+
+        Args:
+            trials: Numbers of the trials.
+
+        Example:
+            >>> from lyapopt.store.trials import StoredTrial
+            >>> two = [StoredTrial(0, "failed"), StoredTrial(1, "failed")]
+            >>> both = StoredStudy("two", ("minimize",), two)
+            >>> StudyData(both, "sqlite:///study.db").only([1]).trials["trial_number"].tolist()
+            [1]
+        """
+        kept = set(trials)
+        some = [trial for trial in self._study.trials if trial.number in kept]
+        study = replace(self._study, trials=some)
+        found = StudyData.__new__(StudyData)
+        found._study, found._url, found._whole = study, self._url, self._whole or self
+        return found
 
     def trajectories(
         self, trial: int | Sequence[int] | None = None, name: str | Sequence[str] | None = None
@@ -268,9 +297,13 @@ class StudyData:
         return numbers
 
     def _read(self, what: str) -> pd.DataFrame:
+        whole, numbers = self._whole, [trial.number for trial in self._study.trials]
+        if whole is not None and (len(numbers) > _AT_ONCE or what in vars(whole)):
+            table: pd.DataFrame = getattr(whole, what)
+            return table[table["trial_number"].isin(numbers)].reset_index(drop=True)
         with self._store() as store:
-            table: pd.DataFrame = getattr(store, what)(self.name)
-            return table
+            read = getattr(store, what)
+            return read(self.name) if whole is None else read(self.name, numbers)  # type: ignore[no-any-return]
 
     def _store(self) -> TrajectoryStore:
         if self._url is None:

@@ -54,44 +54,51 @@ def load_study_file(path: str | FilePath, overrides: Sequence[str] = ()) -> Stud
 # the file
 
 
-def read_yaml_file(path: str | FilePath) -> Document:
+def read_yaml_file(
+    path: str | FilePath, *, kind: str = "a study file", begin: str = _BEGIN
+) -> Document:
     """Reads a YAML 1.2 file whose root is a mapping.
+
+    Args:
+        path: the file.
+        kind: what messages call it.
+        begin: the hint of messages that there is nothing to read.
 
     Raises:
         StudyFileError: there is no such file, or it cannot be read, is empty, not UTF-8, not YAML.
             Lesser mistakes are in the document's `.issues`.
     """
     name = str(path)
-    text = _decode(_read_bytes(FilePath(path), name), name)
+    text = _decode(_read_bytes(FilePath(path), name, kind, begin), name)
     source = Source(name, split_lines(text))
     document = parse_yaml(text, source)
     if isinstance(document.data, dict) and (document.data or document.issues):
         return document
     start = Mark(source, 0, 0)
     if document.data is None or document.data == {}:
-        raise StudyFileError([Issue("the file is empty", start, hint=_BEGIN)])
+        raise StudyFileError([Issue("the file is empty", start, hint=begin)])
     what = "a list" if isinstance(document.data, list) else "a single value"
-    message = f"a study file is a mapping of keys to values, this one is {what}"
-    raise StudyFileError([Issue(message, document.mark(()), hint=_BEGIN)])
+    message = f"{kind} is a mapping of keys to values, this one is {what}"
+    raise StudyFileError([Issue(message, document.mark(()), hint=begin)])
 
 
-def _read_bytes(path: FilePath, name: str) -> bytes:
+def _read_bytes(path: FilePath, name: str, kind: str, begin: str) -> bytes:
     try:
         with path.open("rb") as stream:
             content = stream.read(_MAX_BYTES + 1)
     except FileNotFoundError:
         others = _yaml_files(path)
-        hint = f"in that folder there are: {', '.join(others)}" if others else _BEGIN
+        hint = f"in that folder there are: {', '.join(others)}" if others else begin
         raise StudyFileError([Issue(f"{name}: no such file", hint=hint)]) from None
     except IsADirectoryError:
         others = _yaml_files(path / "any")
         hint = f"in it there are: {', '.join(others)}" if others else "name a file in it"
-        raise StudyFileError([Issue(f"{name}: a folder, not a study file", hint=hint)]) from None
+        raise StudyFileError([Issue(f"{name}: a folder, not {kind}", hint=hint)]) from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise StudyFileError([Issue(f"{name}: cannot be read ({reason})")]) from None
     if len(content) > _MAX_BYTES:
-        message = f"{name}: larger than {_MAX_BYTES // 1000} kB: not a study file"
+        message = f"{name}: larger than {_MAX_BYTES // 1000} kB: not {kind}"
         raise StudyFileError([Issue(message)])
     return content
 
