@@ -14,6 +14,7 @@ from lyapopt.store import TrajectoryStore
 def _with_both_tables(url):
     storage = optuna.storages.RDBStorage(url)
     with TrajectoryStore(url) as store:
+        store.create_tables()
         assert sqlalchemy.inspect(store._engine).has_table("lyapopt_trials")
     if storage.engine.dialect.name == "mysql":
         _keep_microseconds(storage.engine)

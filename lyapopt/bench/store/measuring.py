@@ -215,8 +215,9 @@ def _study(
     finally:
         engine.dispose()
         optuna.delete_study(study_name=_STUDY, storage=storage)
-        with TrajectoryStore(url) as store:
-            store.forget(runs)
+        if runs:
+            with TrajectoryStore(url) as store:
+                store.forget(runs)
 
 
 @contextmanager
