@@ -139,25 +139,17 @@ def test_a_locked_database_is_said_to_be_locked_and_serves_later(tmp_path: Path)
     assert len(trials(tmp_path)) == 4
 
 
-@pytest.mark.slow
-def test_an_unexpected_error_is_one_line(tmp_path: Path) -> None:
-    write(tmp_path, OWN_STUDY + 'callbacks: ["own_task:broken"]\n')
-    write(tmp_path, OWN_TASK + "\n\ndef broken(study, trial):\n    1 / 0\n", "own_task.py")
-    done = lyapopt(tmp_path, "run", "study.yaml")
-    assert done.returncode == 1
-    assert "error: ZeroDivisionError: division by zero" in done.stderr
-    assert "Traceback" not in done.stderr
-    assert "--debug" in done.stderr
-
-
-def test_debug_shows_the_traceback_of_an_unexpected_error(
+def test_an_unexpected_error_is_one_line_and_debug_shows_its_traceback(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def broken(**options: object) -> float:
         return 1 / 0
 
     assert run_reporting_failures(broken) == 1
-    assert "Traceback" not in capsys.readouterr().err
+    shown = capsys.readouterr().err
+    assert "error: ZeroDivisionError: division by zero" in shown
+    assert "Traceback" not in shown
+    assert "--debug" in shown
     monkeypatch.setenv("LYAPOPT_DEBUG", "1")
     assert run_reporting_failures(broken) == 1
     shown = capsys.readouterr().err
