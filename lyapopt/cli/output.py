@@ -4,89 +4,81 @@ from __future__ import annotations
 
 import csv
 import json
-import math
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import typer
 
-from lyapopt.cli.text import interval, print_rows, short
-from lyapopt.cli.trial_table import trial_lines
+from lyapopt.cli.fields import Fields, as_dict, json_ready
+from lyapopt.cli.text import echo, interval, print_rows, short
+from lyapopt.cli.trial_table import PlainTable
 from lyapopt.store.trials import StoredTrial
 from lyapopt.yaml_text import yaml_lines
 
-__all__ = ["print_best", "print_trials"]
+__all__ = ["print_best", "print_document", "print_row", "print_trials"]
+
+_PREFIX = "params_"
+_FIXED = frozenset(Fields(()).usual)
 
 
-def print_trials(trials: Sequence[StoredTrial], form: str) -> None:
+def print_trials(
+    trials: Sequence[StoredTrial],
+    form: str,
+    names: Sequence[str] | None = None,
+    fields: Fields | None = None,
+    more: str = "--columns all, or -f csv, has them",
+) -> None:
     """Print trials, all digits of their numbers except in the table.
 
     Args:
         trials: In the order to print.
         form: `table`, `json`, `yaml` or `csv`.
+        names: Fields to print, in this order, and no others.
+        fields: Those of the whole study, of which these may be a part.
+        more: Where the columns are that the terminal has no room for, in words.
     """
+    known = fields or Fields(trials)
     if form == "table":
-        _print_table(trials)
+        _print_table(trials, names, known, more)
     elif form == "csv":
-        _print_csv(trials)
+        _print_csv(trials, names, known)
+    elif names is None:
+        _print_documents([as_dict(trial) for trial in trials], trials, form)
     else:
-        _print_document([as_dict(trial) for trial in trials], form)
+        _print_documents(known.rows(names, trials), trials, form)
 
 
-def print_best(trials: Sequence[StoredTrial], form: str) -> None:
+def print_best(
+    trials: Sequence[StoredTrial],
+    form: str,
+    facts: Callable[[StoredTrial], Mapping[str, str]] = lambda trial: {},
+) -> None:
     """Print the best trial, or the trials of a Pareto front.
 
     Args:
         trials: At least one.
         form: `table`, `json`, `yaml` or `csv`.
+        facts: What to say of each beside what is stored of it, by label.
     """
     if form == "csv":
-        _print_csv(trials)
+        _print_csv(trials, None, Fields(trials))
     elif form == "table":
         for position, trial in enumerate(trials):
             if position:
                 typer.echo()
-            _print_one(trial)
+            _print_one(trial, facts(trial))
     else:
-        documents = [as_dict(trial) for trial in trials]
-        _print_document(documents[0] if len(documents) == 1 else documents, form)
+        documents = [{**as_dict(trial), **facts(trial)} for trial in trials]
+        if len(documents) > 1:
+            _print_documents(documents, trials, form)
+        else:
+            [document] = documents
+            print_document(json_ready(document, trials[0]) if form == "json" else document, form)
 
 
-def as_dict(trial: StoredTrial) -> dict[str, Any]:
-    """A trial as plain data.
-
-    Example:
-        >>> as_dict(StoredTrial(7, "complete", (0.25,), {"lr": 0.1}))["params"]
-        {'lr': 0.1}
-    """
-    low, high = trial.interval or (None, None)
-    values = [float(value) for value in trial.values]
-    return {
-        "trial": trial.number,
-        "state": trial.state,
-        **({"values": values} if len(values) > 1 else {"value": values[0] if values else None}),
-        "exponent": trial.exponent,
-        "exponent_low": low,
-        "exponent_high": high,
-        "verdict": trial.verdict,
-        "gradient_evaluations": trial.gradient_evaluations,
-        "reason": trial.reason,
-        "params": dict(trial.params),
-    }
-
-
-def _as_json(value: Any) -> Any:
-    """JSON has no infinity: such numbers become text."""
-    if isinstance(value, dict):
-        return {name: _as_json(item) for name, item in value.items()}
-    if isinstance(value, list):
-        return [_as_json(item) for item in value]
-    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _print_one(trial: StoredTrial) -> None:
+def _print_one(trial: StoredTrial, facts: Mapping[str, str]) -> None:
     values = ", ".join(short(value) for value in trial.values)
     exponent = "" if trial.exponent is None else short(trial.exponent)
     print_rows(
@@ -95,6 +87,7 @@ def _print_one(trial: StoredTrial) -> None:
             ("value" if len(trial.values) == 1 else "values", values),
             ("exponent", f"{exponent} {interval(trial.interval)}".strip() or "not measured"),
             ("verdict", short(trial.verdict) or "none"),
+            *facts.items(),
         ]
     )
     typer.echo("params:")
@@ -102,46 +95,56 @@ def _print_one(trial: StoredTrial) -> None:
         typer.echo(f"  {line}")
 
 
-def _print_document(data: Any, form: str) -> None:
+def print_document(data: Any, form: str) -> None:
+    """Print plain data as JSON, of which no number may be other than finite, or as YAML."""
     if form == "json":
-        typer.echo(json.dumps(_as_json(data), indent=2, default=str))
+        typer.echo(json.dumps(data, indent=2, default=str, allow_nan=False))
     else:
         print("\n".join(yaml_lines(data)))
 
 
-def _print_csv(trials: Sequence[StoredTrial]) -> None:
-    names = dict.fromkeys(name for trial in trials for name in trial.params)
-    objectives = max((len(trial.values) for trial in trials), default=1)
-    values = ["value"] if objectives < 2 else [f"value_{k}" for k in range(objectives)]
-    fixed = ["exponent", "exponent_low", "exponent_high", "verdict", "gradient_evaluations"]
+def print_row(row: Mapping[str, Any]) -> None:
+    """Print one row of CSV, with its header."""
     writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(
-        ["trial", "state", *values, *fixed, "reason", *(f"params_{name}" for name in names)]
-    )
+    writer.writerows([list(row), list(row.values())])
+
+
+def _print_documents(
+    rows: Sequence[Mapping[str, Any]], trials: Sequence[StoredTrial], form: str
+) -> None:
+    if form == "json":
+        rows = [json_ready(row, trial) for row, trial in zip(rows, trials, strict=True)]
+    print_document(list(rows), form)
+
+
+def _print_csv(trials: Sequence[StoredTrial], names: Sequence[str] | None, fields: Fields) -> None:
+    params = [_PREFIX + name for name in fields.params]
+    usual = [name for name in fields.usual if name not in fields.params.values()]
+    shown = [*usual, *params] if names is None else list(names)
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(shown)
     for trial in trials:
-        row = as_dict(trial)
-        found = [*trial.values, *[None] * (len(values) - len(trial.values))]
-        writer.writerow(
-            [
-                trial.number,
-                trial.state,
-                *found,
-                *(row[name] for name in fixed),
-                trial.reason,
-                *(_cell(trial.params, name) for name in names),
-            ]
-        )
+        writer.writerow([_cell(fields, name, trial) for name in shown])
 
 
-def _cell(params: Mapping[str, Any], name: str) -> Any:
-    """A parameter with all its digits; empty where the trial does not have it."""
-    return "null" if name in params and params[name] is None else params.get(name)
+def _cell(fields: Fields, name: str, trial: StoredTrial) -> Any:
+    """A field with all its digits; empty where the trial does not have it."""
+    value = fields.get(name, trial)
+    if value is not None or name in (*_FIXED, *fields.values):
+        return value
+    return "null" if name.removeprefix(_PREFIX) in trial.params else None
 
 
-def _print_table(trials: Sequence[StoredTrial]) -> None:
+def _print_table(
+    trials: Sequence[StoredTrial], names: Sequence[str] | None, fields: Fields, more: str
+) -> None:
     if not trials:
         typer.echo("no trials")
         return
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-    for line in trial_lines(trials, width):
+    table = PlainTable(trials, width, names, fields)
+    for line in table.lines():
         print(line)
+    if table.left_out:
+        what = ", ".join(table.left_out)
+        echo(f"no room here for {what}: {more}", err=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,12 +11,16 @@ from lyapopt.cli.text import echo
 from lyapopt.display import one_line
 from lyapopt.errors import UserError
 from lyapopt.store import RecordNotFoundError
+from lyapopt.store.errors import masked
 from lyapopt.store.urls import sqlite_url
 from lyapopt.study.analysis.overview import StoredStudy, load_study, names_of_studies
 
 _SQLITE_BEGINS = b"SQLite format 3\0"
 _STUDY_FILES = (".yaml", ".yml")
 _EXPECTED = "a storage URL (sqlite:///runs/study.db), a database file, or a study file"
+PROMOTED = "-promoted"
+"""What the name of a study of promoted trials has behind that of the search."""
+
 _SHOWN = 20
 _DAMAGE_SHOWN = 5
 
@@ -79,8 +85,10 @@ def with_study(target: Target) -> tuple[Target, str]:
     if target.study_name is not None:
         return target, target.study_name
     names = names_of_studies(target.storage)
-    if len(names) == 1:
-        return target, names[0]
+    known = {*names}
+    searches = [name for name in names if not is_promoted(name, known)]
+    if len(searches) == 1:
+        return target, searches[0]
     if not names:
         raise UserError("this storage holds no study yet")
     shown = [f"  {one_line(name)}" for name in names[:_SHOWN]]
@@ -96,11 +104,56 @@ def stored_study(text: str, study_name: str | None) -> StoredStudy:
     Raises:
         UserError: If there is no such study.
     """
+    return _stored(target_of(text, study_name), study_name is not None)
+
+
+def best_study(text: str, study_name: str | None) -> StoredStudy:
+    """The same, or the study in which its best trials were trained in full, if one was completed.
+
+    Raises:
+        UserError: If there is no such study.
+    """
     target, name = with_study(target_of(text, study_name))
+    return promoted_study(target, name) or _stored(target, study_name is not None)
+
+
+def promoted_study(target: Target, name: str) -> StoredStudy | None:
+    """The study of the promoted trials of a study, if there is one with a completed trial.
+
+    Args:
+        target: Where the study is.
+        name: Its name.
+    """
+    if name + PROMOTED not in names_of_studies(target.storage):
+        return None
+    study = load_study(target.storage, name + PROMOTED, target.store)
+    _say_damage(study)
+    return study if any(trial.state == "complete" for trial in study.trials) else None
+
+
+def is_promoted(name: str, names: Collection[str]) -> bool:
+    """Whether a study has the promoted trials of another one of these."""
+    return name.endswith(PROMOTED) and name.removesuffix(PROMOTED) in names
+
+
+def replay_command(text: str, study_name: str, number: int) -> str:
+    """What trains a trial again, to be pasted.
+
+    Args:
+        text: STORAGE, as it was given.
+        study_name: Name of the study.
+        number: The trial's.
+    """
+    study = ["--study", study_name]
+    return shlex.join(["lyapopt", "replay", masked(text), *study, "--trial", str(number)])
+
+
+def _stored(target: Target, is_named: bool) -> StoredStudy:
+    target, name = with_study(target)
     try:
         study = load_study(target.storage, name, target.store)
     except RecordNotFoundError as error:
-        if target.file is None or study_name is not None:
+        if target.file is None or is_named:
             raise
         advice = f"to run the study: lyapopt run {one_line(target.file)}"
         raise UserError(f"{error}\n{advice}") from error

@@ -1,4 +1,7 @@
-"""Trials as a table that fits the terminal."""
+"""Trials as a table that fits the terminal.
+
+A title is what `--columns`, `--sort` and `--where` call the column.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +12,12 @@ from rich.cells import cell_len
 from rich.table import Table
 from rich.text import Text
 
+from lyapopt.cli.fields import Fields
 from lyapopt.cli.text import count, interval, parameter, short
 from lyapopt.display import one_line
 from lyapopt.store.trials import StoredTrial
 
-__all__ = ["style_of", "trial_lines", "trial_table"]
+__all__ = ["PlainTable", "style_of", "trial_table"]
 
 _STYLES = {
     "edge": "green",
@@ -74,24 +78,59 @@ def trial_table(
     return table
 
 
-def trial_lines(trials: Sequence[StoredTrial], width: int | None) -> Iterator[str]:
+class PlainTable:
     """The same table as plain lines, the header first: of ten thousand trials in a moment.
 
     Args:
         trials: At least one.
         width: Width of the terminal, in characters; `None` shows all columns.
+        names: Fields to show instead, all of them; the others are left out without a word.
+        fields: Those of the study, for the names.
+
+    Attributes:
+        left_out: Titles of the columns that there is no room for.
     """
-    columns = _columns(trials, (), with_reason=True)
-    if width is not None:
-        columns = _fitting(columns, trials, width)
-    texts = [[column.title, *(column.text(trial) for trial in trials)] for column in columns]
-    widths = [max(map(cell_len, column)) for column in texts]
-    for cells in zip(*texts, strict=True):
-        padded = (
-            text.rjust(room) if column.justify_right else text.ljust(room)
-            for text, column, room in zip(cells, columns, widths, strict=True)
-        )
-        yield (" " * _PADDING).join(padded).rstrip()
+
+    def __init__(
+        self,
+        trials: Sequence[StoredTrial],
+        width: int | None = None,
+        names: Sequence[str] | None = None,
+        fields: Fields | None = None,
+    ) -> None:
+        self._trials = trials
+        if names is None:
+            whole = _columns(trials, (), with_reason=True)
+            self._columns = whole if width is None else _fitting(whole, trials, width)
+            kept = {column.title for column in self._columns}
+            self.left_out = [column.title for column in whole if column.title not in kept]
+        else:
+            known = fields or Fields(trials)
+            self._columns = [_field(name, known, trials) for name in names]
+            self.left_out = []
+
+    def lines(self) -> Iterator[str]:
+        """Header and rows."""
+        columns = self._columns
+        texts = [[c.title, *(c.text(trial) for trial in self._trials)] for c in columns]
+        widths = [max(map(cell_len, column)) for column in texts]
+        for cells in zip(*texts, strict=True):
+            padded = (
+                text.rjust(room) if column.justify_right else text.ljust(room)
+                for text, column, room in zip(cells, columns, widths, strict=True)
+            )
+            yield (" " * _PADDING).join(padded).rstrip()
+
+
+def _field(name: str, fields: Fields, trials: Sequence[StoredTrial]) -> _Column:
+    """The column of a field that was asked for by its name."""
+    values = [fields.get(name, trial) for trial in trials]
+    is_number = all(isinstance(v, int | float | None) and not isinstance(v, bool) for v in values)
+    return _Column(name, lambda t: _in_words(fields.get(name, t)), is_number)
+
+
+def _in_words(value: object) -> str:
+    return one_line(value) if isinstance(value, str) else short(value)
 
 
 def _cell(column: _Column, trial: StoredTrial) -> Text:
@@ -102,10 +141,11 @@ def _cell(column: _Column, trial: StoredTrial) -> Text:
 def _columns(
     trials: Sequence[StoredTrial], seeds: Collection[str], with_reason: bool
 ) -> list[_Column]:
-    names = dict.fromkeys(name for trial in trials for name in trial.params if name not in seeds)
+    fields = Fields(trials)
+    shown = {name: title for name, title in fields.params.items() if name not in seeds}
     columns = [
         _Column("trial", lambda t: str(t.number), True),
-        *(_param(name, 6 if position else 7) for position, name in enumerate(names)),
+        *(_param(name, shown[name], 6 if place else 7) for place, name in enumerate(shown)),
         _Column("exponent", lambda t: short(t.exponent), True, 8),
         _Column("interval", lambda t: interval(t.interval), False, 3),
         _Column("measured", lambda t: one_line(t.measured or ""), False, 1),
@@ -122,18 +162,16 @@ def _columns(
     return [
         column
         for column in columns
-        if column.title not in ("interval", "measured", "reason")
-        or any(column.text(t) for t in trials)
+        if column.title not in _OPTIONAL or any(column.text(t) for t in trials)
     ]
 
 
-def _param(name: str, importance: int) -> _Column:
-    title = f"params_{short(name)}"
-    return _Column(title, lambda t: parameter(t.params, name), False, importance)
+def _param(name: str, title: str, importance: int) -> _Column:
+    return _Column(short(title), lambda t: parameter(t.params, name), False, importance)
 
 
 def _value(index: int, objectives: int) -> _Column:
-    title = "value" if objectives < 2 else f"value {index}"
+    title = "value" if objectives < 2 else f"value_{index}"
     return _Column(
         title, lambda t: short(t.values[index]) if index < len(t.values) else "", True, 10
     )

@@ -20,6 +20,7 @@ from lyapopt.store.engine import make_engine, parse_url, refuse_missing_file
 from lyapopt.store.errors import RecordNotFoundError, explained, masked
 from lyapopt.store.lookup import STUDIES, check_study, has_optuna
 from lyapopt.store.reading import nothing_stored
+from lyapopt.store.running import Progress, progress_of
 from lyapopt.store.states import (
     EXPONENT,
     FAILED,
@@ -72,6 +73,7 @@ class StoredTrial:
         started: Local time, as Optuna keeps it.
         finished: Local time.
         reason: Why it was pruned or failed.
+        progress: How far it has come, while it runs.
     """
 
     number: int
@@ -82,6 +84,7 @@ class StoredTrial:
     started: datetime | None = None
     finished: datetime | None = None
     reason: str | None = None
+    progress: Progress = field(default_factory=Progress)
 
     @classmethod
     def of(cls, trial: FrozenTrial, reason: str | None = None) -> StoredTrial:
@@ -95,6 +98,7 @@ class StoredTrial:
             trial.datetime_start,
             trial.datetime_complete,
             reason,
+            _reported(trial),
         )
 
     @property
@@ -130,8 +134,22 @@ class StoredTrial:
         """Gradient evaluations that the trial has cost."""
         return cost_in(self.attributes)
 
+    @property
+    def so_far(self) -> float:
+        """Gradient evaluations that a running trial has cost at least: one for every step."""
+        steps = self.progress.step if self.state == "running" else None
+        return max(0.0, (steps or 0) - self.gradient_evaluations)
+
     def _number(self, name: str) -> float | None:
         return number_in(self.attributes, name)
+
+
+def _reported(trial: FrozenTrial) -> Progress:
+    """The last report of a trial that runs, as Optuna has read it."""
+    if trial.state.name != "RUNNING" or not trial.intermediate_values:
+        return Progress()
+    step = max(trial.intermediate_values)
+    return Progress(step, trial.intermediate_values[step])
 
 
 @dataclass
@@ -242,6 +260,9 @@ def _trials(
             missing = ValueError(f"{len(trial.values)} of {objectives} are stored")
             unreadable.append(Unreadable(trial_id, "values", missing))
             trial.values = ()
+    running = [trial_id for trial_id, state in optuna_states.items() if state == "RUNNING"]
+    for trial_id, progress in progress_of(connection, running).items():
+        trials[trial_id].progress = progress
     known = {trial_id: f"trial {trial.number}" for trial_id, trial in trials.items()}
     for each in unreadable:
         damage.append(f"{known.get(each.trial_id, 'a trial')}: {each.in_words()}")

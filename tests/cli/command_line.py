@@ -7,13 +7,17 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from lyapopt.cli.output import as_dict
+from lyapopt.cli.fields import as_dict
 from lyapopt.study.analysis.overview import load_study, names_of_studies
 from lyapopt.study.file import load_study_file
 from lyapopt.study.run.runner import run_study
+
+Run = Callable[..., tuple[int, str, str]]
+"""What the fixture `run` is."""
 
 ROOT = Path(__file__).parents[2]
 

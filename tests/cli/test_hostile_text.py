@@ -7,13 +7,11 @@ import io
 import json
 import logging
 import os
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import optuna
 import pytest
-from command_line import OWN_STUDY, OWN_TASK, write
+from command_line import OWN_STUDY, OWN_TASK, Run, write
 from optuna.distributions import CategoricalDistribution
 from optuna.trial import TrialState, create_trial
 from rich.console import Console
@@ -21,7 +19,6 @@ from ruamel.yaml import YAML
 
 from lyapopt.cli import logs
 from lyapopt.cli.live import LiveListener
-from lyapopt.cli.main import main
 from lyapopt.cli.progress import LineListener, NoteListener
 from lyapopt.store import RUN_ATTRIBUTE, RunRecord, TrajectoryStore, new_run_id
 from lyapopt.study.file import StudyFile, load_study_file
@@ -35,24 +32,6 @@ NAME = f"p{STEERING}[bold]"
 CHOICE = f"c{STEERING}[/]:boom:"
 VERDICT = f"v{STEERING}"
 REASON = f"ValueError: {STEERING}" + "x" * 1_000_000
-
-Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Runs a command in this process: its exit code, stdout and stderr."""
-    monkeypatch.chdir(tmp_path)
-    root = logging.getLogger()
-    monkeypatch.setattr(root, "handlers", root.handlers[:])
-
-    def call(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["lyapopt", *arguments])
-        code = main()
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return call
 
 
 @pytest.fixture
@@ -96,7 +75,7 @@ def assert_tame(*texts: str, longest: int = 5_000) -> None:
     ("arguments", "shown"),
     [
         (["status", "study.db"], [ESCAPED, "1,000,0", "whole: lyapopt trials -f json"]),
-        (["trials", "study.db"], [rf"params_p{ESCAPED}[bold]", rf"c{ESCAPED}[/]:boom:", "1,000,0"]),
+        (["trials", "study.db"], [rf"p{ESCAPED}[bold]", rf"c{ESCAPED}[/]:boom:", "1,000,0"]),
         (
             ["best", "study.db"],
             [rf"v{ESCAPED}", r"\x9b31m\u202e\u2066\x85\u2028\nerror: forged[/]:boom:"],
@@ -280,11 +259,11 @@ def test_a_traceback_that_was_asked_for_is_whole_and_escaped(
         raise RuntimeError(STEERING.replace("\n", "") + "x" * 3000)
 
     monkeypatch.setattr("lyapopt.cli.target.stored_study", broken)
-    code, _, err = run("status", database)
+    code, _, err = run("trials", database)
     assert code == 1
     assert_tame(err)
     assert "whole: lyapopt --debug ...)" in err
     monkeypatch.setitem(os.environ, "LYAPOPT_DEBUG", "1")
-    _, _, err = run("status", database)
+    _, _, err = run("trials", database)
     assert_tame(err, longest=20_000)
     assert "x" * 3000 in err

@@ -5,21 +5,24 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
+import signal
 import subprocess
 from datetime import datetime
 from pathlib import Path
 
 import optuna
 import pytest
-from command_line import command, environment, lyapopt
+from command_line import Run, command, environment, lyapopt, start
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState, create_trial
 from ruamel.yaml import YAML
 
 from lyapopt.cli.output import print_best, print_trials
-from lyapopt.cli.trial_table import trial_lines
+from lyapopt.cli.trial_table import PlainTable
 from lyapopt.store import RUN_ATTRIBUTE, RunRecord, TrajectoryStore, new_run_id
-from lyapopt.study.analysis.overview import Overview, load_study
+from lyapopt.store.trials import StoredTrial
+from lyapopt.study.analysis.overview import Overview, load_study, ranked
 from lyapopt.yaml_text import yaml_lines
 
 SPACE = {
@@ -143,9 +146,13 @@ def test_trials_are_the_same_in_every_format(
 @pytest.mark.parametrize("width", [20, 40, 60, 80, 120])
 def test_the_table_fits_the_terminal(folder: Path, width: int) -> None:
     trials = load_study(f"sqlite:///{folder / 'study.db'}", "mixed").trials
-    lines = list(trial_lines(trials, width))
+    table, whole = PlainTable(trials, width), PlainTable(trials)
+    lines = list(table.lines())
     assert all(len(line) <= width for line in lines)
     assert "value" in lines[0]
+    titles = next(whole.lines()).split()
+    assert sorted([*lines[0].split(), *table.left_out]) == sorted(titles)
+    assert whole.left_out == []
 
 
 def test_the_best_trial_can_be_pasted(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -156,6 +163,135 @@ def test_the_best_trial_can_be_pasted(folder: Path, capsys: pytest.CaptureFixtur
     print_best(best, "table")
     after = capsys.readouterr().out.partition("params:\n")[2]
     assert YAML(typ="safe").load(after) == pasted["params"]
+
+
+def test_columns_rows_and_their_order_are_chosen(folder: Path, run: Run) -> None:
+    def rows(*options: str) -> list[dict[str, object]]:
+        code, out, err = run("trials", "study.db", "-f", "json", *options)
+        assert (code, err) == (0, "")
+        found: list[dict[str, object]] = json.loads(out)
+        return found
+
+    def numbers(*options: str) -> list[object]:
+        return [row["trial"] for row in rows(*options)]
+
+    assert numbers("--where", 'verdict == "cool" or exponent > 0') == [0, 1]
+    assert numbers("--where", "value < 0.2") == [1]
+    assert numbers("--where", 'state in ["failed", "running"]', "--sort", "-trial") == [5, 3]
+    assert numbers("--where", 'activation == "off"') == [1]
+    assert numbers("--sort", "value") == [1, 0, 2, 3, 4, 5]
+    assert numbers("--sort", "-value,-trial") == [0, 1, 5, 4, 3, 2]
+    assert numbers("--sort", "verdict,-trial") == [1, 0, 2, 5, 4, 3]
+    some = rows("--columns", "trial,lr, gradient_evaluations", "--where", "trial == 5")
+    assert some == [{"trial": 5, "lr": 0.5, "gradient_evaluations": 0.0}]
+    _, out, _ = run("trials", "study.db", "--columns", "trial,reason,units")
+    assert out.splitlines()[3].split() == ["2", "too", "hot", "at", "step", "20", "7"]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--where", "verdict = 3"], "compares with ==, not ="),
+        (["--where", "verdict == edge"], 'a text is in quotes: "edge"'),
+        (["--where", "exponnt > 0"], "no column is called exponnt; did you mean exponent?"),
+        (["--where", "value >"], "invalid syntax"),
+        (["--where", "value"], "is no comparison"),
+        (["--where", "1"], "is no comparison"),
+        (["--where", "verdict < 3"], "for example --where"),
+        (["--where", "@x > 3"], "knows columns, numbers and texts"),
+        (["--where", "trial.__class__"], "knows columns, numbers and texts"),
+        (["--sort", "val"], "no column is called val"),
+        (["--sort", ","], "--sort is empty"),
+        (["--columns", "trial,lrr"], "no column is called lrr; did you mean lr?"),
+        (["--columns", ""], "--columns is empty"),
+    ],
+)
+def test_what_cannot_be_chosen_is_said_in_a_line(
+    folder: Path, options: list[str], said: str, run: Run
+) -> None:
+    code, out, err = run("trials", "study.db", *options)
+    assert (code, out) == (2, "")
+    assert said in err
+    assert err.count("\n") == 1
+
+
+def test_a_number_that_json_has_not_is_null_and_the_reason_says_what_it_was(
+    tmp_path: Path, run: Run
+) -> None:
+    study = optuna.create_study(storage=f"sqlite:///{tmp_path / 'study.db'}")
+    code, empty, _ = run("best", "study.db", "-f", "json")
+    assert (code, json.loads(empty)["trial"]) == (3, None)
+    assert "has no completed trial" in json.loads(empty)["reason"]
+    assert json.loads(run("best", "study.db", "-k", "2", "-f", "json")[1]) == []
+    add(study, TrialState.COMPLETE, [math.inf], exponent=math.nan)
+    for arguments in (["best"], ["best", "-k", "1"], ["trials"]):
+        code, out, _ = run(*arguments, "study.db", "-f", "json")
+        assert code == 0
+        document = json.loads(out, parse_constant=lambda name: pytest.fail(name))
+        row = document[0] if isinstance(document, list) else document
+        assert (row["value"], row["exponent"]) == (None, None)
+        assert row["reason"] == "value is inf; exponent is nan"
+    status = run("status", "study.db", "-f", "json")[1]
+    assert json.loads(status)["best"][0]["reason"] == "value is inf; exponent is nan"
+
+
+def test_the_best_trials_are_listed_best_first(folder: Path, run: Run) -> None:
+    _, out, _ = run("best", "study.db", "-k", "5", "-f", "csv")
+    assert [row["trial"] for row in csv.DictReader(io.StringIO(out))] == ["1", "0"]
+    fronts = [StoredTrial(n, "complete", v) for n, v in enumerate([(1, 1), (2, 3), (0, 2), (3, 0)])]
+    assert [trial.number for trial in ranked(fronts, ["minimize"] * 2)] == [2, 0, 3, 1]
+
+
+def test_a_running_trial_shows_its_step_and_what_it_has_cost_so_far(
+    tmp_path: Path, run: Run
+) -> None:
+    study = optuna.create_study(study_name="live", storage=f"sqlite:///{tmp_path / 'study.db'}")
+    trial = study.ask()
+    trial.suggest_float("lr", 0, 1)
+    for step in (20, 75):
+        trial.report(2.5, step)
+    shown = run("status", "study.db")[1]
+    assert "cost      0 gradient evaluations, and 75 so far of trials that are running" in shown
+    assert ", at step 75 with 2.5: lr=0." in shown
+    document = json.loads(run("status", "study.db", "-f", "json")[1])
+    assert document["states"]["running"] == 1
+    assert (document["so_far_of_running"], document["running"][0]["step"]) == (75.0, 75)
+    as_yaml = YAML(typ="safe").load(run("status", "study.db", "-f", "yaml")[1])
+    assert as_yaml["states"] == document["states"]
+    [row] = csv.DictReader(io.StringIO(run("status", "study.db", "-f", "csv")[1]))
+    assert (row["study"], row["running"], row["so_far_of_running"]) == ("live", "1", "75.0")
+
+
+def test_a_watched_status_shows_what_is_new_until_ctrl_c(folder: Path) -> None:
+    watching = start(folder, "status", "study.db", "--watch", "-f", "csv")
+    assert watching.stdout is not None
+    watching.stdout.readline()
+    assert watching.stdout.readline().startswith("mixed,2,1,1,1,1,0,1,")
+    add(
+        optuna.load_study(study_name="mixed", storage=f"sqlite:///{folder / 'study.db'}"),
+        TrialState.COMPLETE,
+        [0.01],
+    )
+    found = [watching.stdout.readline() for _ in range(3)]
+    assert found[-1].startswith("mixed,3,1,1,1,1,0,6,0.01,")
+    watching.send_signal(signal.SIGINT)
+    _, errors = watching.communicate(timeout=60)
+    assert (watching.returncode, errors) == (0, "")
+
+
+def test_what_was_promoted_is_the_best(tmp_path: Path, run: Run) -> None:
+    storage = f"sqlite:///{tmp_path / 'study.db'}"
+    search = optuna.create_study(study_name="search", storage=storage)
+    add(search, TrialState.COMPLETE, [0.5])
+    full = optuna.create_study(study_name="search-promoted", storage=storage)
+    assert json.loads(run("best", "study.db", "-f", "json")[1])["value"] == 0.5
+    add(full, TrialState.COMPLETE, [0.125])
+    best = json.loads(run("best", "study.db", "-f", "json")[1])
+    assert (best["value"], best["study"]) == (0.125, "search-promoted")
+    assert best["again"] == "lyapopt replay study.db --study search-promoted --trial 0"
+    shown = run("status", "study.db")[1]
+    assert "promoted  trial 0, value 0.125, trained in full (study search-promoted)" in shown
+    assert "best      trial 0, value 0.5" in shown
 
 
 def test_of_several_studies_one_must_be_named(folder: Path) -> None:

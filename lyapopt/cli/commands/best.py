@@ -1,23 +1,52 @@
-"""`lyapopt best`: the best trial of a study, or its Pareto front."""
+"""`lyapopt best`: the best trials of a study, or its Pareto front."""
 
 from __future__ import annotations
+
+from typing import Annotated
+
+import typer
 
 from lyapopt.cli import exit_codes
 from lyapopt.cli.arguments import Format, OutputFormat, Storage, Study
 from lyapopt.cli.text import echo
 
 
-def best(storage: Storage, study: Study = None, form: OutputFormat = Format.TABLE) -> int:
-    """The best trial: its parameters ready to paste, value, exponent and verdict."""
-    # Imported here for `--help`: SQLAlchemy, 0.4 s.
-    from lyapopt.cli.output import print_best
-    from lyapopt.cli.target import stored_study
-    from lyapopt.study.analysis.overview import Overview
+def best(
+    storage: Storage,
+    study: Study = None,
+    count: Annotated[
+        int | None,
+        typer.Option("-k", min=1, metavar="N", help="List the N best instead, the best first."),
+    ] = None,
+    form: OutputFormat = Format.TABLE,
+) -> int:
+    """Print the best trial: its parameters ready to paste, and how to train it again.
 
-    stored = stored_study(storage, study)
-    found = Overview.of(stored).best
+    Of a study that promotes it is the best of those that were trained in full; with several
+    objectives it is the Pareto front.
+    """
+    # Imported here for `--help`: SQLAlchemy, 0.4 s.
+    from lyapopt.cli.output import print_best, print_document, print_trials
+    from lyapopt.cli.target import best_study, replay_command
+    from lyapopt.store.trials import StoredTrial
+    from lyapopt.study.analysis.overview import best_trials, ranked
+
+    stored = best_study(storage, study)
+    found = ranked(stored.trials, stored.directions)
     if not found:
-        echo(f"study {stored.name!r} has no completed trial", err=True)
+        reason = f"study {stored.name!r} has no completed trial"
+        echo(reason, err=True)
+        if count is None and form in (Format.JSON, Format.YAML):
+            print_document({"study": stored.name, "trial": None, "reason": reason}, form.value)
+        elif form != Format.TABLE:
+            print_trials([], form.value)
         return exit_codes.NO_COMPLETED_TRIAL
-    print_best(found, form.value)
+
+    def facts(trial: StoredTrial) -> dict[str, str]:
+        return {"study": stored.name, "again": replay_command(storage, stored.name, trial.number)}
+
+    if count is not None:
+        print_trials(found[:count], form.value, more="-f csv has them")
+    else:
+        print_best(best_trials(stored.trials, stored.directions), form.value, facts)
     return exit_codes.DONE

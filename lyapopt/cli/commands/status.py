@@ -2,40 +2,23 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import Annotated
 
-from lyapopt.cli import exit_codes
-from lyapopt.cli.arguments import Storage, Study
-from lyapopt.cli.text import assignments, duration, echo, print_rows, short
+import typer
 
-if TYPE_CHECKING:
-    from lyapopt.study.analysis.overview import StoredTrial
-
-_RUNNING_SHOWN = 20
+from lyapopt.cli.arguments import Format, OutputFormat, Storage, Study
 
 
-def status(storage: Storage, study: Study = None) -> int:
-    """Counts by state and verdict, the best trial, compute spent and saved, what is running."""
+def status(
+    storage: Storage,
+    study: Study = None,
+    watch: Annotated[
+        bool, typer.Option("--watch", "-w", help="Go on showing it, until Ctrl-C.")
+    ] = False,
+    form: OutputFormat = Format.TABLE,
+) -> int:
+    """Show where a study stands: counts, the best trial, compute spent, what is running."""
     # Imported here for `--help`: SQLAlchemy, 0.4 s.
-    from lyapopt.cli.summary import facts
-    from lyapopt.cli.target import stored_study
-    from lyapopt.study.analysis.overview import Overview
+    from lyapopt.cli.standing import show, watch_it
 
-    stored = stored_study(storage, study)
-    overview = Overview.of(stored)
-    echo(f"study {short(stored.name)}: {', '.join(map(short, stored.directions))}\n")
-    rows = facts(stored, overview)
-    for position, trial in enumerate(overview.running[:_RUNNING_SHOWN]):
-        rows.append(("" if position else "running", _running(trial)))
-    if len(overview.running) > _RUNNING_SHOWN:
-        rows.append(("", f"and {len(overview.running) - _RUNNING_SHOWN} more"))
-    print_rows(rows)
-    return exit_codes.DONE
-
-
-def _running(trial: StoredTrial) -> str:
-    age = ""
-    if trial.started is not None:
-        age = f", for {duration(max(0.0, (datetime.now() - trial.started).total_seconds()))}"
-    return f"trial {trial.number}{age}: {assignments(trial.params)}"
+    return watch_it(storage, study, form.value) if watch else show(storage, study, form.value)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from lyapopt.errors import UserError
@@ -12,7 +12,15 @@ from lyapopt.store.engine import has_sql
 from lyapopt.store.errors import masked
 from lyapopt.store.trials import StoredStudy, StoredTrial, read_study, study_names
 
-__all__ = ["Overview", "StoredStudy", "StoredTrial", "load_study", "names_of_studies"]
+__all__ = [
+    "Overview",
+    "StoredStudy",
+    "StoredTrial",
+    "best_trials",
+    "load_study",
+    "names_of_studies",
+    "ranked",
+]
 
 
 def names_of_studies(storage: str) -> list[str]:
@@ -73,7 +81,9 @@ class Overview:
         best: The best trials: one for a single objective, the Pareto front for several; without a
             completed trial none.
         running: Trials that are running, or were left running.
-        gradient_evaluations: What all trials have cost.
+        gradient_evaluations: What all trials have cost that have ended.
+        so_far: What the running ones have cost at least beside that: one for every step that they
+            have reported.
         saved: What the pruned trials would have cost more, had each been trained like the average
             completed one; none without a completed trial.
     """
@@ -84,6 +94,7 @@ class Overview:
     best: tuple[StoredTrial, ...]
     running: tuple[StoredTrial, ...]
     gradient_evaluations: float
+    so_far: float
     saved: float | None
 
     @classmethod
@@ -97,6 +108,7 @@ class Overview:
             best=tuple(best_trials(trials, study.directions)),
             running=tuple(trial for trial in trials if trial.state == "running"),
             gradient_evaluations=math.fsum(trial.gradient_evaluations for trial in trials),
+            so_far=math.fsum(trial.so_far for trial in trials),
             saved=saved_by_pruning(trials),
         )
 
@@ -133,6 +145,24 @@ def best_trials(trials: Iterable[StoredTrial], directions: Sequence[str]) -> lis
 
     Of equally good ones the earliest counts.
     """
+    return next(_fronts(trials, directions), [])
+
+
+def ranked(trials: Iterable[StoredTrial], directions: Sequence[str]) -> list[StoredTrial]:
+    """Completed trials, the best first; with several objectives one Pareto front after another.
+
+    Example:
+        >>> trials = [StoredTrial(n, "complete", (value,)) for n, value in enumerate((3, 1, 2))]
+        >>> [trial.number for trial in ranked(trials, ["minimize"])]
+        [1, 2, 0]
+    """
+    return [trial for front in _fronts(trials, directions) for trial in front]
+
+
+def _fronts(
+    trials: Iterable[StoredTrial], directions: Sequence[str]
+) -> Iterator[list[StoredTrial]]:
+    """The trials that no other dominates, then those that only these do, and so on."""
     signs = [1.0 if direction == "minimize" else -1.0 for direction in directions]
     scored = [
         (tuple(sign * value for sign, value in zip(signs, trial.values, strict=True)), trial)
@@ -141,12 +171,20 @@ def best_trials(trials: Iterable[StoredTrial], directions: Sequence[str]) -> lis
         and len(trial.values) == len(signs)
         and not any(math.isnan(value) for value in trial.values)
     ]
-    front: list[tuple[tuple[float, ...], StoredTrial]] = []
-    for score, trial in sorted(scored, key=lambda pair: (pair[0], pair[1].number)):
-        # Sorted by the first objective, so that whatever dominates a trial comes before it.
-        dominated = any(all(a <= b for a, b in zip(kept, score, strict=True)) for kept, _ in front)
-        if not dominated:
-            front.append((score, trial))
-        if len(signs) == 1 and front:
-            break
-    return [trial for _, trial in front]
+    scored.sort(key=lambda pair: (pair[0], pair[1].number))
+    if len(signs) == 1:
+        yield from ([trial] for _, trial in scored)
+        return
+    while scored:
+        front: list[tuple[tuple[float, ...], StoredTrial]] = []
+        rest: list[tuple[tuple[float, ...], StoredTrial]] = []
+        for score, trial in scored:
+            # Sorted by the first objective, so that whatever dominates a trial comes before it.
+            dominated = any(_dominates(kept, score) for kept, _ in front)
+            (rest if dominated else front).append((score, trial))
+        yield [trial for _, trial in front]
+        scored = rest
+
+
+def _dominates(kept: Sequence[float], score: Sequence[float]) -> bool:
+    return all(a <= b for a, b in zip(kept, score, strict=True))
