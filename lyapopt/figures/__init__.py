@@ -8,6 +8,7 @@ and settings, and belong to the benchmark.
 A table may lack columns and hold what is no number: then a figure says what is missing.
 """
 
+from lyapopt.figures.best_so_far import best_so_far
 from lyapopt.figures.claim_map import claim_map
 from lyapopt.figures.comparisons import mean_rank, regret_against_compute
 from lyapopt.figures.decisions_over_time import decisions_over_time
@@ -32,6 +33,7 @@ __all__ = [
     "FIGURES",
     "FigureSpec",
     "activation_table",
+    "best_so_far",
     "claim_map",
     "decisions_over_time",
     "exponent_against_loss",

@@ -16,6 +16,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from lyapopt.errors import UserError
+from lyapopt.figures.best_so_far import best_so_far
 from lyapopt.figures.decisions_over_time import decisions_over_time
 from lyapopt.figures.exponent_against_loss import exponent_against_loss, without_initial_loss
 from lyapopt.figures.exponent_against_rate import exponent_against_rate
@@ -217,6 +218,7 @@ _SPECS: Final = (
     FigureSpec("activation_table", activation_table),
     FigureSpec("trainability_map", trainability_map),
     FigureSpec("decisions_over_time", decisions_over_time),
+    FigureSpec("best_so_far", best_so_far),
     FigureSpec("parameter_importances", parameter_importances),
     FigureSpec(
         "signal_correlations", signal_correlations, tuple(SIGNALS), _compared
