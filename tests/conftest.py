@@ -17,6 +17,9 @@ import sqlalchemy
 from shape_checks import check_shapes_in
 from sqlalchemy import exc
 
+# Tests that want the pages of optuna-dashboard written say so.
+os.environ.setdefault("LYAPOPT_DASHBOARD", "0")
+
 # Before any test imports lyapopt.
 check_shapes_in("lyapopt.dynamics", "lyapopt.exponents")
 

@@ -32,6 +32,7 @@ from lyapopt.study.run.events import StudyListener
 from lyapopt.study.run.promotion import promoted_file
 from lyapopt.study.run.runner import RunResult, promote, run_study
 from lyapopt.study.run.workers import run_workers
+from lyapopt.web.following import Following
 
 
 @dataclass(frozen=True)
@@ -73,15 +74,19 @@ def run_study_file(file: StudyFile, options: Options) -> int:
     listener = listener_for(file, console, quiet=options.quiet)
     with finishing(listener.note), at_once(listener.abandon):
         with listener:
-            result = _run(file, listener, options)
+            following = Following(listener, file)
+            result = _run(file, following, options)
         if result.interrupted:
             done = plural(len(result.ledger.done), "trial")
             print(f"interrupted with {done} done; the same command goes on", file=sys.stderr)
             raise Interrupted
     _conclude(file, result, options)
     if result.promoted is None:
+        following.conclude([file.study_name])
         return exit_code(file, result)
-    _conclude_promoted(promoted_file(file), result.promoted, options)
+    full = promoted_file(file)
+    _conclude_promoted(full, result.promoted, options)
+    following.conclude([file.study_name, full.study_name])
     return exit_code(file, result.promoted)
 
 

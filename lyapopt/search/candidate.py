@@ -59,6 +59,7 @@ class Candidate:
         training: What `build(params)` gave, or `None` if it failed.
         measurement: What the probe found.
         verdict: The probe's verdict, or `diverged` if that came later.
+        has_blown_up: Whether its loss is finite, and far above the first ones.
         checkpoints: Evaluations so far.
         steps: Optimiser steps done.
         gradient_evaluations: Cost so far, neighbours and (a third each) forward passes counted.
@@ -86,6 +87,7 @@ class Candidate:
     training: Training | None = None
     measurement: Measurement | None = None
     verdict: Verdict | None = None
+    has_blown_up: bool = False
     checkpoints: list[Checkpoint] = field(default_factory=list)
     steps: int = 0
     gradient_evaluations: float = 0.0

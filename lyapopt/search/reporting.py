@@ -64,6 +64,9 @@ class Reporter:
             return
         if candidate.verdict != frozen_in_memory(trial).user_attrs.get(attributes.VERDICT):
             trial.set_user_attr(attributes.VERDICT, str(candidate.verdict))  # it has blown up
+        if candidate.has_blown_up:  # such a value would flatten every plot of the study
+            _note(candidate, ask_rules(trial, candidate.steps))
+            return
         trial.report(value, candidate.steps)
         _note(candidate, ask_pruner(trial))
 

@@ -232,9 +232,11 @@ class TrainingGroup:
             self._end_without_value(candidate, value)
             return
         if self._has_blown_up(candidate):
-            candidate.verdict = Verdict.DIVERGED
+            candidate.verdict, candidate.has_blown_up = Verdict.DIVERGED, True
         self._listener.evaluated(candidate, value)
-        if candidate.is_running and is_last:
+        if candidate.is_running and candidate.has_blown_up:
+            self._end_blown_up(candidate)
+        elif candidate.is_running and is_last:
             both = self._settings.value == "both"
             measured = candidate.measurement
             exponent = math.nan if measured is None else measured.exponent
@@ -257,6 +259,15 @@ class TrainingGroup:
         else:
             candidate.verdict = Verdict.DIVERGED
             reason = f"diverged: weights or loss are not finite by step {candidate.steps}"
+        self._end_as_policy_says(candidate, reason)
+
+    def _end_blown_up(self, candidate: Candidate) -> None:
+        """End a candidate whose loss is finite and means nothing: its last sane value stays."""
+        loss, step = candidate.checkpoints[-1].loss, candidate.steps
+        reason = f"diverged: the loss is {loss:.3g} at step {step}, far above the first ones"
+        self._end_as_policy_says(candidate, reason)
+
+    def _end_as_policy_says(self, candidate: Candidate, reason: str) -> None:
         match self._settings.nan:
             case "prune":
                 candidate.outcome = Outcome("pruned", reason=reason)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lyapopt.errors import UserError
@@ -39,6 +40,7 @@ def dashboard_app(
     *,
     read_only: bool = False,
     pages: WSGIApplication | None = None,
+    artifacts: Path | None = None,
 ) -> WSGIApplication:
     """optuna-dashboard over a storage, and pages of ours at `/lyapopt`.
 
@@ -49,6 +51,7 @@ def dashboard_app(
         port: Port that it is served on.
         read_only: Whether to refuse everything that would change the storage.
         pages: What answers at `/lyapopt`.
+        artifacts: Folder of the pictures of trials.
 
     Raises:
         UserError: If optuna-dashboard is not installed.
@@ -56,8 +59,10 @@ def dashboard_app(
     require_dashboard()
     # Imported here: an optional extra.
     import optuna_dashboard
+    from optuna.artifacts import FileSystemArtifactStore
     from werkzeug.middleware.dispatcher import DispatcherMiddleware
 
     mounted = {} if pages is None else {"/lyapopt": pages}
-    app = DispatcherMiddleware(optuna_dashboard.wsgi(storage), mounted)
+    store = None if artifacts is None else FileSystemArtifactStore(artifacts)
+    app = DispatcherMiddleware(optuna_dashboard.wsgi(storage, artifact_store=store), mounted)
     return Guard(app, host, port, read_only=read_only)

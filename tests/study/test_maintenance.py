@@ -313,7 +313,7 @@ def test_commands_show_a_damaged_study_and_say_what_is_damaged(
     [
         ("trial_user_attributes SET value_json = '{' WHERE key = 'verdict'", "'verdict'"),
         ("trial_system_attributes SET value_json = '{'", "attribute 'lyapopt:worker'"),
-        ("study_user_attributes SET value_json = '{' WHERE key LIKE '%digest'", "lyapopt:digest"),
+        ("study_system_attributes SET value_json = '{' WHERE key LIKE '%digest'", "lyapopt:digest"),
         ("trial_params SET distribution_json = '{' WHERE param_name = 'lr'", "parameter 'lr'"),
         ("trial_values SET value_type = 'ODD'", "its kind is 'ODD'"),
         ("trials SET state = 'ODD' WHERE number = 2", "trial 2: its state"),

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import warnings
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lyapopt.cli import exit_codes
-from lyapopt.cli.arguments import Storage
+from lyapopt.cli.arguments import Storage, Study
 from lyapopt.cli.text import echo
 from lyapopt.display import one_line
 from lyapopt.interruption import finishing
+
+if TYPE_CHECKING:
+    from lyapopt.cli.target import Target
 
 
 def dashboard(
@@ -31,6 +34,14 @@ def dashboard(
             help="The dashboard to open with: a file, or overview, paper, pruning, compare.",
         ),
     ] = None,
+    study: Study = None,
+    refresh: Annotated[
+        bool,
+        typer.Option(
+            "--refresh",
+            help="Write the note, plots and pictures of studies for optuna-dashboard, and end.",
+        ),
+    ] = False,
 ) -> int:
     """Serve optuna-dashboard for a storage at /, and our pages at /lyapopt, until Ctrl-C.
 
@@ -41,7 +52,9 @@ def dashboard(
     from lyapopt.web import bind, dashboard_app, require_dashboard
 
     require_dashboard()
-    target = target_of(storage)
+    target = target_of(storage, study)
+    if refresh:
+        return _refresh(target)
     from lyapopt.web.layouts import find_layout
 
     chosen = find_layout(layout)
@@ -49,6 +62,7 @@ def dashboard(
     from lyapopt.store.damage import DamagedDataWarning
     from lyapopt.store.errors import masked
     from lyapopt.study.run.storage import open_storage
+    from lyapopt.web.inside.pictures import artifact_folder
     from lyapopt.web.pages.app import Pages
     from lyapopt.web.pages.shelf import Shelf
 
@@ -57,7 +71,8 @@ def dashboard(
     server = bind(host, port)
     opened = open_storage(target.storage, create=False)
     pages = Pages(Shelf(target.storage, opened, target.store), chosen, target.study_name)
-    app = dashboard_app(opened, server.host, server.port, read_only=read_only, pages=pages)
+    app = dashboard_app(opened, server.host, server.port, read_only=read_only, pages=pages,
+                        artifacts=artifact_folder(target.storage))  # fmt: skip
     suffix = " (read-only)" if read_only else ""
     with finishing(lambda _: None):
         echo(f"dashboard of {one_line(masked(target.storage))}{suffix}: {server.url}")
@@ -66,3 +81,14 @@ def dashboard(
         echo("Ctrl-C ends it", err=True)
         server.serve(app)
     return exit_codes.DONE  # Ctrl-C is how a dashboard is meant to end
+
+
+def _refresh(target: Target) -> int:
+    from lyapopt.cli import logs
+    from lyapopt.web.inside import refresh_studies
+
+    logs.configure("warning")
+    names = None if target.study_name is None else [target.study_name]
+    for name in refresh_studies(target.storage, names, target.store):
+        echo(f"refreshed {one_line(name)}")
+    return exit_codes.DONE

@@ -53,6 +53,7 @@ from lyapopt.search._optuna.trials import (
     record_heartbeats,
     set_attribute,
     take_waiting,
+    trial_ids,
 )
 
 __all__ = [
@@ -98,6 +99,7 @@ __all__ = [
     "study_key",
     "take_waiting",
     "told_together",
+    "trial_ids",
     "worker_of",
     "wrap_operations",
     "wrapped_pruners",

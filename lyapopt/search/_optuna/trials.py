@@ -102,6 +102,11 @@ def identifier(study: optuna.Study, trial: FrozenTrial | optuna.Trial) -> tuple[
     return study.study_name, trial._trial_id
 
 
+def trial_ids(study: optuna.Study) -> dict[int, int]:
+    """A storage's own number of each trial, by the trial's number: dashboards go by it."""
+    return {each.number: each._trial_id for each in study.get_trials(deepcopy=False)}
+
+
 def is_fixed(trial: optuna.Trial, name: str) -> bool:
     """Whether a parameter was enqueued, or taken over from an earlier try."""
     return name in trial._fixed_params or name in trial._cached_frozen_trial.params

@@ -241,7 +241,9 @@ class OnFailure(Section):
         "no limit.",
     )
     nan: NanPolicy = Field(
-        default="prune", description="What becomes of a trial whose value is not finite."
+        default="prune",
+        description="What becomes of a trial whose value is not finite or whose loss has blown up; "
+        "a pruned one keeps its last sane value.",
     )
 
 
@@ -253,6 +255,11 @@ class Output(Section):
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="Least severe message that is shown."
+    )
+    dashboard: bool = Field(
+        default=True,
+        description="Whether optuna-dashboard, where it is installed, gets a note, plots and "
+        "pictures of the study, every few trials and at the end.",
     )
 
 

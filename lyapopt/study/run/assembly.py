@@ -151,6 +151,15 @@ def objective(
     )
 
 
+def names_of_values(file: StudyFile) -> list[str]:
+    """What the values of a file's study are called; none for a function of the user's own."""
+    if file.objective is not None:
+        return []
+    loss = "validation loss" if isinstance(file.task, BuiltinTask) else "loss"
+    names = {"loss": [loss], "exponent": ["exponent"], "both": [loss, "exponent"]}
+    return names.get(file.value, [file.value])
+
+
 def _import_seeded(path: str, file: StudyFile) -> Any:
     """A user's object; what its module draws at import (often data) follows from the seed."""
     with seeded(derive_seed(file.seed, "import")):

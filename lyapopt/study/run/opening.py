@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Final
 
 import optuna
 from optuna.distributions import (
@@ -21,7 +23,9 @@ from lyapopt.search._optuna import (
     OrderedStudy,
     close_storage,
     every_trial,
+    get_study_attribute,
     ordered,
+    set_study_attribute,
     study_is_there,
     wrap_operations,
 )
@@ -41,6 +45,8 @@ from lyapopt.study.run.events import StudyListener
 from lyapopt.study.run.leases import Leases
 from lyapopt.study.run.storage import open_storage, open_store, study_mutex
 from lyapopt.study.run.worker_table import WorkerSettings
+
+_DIGEST: Final = "lyapopt:digest"
 
 
 @dataclass(frozen=True)
@@ -240,6 +246,7 @@ def _create_or_load(
             f"{list(file.all_directions)}; use another study_name"
         )
     _check_parameters(study, space.distributions)
+    _name_values(study, file)
     _compare_digest(study, file, listener)
     return ordered(study)
 
@@ -284,7 +291,8 @@ def _in_words(distribution: BaseDistribution) -> str:
 
 def _compare_digest(study: optuna.Study, file: StudyFile, listener: StudyListener) -> None:
     """Remember what the study is defined by; say so if that has changed."""
-    known = study.user_attrs.get("lyapopt:digest")
+    # Once it was a user attribute, which a dashboard shows among the user's own.
+    known = study.user_attrs.get(_DIGEST) or get_study_attribute(study, _DIGEST)
     if known == file.digest():
         return
     if known is not None:
@@ -292,4 +300,13 @@ def _compare_digest(study: optuna.Study, file: StudyFile, listener: StudyListene
     else:
         for params in file.enqueue[len(study.get_trials(deepcopy=False)) :]:
             study.enqueue_trial(dict(params))
-    study.set_user_attr("lyapopt:digest", file.digest())
+    set_study_attribute(study, _DIGEST, file.digest())
+
+
+def _name_values(study: optuna.Study, file: StudyFile) -> None:
+    """Say what the values of a study are: axes and tables of dashboards are named after it."""
+    names = assembly.names_of_values(file)
+    if names and study.metric_names is None:
+        with warnings.catch_warnings():  # Optuna calls the method experimental
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            study.set_metric_names(names)

@@ -70,7 +70,7 @@ def argument_types(spec: FigureSpec) -> dict[str, tuple[type, ...]]:
     hints = get_type_hints(spec.function)
     found = {}
     for name in inspect.signature(spec.function).parameters:
-        if name in TABLES or name == "trials":
+        if name in TABLES or name in PANEL_KEYS:
             continue
         hint = hints[name]
         is_union = isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union

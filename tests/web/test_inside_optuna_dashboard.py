@@ -1,0 +1,144 @@
+"""What a study shows within optuna-dashboard: written by a run and by --refresh, small and safe."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import optuna
+import pytest
+from serving import CHROMIUM, PATIENCE, ROOT, browser, served
+
+import lyapopt
+from lyapopt.web.inside import artifact_folder, refresh_studies
+from lyapopt.web.inside.note import merged, note_of
+from lyapopt.web.inside.pictures import Curves, picture
+from lyapopt.web.inside.plots import MOST_BYTES, PLOTS
+
+optuna_dashboard = pytest.importorskip("optuna_dashboard", reason="needs the extra `dashboard`")
+
+STUDY = """
+study_name: shown
+storage: sqlite:///study.db
+task: {name: xor, hidden: 4, steps: 60}
+search_space:
+  activation: [relu, sigmoid]
+  lr: {type: float, low: 0.01, high: 500.0, log: true}
+probe: {horizon: 8, neighbours: 2}
+sampler: random
+n_trials: 12
+"""
+
+
+@pytest.fixture(scope="module")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Run by the command, which writes the pages at its end."""
+    folder = tmp_path_factory.mktemp("inside")
+    (folder / "study.yaml").write_text(STUDY)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "LYAPOPT_DASHBOARD": "1"}
+    command = [sys.executable, "-m", "lyapopt", "run", "study.yaml", "-q"]
+    subprocess.run(command, cwd=folder, env=environment, check=True)
+    return folder / "study.db"
+
+
+def loaded(database: Path) -> optuna.Study:
+    return optuna.load_study(study_name="shown", storage=f"sqlite:///{database}")
+
+
+def test_a_run_leaves_a_note_plots_and_pictures(database: Path) -> None:
+    study = loaded(database)
+    assert study.metric_names == ["validation loss"]
+    assert study.user_attrs == {}
+    note = optuna_dashboard.get_note(study)
+    assert "(/lyapopt/?study=shown)" in note
+    assert "| relu |" in note
+    attributes = study._storage.get_study_system_attrs(study._study_id)
+    for name in PLOTS:
+        parts = {k: v for k, v in attributes.items() if k.startswith(f"dashboard:plot_data:{name}")}
+        text = "".join(parts[f"dashboard:plot_data:{name}:{i}"] for i in range(len(parts)))
+        assert 0 < len(text) <= MOST_BYTES
+        figure = json.loads(text)
+        assert figure["layout"]["paper_bgcolor"] == "rgba(0,0,0,0)"
+        assert figure["layout"]["uirevision"] == "keep"
+    folder = artifact_folder(f"sqlite:///{database}")
+    assert folder is not None
+    assert len(list(folder.iterdir())) == 12
+    assert all(each.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n" for each in folder.iterdir())
+
+
+def test_values_that_blew_up_are_never_shown(database: Path) -> None:
+    trials = loaded(database).trials
+    diverged = [trial for trial in trials if trial.user_attrs["verdict"] == "diverged"]
+    assert diverged
+    assert {trial.state.name for trial in diverged} == {"PRUNED"}
+    shown = [v for trial in trials for v in trial.intermediate_values.values()]
+    assert max(shown) < 1000
+
+
+def test_a_second_refresh_writes_nothing_and_keeps_what_a_reader_wrote(database: Path) -> None:
+    study = loaded(database)
+    optuna_dashboard.save_note(study, "mine\n\n" + optuna_dashboard.get_note(study))
+    before = study._storage.get_study_system_attrs(study._study_id)
+    assert refresh_studies(f"sqlite:///{database}") == ["shown"]
+    study = loaded(database)
+    assert study._storage.get_study_system_attrs(study._study_id) == before
+    assert optuna_dashboard.get_note(study).startswith("mine\n\n")
+    assert merged("a", "b").startswith("a\n\n<!-- lyapopt")
+
+
+def test_names_of_users_are_text_in_a_note() -> None:
+    from lyapopt.store.trials import StoredStudy, StoredTrial
+    from lyapopt.study.analysis.data import StudyData
+
+    hostile = "<script>alert(1)</script>|[x](javascript:alert(1))"
+    trial = StoredTrial(0, "complete", (1.0,), {"activation": hostile, hostile: 3})
+    data = StudyData(StoredStudy(hostile, ("minimize",), [trial]), "sqlite:///none.db")
+    note = note_of(data)
+    assert "<script" not in note
+    assert "](javascript" not in note
+    assert "\\|" in note
+
+
+def test_a_picture_shows_curves_with_holes_and_without_any() -> None:
+    from PIL import Image
+
+    x = np.arange(50.0)
+    y = np.where(x > 40, np.nan, np.exp(-x / 9))
+    empty = (np.empty(0), np.empty(0))
+    full = picture(Curves("trial 3", "hot", (x, y), (x, x - 13)))
+    bare = picture(Curves("trial 4", "", empty, (x, np.full(50, np.inf))))
+    for written in (full, bare):
+        image = Image.open(io.BytesIO(written))
+        assert image.size == (520, 300)
+        assert len(written) < 60_000
+    assert full != bare
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
+def test_optuna_dashboard_shows_them_and_the_link_leads_to_our_page(database: Path) -> None:
+    from playwright.sync_api import expect
+
+    best = lyapopt.load(database).overview.best[0].number
+    with served(str(database)) as (_, port), browser(port, "dark") as seen:
+        page = seen.page
+        page.goto(f"{seen.address}dashboard/studies/1")
+        expect(page.get_by_text("validation loss").first).to_be_visible()
+        expect(
+            page.get_by_text("Exponent and final loss against the learning rate").first
+        ).to_be_visible()
+        seen.picture("optuna-dashboard-study")
+        page.goto(f"{seen.address}dashboard/studies/1/trials?numbers={best}")
+        expect(
+            page.locator(f"img[alt='trial-{best}.png'], img[src*='/artifacts/']").first
+        ).to_be_visible()
+        seen.picture("optuna-dashboard-trial")
+        page.goto(f"{seen.address}dashboard/studies/1/note")
+        link = page.get_by_role("link", name="Exponents, trajectories and decisions").first
+        expect(link).to_be_visible(timeout=PATIENCE)
+        assert link.get_attribute("href") == "/lyapopt/?study=shown"
+        seen.picture("optuna-dashboard-note")
