@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol, cast, runtime_checkable
 
-from jaxtyping import Float
+import torch
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 State = Float[Tensor, "systems trajectories dim"]
@@ -76,3 +77,19 @@ def retract(step: Map, z: Float[Tensor, "*rows dim"]) -> Float[Tensor, "*rows di
     """
     own: Callable[[Tensor], Tensor] | None = getattr(step, "retract", None)
     return z if own is None else own(z)
+
+
+Push = Callable[[Tensor, Tensor, int], tuple[Tensor, Tensor]]
+"""States `(systems, 1, dim)` and tangents `(tangents, systems, dim)`, a step further."""
+
+
+def push_of(step: Map) -> Push | None:
+    """How a map moves tangents, if `torch.func` cannot and it does so itself."""
+    own: Push | None = getattr(step, "push", None)
+    return own
+
+
+def has_tangent(step: Map, dim: int) -> Bool[Tensor, " dim"]:
+    """Which numbers of a state have tangents: all, unless the map says."""
+    own: Tensor | None = getattr(step, "has_tangent", None)
+    return torch.ones(dim, dtype=torch.bool) if own is None else own

@@ -45,6 +45,16 @@ def precision_of(training: Training) -> torch.dtype:
     return min(found, key=lambda dtype: dtype.itemsize, default=torch.float64)
 
 
+def not_measurable(refusal: PrecisionError, dtype: torch.dtype, reason: str) -> PrecisionError:
+    """The error for a network that can be measured neither in float64 nor by tangents."""
+    name = str(dtype).removeprefix("torch.")
+    return PrecisionError(
+        f"this network can be measured neither in float64 ({refusal}) nor in {name} by tangents "
+        f"({reason}); let it run in float64 as well: make its constants with x.new_zeros(...) or "
+        "torch.zeros(..., dtype=x.dtype)"
+    )
+
+
 def float64_twin(training: Training) -> Training:
     """A copy in float64: model, optimiser, schedule, loss, data, and what `forward` makes.
 

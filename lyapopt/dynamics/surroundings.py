@@ -64,6 +64,16 @@ class Surroundings:
                 _, restore, _ = _state_of(own)
                 restore(_state_of(theirs)[2])
 
+    def now(self) -> Callable[[], None]:
+        """What puts all generators to where they are now; for use where they are kept."""
+        states = [*_global_states(), *map(_state_of, self._generators)]
+
+        def put_back() -> None:
+            for _, restore, state in states:
+                restore(state)
+
+        return put_back
+
     @contextmanager
     def kept(self, seed: int | None = None) -> Iterator[Kept]:
         """Context after which all is as it was.

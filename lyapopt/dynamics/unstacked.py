@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from typing import Any, ClassVar
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from lyapopt.dynamics.broadcasting import RefusedBroadcasting
@@ -20,10 +20,11 @@ from lyapopt.dynamics.layers import SeededLayers
 from lyapopt.dynamics.maps import Losses, State
 from lyapopt.dynamics.precision import copied
 from lyapopt.dynamics.randomness import derive_seed
+from lyapopt.dynamics.step_tangents import StepTangents
 from lyapopt.dynamics.surroundings import Surroundings
 from lyapopt.dynamics.system import refuse_patches
 from lyapopt.dynamics.training import Evaluation, Training, evaluate, one_tensor
-from lyapopt.dynamics.unstacked_state import FlatState
+from lyapopt.dynamics.unstacked_state import FlatState, layout_of
 from lyapopt.errors import NotStackableError, TrainingError, UserError
 
 
@@ -94,11 +95,12 @@ class UnstackedMap:
         """One optimiser step.
 
         Raises:
-            NotStackableError: Under a transform of `torch.func`: a real optimiser has no tangents.
+            NotStackableError: Under a transform of `torch.func`; `push` moves tangents.
         """
         if torch._C._are_functorch_transforms_active():
             raise NotStackableError(
-                f"tangents need a stacked map, and {self._system.reason}; measure with neighbours"
+                f"torch.func cannot differentiate a real optimizer, and {self._system.reason}; "
+                "take push, which moves tangents"
             )
         return self.step_with_losses(z, t)[0]
 
@@ -110,6 +112,24 @@ class UnstackedMap:
         self.examples += len(stepped) * self.batch_size
         rows, losses = zip(*stepped, strict=True)
         return torch.stack(rows).unsqueeze(0), torch.stack(losses).unsqueeze(0)
+
+    @property
+    def has_tangent(self) -> Bool[Tensor, " dim"]:
+        """Which numbers of a state `push` moves tangents of: not those of buffers."""
+        return ~self._system.state.is_buffer
+
+    @leaving_inference_mode
+    def push(
+        self, z: Float[Tensor, "1 1 dim"], tangents: Float[Tensor, "tangents 1 dim"], t: int
+    ) -> tuple[Float[Tensor, "1 1 dim"], Float[Tensor, "tangents 1 dim"]]:
+        """The next state, and tangents there: `vmap` of `jvp` for maps that real modules make.
+
+        Raises:
+            NotStackableError: If a pass reads a buffer that passes write: then there are none.
+            RuntimeError: If an operation has no second derivative.
+        """
+        after, moved = self._system.push(z[0, 0].detach(), tangents[:, 0].detach(), t)
+        return after.view(1, 1, -1), moved.unsqueeze(1)
 
     @leaving_inference_mode
     def outputs(self, z: State, examples: int = 256) -> Float[Tensor, "1 trajectories outputs"]:
@@ -195,8 +215,11 @@ class UnstackedSystem:
         self._buffers = list(self._model.buffers())
         self._epoch: tuple[int, Tensor] = (-1, torch.empty(0))
         has_stepped = bool(self._optimizer.state)
-        self.state: FlatState = self._read_state()
+        self.state: FlatState = layout_of(
+            self._model, self._optimizer, self._parameters, self._take_first_step
+        )
         self.initial: Float[Tensor, " dim"] = self.state.read(has_stepped)
+        self._tangents = StepTangents(self._optimizer, self.state, self._parameters, self._buffers)
 
     def step(
         self, z: Float[Tensor, " dim"], t: int
@@ -207,6 +230,20 @@ class UnstackedSystem:
         loss = self._train(t)
         return self.state.read(has_stepped=True), loss
 
+    def push(
+        self, z: Float[Tensor, " dim"], tangents: Float[Tensor, "tangents dim"], t: int
+    ) -> tuple[Float[Tensor, " dim"], Float[Tensor, "tangents dim"]]:
+        """One step of one trajectory, with tangents."""
+        self._set_hyperparameters(t)
+        seed = derive_seed(self.training.seed, t, "step")
+
+        def losses() -> Iterator[Tensor]:
+            self.surroundings.reseed(seed)
+            yield self._loss(t)
+
+        with self.surroundings.kept():
+            return self._tangents.push(z, tangents, losses, self.training.clip_grad_norm)
+
     def model_at(self, z: Float[Tensor, " dim"]) -> nn.Module:
         """The model with the weights of a state; the same object every time.
 
@@ -216,24 +253,8 @@ class UnstackedSystem:
         self._restore_modes()
         return self._model
 
-    def _read_state(self) -> FlatState:
-        """The layout of the state, from a first step that is taken back."""
-        optimizer_before = copy.deepcopy(self._optimizer.state_dict())
-        tensors = [p.detach().clone() for p in (*self._parameters, *self._buffers)]
-        groups = [_settings(group) for group in self._optimizer.param_groups]
-        self._make_first_step()
-        state = FlatState(self._optimizer, self._parameters, self._buffers)
-        for group, settings in zip(self._optimizer.param_groups, groups, strict=True):
-            group.update(settings)
-        self._optimizer.load_state_dict(optimizer_before)
-        with torch.no_grad():
-            for tensor, value in zip((*self._parameters, *self._buffers), tensors, strict=True):
-                tensor.copy_(value)
-        return state
-
-    def _make_first_step(self) -> None:
+    def _take_first_step(self) -> None:
         self._set_hyperparameters(0)
-        before = self._kept_outside_the_state()
         try:
             self._train(0)
         except UserError:
@@ -242,23 +263,6 @@ class UnstackedSystem:
             raise TrainingError(
                 f"Training: the first step raised {type(error).__name__}: {error}"
             ) from error
-        after = self._kept_outside_the_state()
-        for where, kept in before.items():
-            if kept != after[where]:
-                raise NotStackableError(
-                    f"a step changes numbers that are kept in {where}, where no neighbour can have "
-                    "its own; keep them in a buffer, or in the optimizer's state of a parameter"
-                )
-
-    def _kept_outside_the_state(self) -> dict[str, object]:
-        """Numbers that are in no state, by where they are."""
-        own = vars(self._optimizer).items()
-        numbers = {name: value for name, value in own if isinstance(value, bool | int | float)}
-        return {
-            "a buffer that it replaces": list(map(id, self._model.buffers())),
-            "attributes of the optimizer": numbers,
-            "param_groups": [_settings(group) for group in self._optimizer.param_groups],
-        }
 
     def _set_hyperparameters(self, t: int) -> None:
         if self.training.scheduler is None:
@@ -278,17 +282,22 @@ class UnstackedSystem:
     @torch.enable_grad()
     def _backward(self, t: int) -> Tensor:
         """Gradients at the present weights on the batch of step `t`; the loss."""
-        self._restore_modes()
         self._optimizer.zero_grad()
-        *inputs, target = self._batch(t)
-        with SeededLayers(self._key, t):
-            outputs = self._model(*inputs)
-        with RefusedBroadcasting():
-            loss = self.training.loss_fn(outputs, target).reshape(())
+        loss = self._loss(t)
         loss.backward()  # type: ignore[no-untyped-call]  # torch gives it no types
         if self.training.clip_grad_norm is not None:
             nn.utils.clip_grad_norm_(self._parameters, self.training.clip_grad_norm)
         return loss.detach().reshape(())
+
+    @torch.enable_grad()
+    def _loss(self, t: int) -> Tensor:
+        """The loss at the present weights on the batch of step `t`."""
+        self._restore_modes()
+        *inputs, target = self._batch(t)
+        with SeededLayers(self._key, t):
+            outputs = self._model(*inputs)
+        with RefusedBroadcasting():
+            return self.training.loss_fn(outputs, target).reshape(())
 
     def _restore_modes(self) -> None:
         for part, mode in self._modes:
@@ -348,8 +357,3 @@ def _set_number(group: dict[str, Any], name: str, value: float) -> None:
         group[name].fill_(value)
     else:
         group[name] = value
-
-
-def _settings(group: dict[str, Any]) -> dict[str, Any]:
-    """Copies of what a parameter group holds beside its parameters."""
-    return {name: copy.copy(value) for name, value in group.items() if name != "params"}

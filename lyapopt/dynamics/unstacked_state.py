@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import copy
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from lyapopt.errors import NotStackableError
 
@@ -28,6 +29,7 @@ class FlatState:
     Attributes:
         weights: How many numbers the weights are.
         squares: Which numbers of the state cannot be negative.
+        is_buffer: Which numbers of the state are those of buffers.
 
     Raises:
         NotStackableError: If the optimiser keeps what no vector can hold.
@@ -48,6 +50,8 @@ class FlatState:
         rest = [*(b.numel() for b in buffers), 1]
         self._sizes = [*sizes, *sizes_of_items, *rest]
         self.weights = sum(sizes)
+        kept = self.weights + sum(sizes_of_items)
+        self.is_buffer: Bool[Tensor, " dim"] = torch.arange(sum(self._sizes)) >= kept
         self.squares: Bool[Tensor, " dim"] = torch.cat(
             [
                 torch.zeros(self.weights, dtype=torch.bool),
@@ -79,6 +83,12 @@ class FlatState:
                 self._state_of(constant.parameter)[constant.name] = constant.value
             for item, part in zip(self._items, parts[first:last], strict=True):
                 self._state_of(item.parameter)[item.name] = item.from_flat(part)
+
+    def weights_of(self, z: Float[Tensor, " dim"]) -> list[Tensor]:
+        """The weight block of a state or a tangent, in the shapes of the parameters."""
+        sizes = self._sizes[: len(self._parameters)]
+        parts = torch.split(z[: self.weights], sizes)
+        return [part.view_as(p) for part, p in zip(parts, self._parameters, strict=True)]
 
     def _read_item(self, item: _Item, like: Tensor) -> Tensor:
         """One item as a vector of the dtype of `like`; zeros where there is none yet."""
@@ -157,3 +167,61 @@ def _items_of(
                     f"{type(value).__name__}, which is neither tensor nor number"
                 )
     return items, constants
+
+
+def layout_of(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    parameters: Sequence[Tensor],
+    take_step: Callable[[], object],
+) -> FlatState:
+    """The layout of the state, from a first step that is taken back.
+
+    Args:
+        model: A copy that may be trained.
+        optimizer: Of the copy.
+        parameters: The trained ones.
+        take_step: Takes a step of both.
+
+    Raises:
+        NotStackableError: If something is kept where no neighbour can have its own.
+    """
+    buffers = list(model.buffers())
+    state = copy.deepcopy(optimizer.state_dict())
+    tensors = [tensor.detach().clone() for tensor in (*parameters, *buffers)]
+    groups = [_settings(group) for group in optimizer.param_groups]
+    before = _kept_outside_the_state(model, optimizer)
+    take_step()
+    after = _kept_outside_the_state(model, optimizer)
+    for where, kept in before.items():
+        if kept != after[where]:
+            raise NotStackableError(
+                f"a step changes numbers that are kept in {where}, where no neighbour can have "
+                "its own; keep them in a buffer, or in the optimizer's state of a parameter"
+            )
+    found = FlatState(optimizer, parameters, buffers)
+    for group, settings in zip(optimizer.param_groups, groups, strict=True):
+        group.update(settings)
+    optimizer.load_state_dict(state)
+    with torch.no_grad():
+        for tensor, value in zip((*parameters, *buffers), tensors, strict=True):
+            tensor.copy_(value)
+    return found
+
+
+def _kept_outside_the_state(
+    model: nn.Module, optimizer: torch.optim.Optimizer
+) -> dict[str, object]:
+    """Numbers that are in no state, by where they are."""
+    own = vars(optimizer).items()
+    numbers = {name: value for name, value in own if isinstance(value, bool | int | float)}
+    return {
+        "a buffer that it replaces": list(map(id, model.buffers())),
+        "attributes of the optimizer": numbers,
+        "param_groups": [_settings(group) for group in optimizer.param_groups],
+    }
+
+
+def _settings(group: dict[str, Any]) -> dict[str, Any]:
+    """Copies of what a parameter group holds beside its parameters."""
+    return {name: copy.copy(value) for name, value in group.items() if name != "params"}

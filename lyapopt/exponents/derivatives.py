@@ -86,7 +86,7 @@ def verify_derivative(step: Map, push: Push, z: Float[Tensor, "systems 1 dim"], 
     if positions is not None:
         is_weight = torch.zeros_like(is_weight)
         is_weight[positions] = True
-    for block in (is_weight, ~is_weight):
+    for block in (is_weight, ~is_weight & maps.has_tangent(step, dim).to(z.device)):
         off, unsure, moved = (_norm(part[:, block]) for part in (error, bend, size))
         is_linear = unsure < _LINEAR * moved
         is_wrong = is_linear & (off > 3 * unsure + _TOLERANCE * moved)

@@ -110,6 +110,7 @@ class TangentEnsemble(Ensemble):
         count: Tangents K of each system; they start in the directions of neighbours.
         seeds: Of the directions: one a system, or one for all.
         observe: Called before each step with the references.
+        tangents: Those of the first segment, `(M, K, D)`; random ones by default.
     """
 
     is_infinitesimal = True
@@ -122,12 +123,15 @@ class TangentEnsemble(Ensemble):
         count: int,
         seeds: Sequence[int],
         observe: Observer | None,
+        tangents: Float[Tensor, "systems tangents dim"] | None = None,
     ) -> None:
         # Tangents have no extent, so that any radius will do.
         super().__init__(step, z0, torch.ones(count, dtype=torch.float64), 1, seeds, observe)
         self._z = z0.detach()
         self._push = TangentStep(step, None)
         self.redraw(time=0)
+        if tangents is not None:
+            self._tangents = tangents
 
     @property
     def spent_on_check(self) -> int:
@@ -177,7 +181,7 @@ class TangentStep:
 
     The first way is `vmap` over tangents of `jvp` of the map, which computes the reference once.
     Maps with an operation that cannot be nested in it are stepped with one copy of the reference
-    for each tangent on the axis of trajectories.
+    for each tangent on the axis of trajectories. A map that pushes tangents itself is left to.
 
     Args:
         step: The map.
@@ -213,18 +217,15 @@ class TangentStep:
         return after, torch.cat([moved, *rest]) if rest else moved
 
     def _push(self, z: Tensor, tangents: Tensor, t: int) -> tuple[Tensor, Tensor]:
+        own = maps.push_of(self._step)
+        if own is not None:
+            return _explained(t, lambda: own(z, tangents, t))
         if self._is_nested:
             try:
                 return self._nested(z, tangents, t)
             except (RuntimeError, NotImplementedError):
                 self._is_nested = False  # tried once; the message of the other way is clearer
-        try:
-            return self._in_rows(z, tangents, t)
-        except (RuntimeError, NotImplementedError) as error:
-            raise UserError(
-                f"the map cannot be differentiated in forward mode at step {t} ({error}); "
-                "from_neighbours needs no derivatives"
-            ) from error
+        return _explained(t, lambda: self._in_rows(z, tangents, t))
 
     def _nested(self, z: Tensor, tangents: Tensor, t: int) -> tuple[Tensor, Tensor]:
         def push(tangent: Tensor) -> tuple[Tensor, Tensor]:
@@ -249,6 +250,16 @@ class TangentStep:
             return after
 
         return step
+
+
+def _explained(t: int, push: Callable[[], tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    try:
+        return push()
+    except RuntimeError as error:
+        raise UserError(
+            f"the map cannot be differentiated at step {t} ({error}); from_neighbours needs no "
+            "derivatives"
+        ) from error
 
 
 @contextmanager

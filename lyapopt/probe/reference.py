@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import torch
 
 from lyapopt.dynamics import Training
-from lyapopt.dynamics.precision import float64_twin, precision_of
-from lyapopt.dynamics.stack import read_system
-from lyapopt.dynamics.unstacked import UnstackedSystem
-from lyapopt.errors import PrecisionError
+from lyapopt.dynamics.precision import float64_twin, not_measurable, precision_of
+from lyapopt.dynamics.stack import maps_of, read_system
+from lyapopt.errors import PrecisionError, UserError
+from lyapopt.exponents import from_tangents
 from lyapopt.settings import Estimator, ProbeSettings
 
 
@@ -72,12 +72,7 @@ def reference_of(training: Training, probe: ProbeSettings) -> Reference:
         reason = _why_no_tangents(training, dtype, probe)
         if reason is None:
             return Reference(training, "tangent", is_own=True)
-        name = str(dtype).removeprefix("torch.")
-        raise PrecisionError(
-            f"this network can be measured neither in float64 ({refusal}) nor in {name} by "
-            f"tangents ({reason}); let it run in float64 as well: make its constants with "
-            "x.new_zeros(...) or torch.zeros(..., dtype=x.dtype)"
-        ) from refusal
+        raise not_measurable(refusal, dtype, reason) from refusal
 
 
 def _why_no_tangents(training: Training, dtype: torch.dtype, probe: ProbeSettings) -> str | None:
@@ -87,5 +82,9 @@ def _why_no_tangents(training: Training, dtype: torch.dtype, probe: ProbeSetting
         return "they measure in the weights, and the probe's distance is outputs"
     if dtype != torch.float32:
         return "they need float32 at least"
-    system = read_system(training)  # what it raises is the network's own trouble
-    return system.reason if isinstance(system, UnstackedSystem) else None
+    [(_, step)] = maps_of([read_system(training)])  # what it raises is the network's own trouble
+    try:
+        from_tangents(step, step.initial_state(), horizon=1)
+    except UserError as error:
+        return str(error)
+    return None

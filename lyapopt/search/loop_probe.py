@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from lyapopt.probe import Measurement, Probe
-from lyapopt.search.loop_batches import count_examples
+from lyapopt.search.loop_step import LossOfBatch
 from lyapopt.search.monitor import Monitor
 from lyapopt.search.probing.building import Params, seeded
 from lyapopt.search.probing.probes import Probed, optimizer_name
@@ -26,7 +25,7 @@ class Loop:
         model: What is trained; it is copied.
         optimizer: Over its parameters; it is copied.
         batches: Reads as many batches.
-        loss_of: The loss of a copy of the model, in float64, on a batch.
+        loss_of: The loss of a copy of the model on a batch, which is in its precision.
         accumulate: Batches whose mean gradient makes one step.
         clip_grad_norm: The norm that gradients are clipped to, if they are.
     """
@@ -34,7 +33,7 @@ class Loop:
     model: nn.Module
     optimizer: torch.optim.Optimizer
     batches: Callable[[int], Sequence[Any]]
-    loss_of: Callable[[nn.Module, Any], Tensor]
+    loss_of: LossOfBatch
     accumulate: int = 1
     clip_grad_norm: float | None = None
 
@@ -86,15 +85,10 @@ class LoopProbe(Probe):
             seed=self.seed,
         )
         for position, batch in enumerate(batches, 1):
-            loss_of = partial(_loss_on, loop.loss_of, batch)
-            monitor.observe_loss(loss_of, 1 / loop.accumulate, count_examples(batch))
+            monitor.observe_loss(loop.loss_of, batch, 1 / loop.accumulate)
             if position % loop.accumulate == 0:
                 monitor.step()
             if monitor.measurement is not None:
                 break
         assert monitor.measurement is not None
         return monitor.measurement
-
-
-def _loss_on(loss_of: Callable[[nn.Module, Any], Tensor], batch: Any, model: nn.Module) -> Tensor:
-    return loss_of(model, batch)

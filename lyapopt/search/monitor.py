@@ -5,36 +5,35 @@ from __future__ import annotations
 import math
 import weakref
 from collections.abc import Callable
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
 
-import numpy as np
 import optuna
 import torch
-from numpy.typing import NDArray
 from optuna.trial import BaseTrial
 from torch import Tensor, nn
 
 from lyapopt.checks import Arguments
 from lyapopt.dynamics.broadcasting import RefusedBroadcasting
+from lyapopt.dynamics.precision import not_measurable
 from lyapopt.dynamics.randomness import derive_seed
 from lyapopt.dynamics.replaying import check_hooks
 from lyapopt.dynamics.surroundings import Surroundings
-from lyapopt.errors import UserError
+from lyapopt.errors import PrecisionError, UserError
 from lyapopt.probe import Measurement, Probe, Verdict, VerdictRule
-from lyapopt.probe.verdicts import tail_length
 from lyapopt.search._optuna import logical_number
-from lyapopt.search.copied_neighbours import CopiedNeighbours
-from lyapopt.search.float64_copy import Float64Copy, in_float64
+from lyapopt.search.copied_loop import CopiedLoop
 from lyapopt.search.loop_batches import call_on, count_examples
+from lyapopt.search.loop_step import LossOfBatch
+from lyapopt.search.model_copy import ModelCopy
 from lyapopt.search.recording.destination import Recording
 from lyapopt.search.recording.watched import WatchedRun
+from lyapopt.search.tangent_loop import TangentLoop
 from lyapopt.settings import RecordSettings
 from lyapopt.store import TrajectoryStore
 
 LossFunction = Callable[[Any, Any], Tensor]
-
-_ROUNDING = 1e-8  # nats: a separation of 1e-6 beside weights of norm 1 is known to about this
 
 
 def watch(
@@ -66,7 +65,8 @@ def watch(
     gradients and generators are left alone. So it does not matter in which precision the user
     trains (float32 weights do not resolve a radius of 1e-6), under `autocast` or by `GradScaler`.
     Constants that the model or the loss makes (`torch.zeros(...)`, class weights) are float64 in
-    the copies, which draw the same noise as the model. After `horizon` steps the copies are
+    the copies, which draw the same noise as the model. A model that runs in float32 only is copied
+    as it is, with tangent vectors in the place of neighbours. After `horizon` steps the copies are
     dropped, exponent, verdict and cost are written to the trial, and losses, separations, exponent
     and a projection of the weights to the database of its study.
 
@@ -88,7 +88,8 @@ def watch(
             closure.
         loss_fn: `loss_fn(model(x), y) -> scalar`.
         horizon: Steps to watch; the copies cost `(neighbours + 1) * horizon` gradient evaluations
-            (times `accumulate`) beside the user's own.
+            (times `accumulate`) beside the user's own, and by tangents
+            `(2 * neighbours + 1) * horizon + 7`.
         neighbours: Perturbed copies.
         radius: Separation that they start with and are rescaled to, in the norm of the weights.
         accumulate: Batches whose mean gradient makes one step (gradient accumulation): `observe`
@@ -103,7 +104,8 @@ def watch(
     Raises:
         UserError: If a number is out of its range, nothing is trained, the optimiser needs a
             closure, or the model or its optimiser cannot be copied. `observe` raises, before the
-            first step, if the loss reads the model itself or something does not run in float64.
+            first step, if the loss reads the model itself, or if something runs neither in float64
+            nor with tangents.
 
     Example:
         >>> model = nn.Linear(2, 1)
@@ -188,26 +190,19 @@ class Monitor:
         self._model = model
         self._optimizer = optimizer
         self._loss_fn = loss_fn
-        self._horizon = horizon
-        self._radius = radius
         self._accumulate = accumulate
         self._clip = clip_grad_norm
-        self._rule = rule
         self._steps = 0
         self._own_batches = 0  # of the step that is not taken yet
         self._spent = [0, 0]  # gradients of the copies, and examples that they were computed on
-        self._losses: list[float] = []
-        self._batch_losses: list[float] = []
-        self._growth: list[float] = []
-        self._count_of_neighbours = neighbours
         self._seed = seed
         check_hooks(model, optimizer)
-        Float64Copy.of(model, optimizer)  # refused here, before anything is trained
+        ModelCopy.of(model, optimizer)  # refused here, before anything is trained
         # Made at the first batch: a model may be loaded, and parts of it frozen, until then.
-        self._copies: list[Float64Copy] = []
+        self._loop: CopiedLoop | TangentLoop | None = None
+        self._probe = Probe(horizon, neighbours, radius, estimator="neighbours", rule=rule)
         self._run: WatchedRun | None = None
         if isinstance(trial, optuna.Trial):
-            self._probe = Probe(horizon, neighbours, radius, estimator="neighbours", rule=rule)
             self._run = WatchedRun(trial, self._probe, recording, seed)
             # Where the loop does not close the monitor, it is closed when it is gone.
             weakref.finalize(self, self._run.abandon).atexit = False
@@ -260,63 +255,68 @@ class Monitor:
         if self.is_done:
             self._count(examples)
             return
-        loss_fn, x, y = self._loss_fn, in_float64(x), in_float64(y)
+        loss_fn = self._loss_fn
 
-        def loss_of(model: nn.Module) -> Tensor:
+        def loss_of(model: nn.Module, batch: tuple[Any, Any]) -> Tensor:
+            x, y = batch
             outputs = call_on(model, x)
             with RefusedBroadcasting("watch"):
                 return loss_fn(outputs, y)
 
-        self.observe_loss(loss_of, examples=examples)
+        self.observe_loss(loss_of, (x, y))
 
-    def observe_loss(
-        self,
-        loss_of: Callable[[nn.Module], Tensor],
-        weight: float | None = None,
-        examples: int = 0,
-    ) -> None:
+    def observe_loss(self, loss_of: LossOfBatch, batch: Any, weight: float | None = None) -> None:
         """The same with a function that computes the loss of a model on the next batch.
 
         Args:
-            loss_of: Called with each copy of the model, in float64.
+            loss_of: Called with a copy of the model and the batch, its floating-point tensors in
+                the precision of the copy.
+            batch: The batch: tensors, also inside tuples, lists and mappings.
             weight: What the loss is multiplied by; by default 1 / `accumulate`.
-            examples: How many examples the batch has, to be counted.
         """
+        examples = count_examples(batch)
         if self.is_done:
             self._count(examples)
             return
         if weight is None:
             weight = 1 / (self._accumulate or 1)
         around = Surroundings(self._model, loss_of)
-        if not self._copies:
-            self._begin(loss_of, around)
-        has_frozen = [one.imitate(self._model, around) for one in self._copies]
-        if any(has_frozen):
-            self._neighbours.separate_what_is_trained()
-        losses = []
-        for one in self._copies:
-            # All copies, and then the user's own step, see the same dropout masks.
-            with around.kept():
-                losses.append(one.accumulate(loss_of, weight))
-            self.gradient_evaluations += 1
-        self._batch_losses.append(losses[0])
-        self._spent[0] += len(self._copies)
-        self._spent[1] += len(self._copies) * examples
-        if self._run is not None:
-            self._run.count(len(self._copies), examples)
+        if self._loop is None:
+            self._loop = self._begin(loss_of, batch, weight, around)
+            self._charge(self._loop.gradients_of_start, examples)
+        self._loop.observe(self._model, around, loss_of, batch, weight)
+        self._charge(self._loop.gradients_of_batch, examples)
         self._count(examples)
 
-    def _begin(self, loss_of: Callable[[nn.Module], Tensor], around: Surroundings) -> None:
-        """Copy model and optimiser as they are before the first step."""
-        count = self._count_of_neighbours
-        reference, *others = [
-            Float64Copy.of(self._model, self._optimizer) for _ in range(1 + count)
+    def _begin(
+        self, loss_of: LossOfBatch, batch: Any, weight: float, around: Surroundings
+    ) -> CopiedLoop | TangentLoop:
+        """Copy model and optimiser as they are before the first step: in float64 if that can be."""
+        model, optimizer = self._model, self._optimizer
+        seeds = [
+            derive_seed(self._seed, self._number, k, "perturbation")
+            for k in range(self._probe.neighbours)
         ]
-        reference.imitate(self._model, around)
-        reference.check(self._model, loss_of)
-        seeds = [derive_seed(self._seed, self._number, k, "perturbation") for k in range(count)]
-        self._copies, self._start = [reference, *others], reference.weights()
-        self._neighbours = CopiedNeighbours(reference, others, self._radius, seeds)
+        try:
+            return CopiedLoop(
+                model, optimizer, around, (loss_of, batch), self._probe, self._clip, seeds
+            )
+        except PrecisionError as refusal:
+            first = loss_of, batch, weight
+            probe = replace(self._probe, estimator="tangent")
+            try:
+                return TangentLoop(model, optimizer, around, first, probe, self._clip, seeds)
+            except PrecisionError as reason:
+                dtype = next(p.dtype for p in model.parameters() if p.requires_grad)
+                raise not_measurable(refusal, dtype, str(reason)) from reason
+
+    def _charge(self, gradients: int, examples: int) -> None:
+        """Count gradients of the copies on a batch."""
+        self.gradient_evaluations += gradients
+        self._spent[0] += gradients
+        self._spent[1] += gradients * examples
+        if self._run is not None:
+            self._run.count(gradients, examples)
 
     def _count(self, examples: int) -> None:
         """Count a batch that the loop trains on itself."""
@@ -334,66 +334,23 @@ class Monitor:
         self._own_batches = 0
         if self._run is not None:
             self._run.count_step()
-        if not self.is_done:
-            self._step_copies()
+        if self._loop is not None:
+            self._step_copies(self._loop)
 
-    def _step_copies(self) -> None:
-        self._losses.append(float(np.mean(self._batch_losses)))
-        self._batch_losses = []
+    def _step_copies(self, loop: CopiedLoop | TangentLoop) -> None:
+        is_kept = self._run is not None and self._run.keeps_weights(self._steps)
+        weights = loop.weights() if is_kept else torch.empty(0)
+        is_over = loop.step(self._optimizer)
         if self._run is not None:
-            self._run.observe(self._steps, self._copies[0].weights, self._losses[-1])
-        for one in self._copies:
-            one.step(self._optimizer, self._clip)
+            self._run.observe(self._steps, weights, loop.loss)
         self._steps += 1
-        self._growth.append(self._neighbours.rescale())
-        if self._steps == self._horizon or self._growth[-1] == math.inf:
-            self._finish()
+        if is_over:
+            self._finish(loop)
 
-    def _finish(self) -> None:
+    def _finish(self, loop: CopiedLoop | TangentLoop) -> None:
         """Judge what was measured, and drop the copies."""
-        finite = [g for g in self._growth if math.isfinite(g)]
-        # A separation may leave the weights for a step and come back from the momentum.
-        has_collapsed = self._growth[-1] == -math.inf
-        self.exponent = float(np.mean(finite)) if finite else math.nan
-        if has_collapsed:
-            self.exponent = -math.inf
-        end = self._copies[0].weights()
-        tail = tail_length(self._horizon)
-        losses = np.array(self._losses)
-        is_frozen = len(finite) == self._horizon and max(map(abs, finite[-tail:])) < _ROUNDING
-        is_flat = bool(np.ptp(losses[-tail:]) <= _ROUNDING * abs(losses[-tail:]).max())
-        self.verdict = self._rule.judge(
-            self.exponent,
-            None,
-            losses,
-            is_finite=bool(torch.isfinite(end).all()),
-            stands_still=is_frozen and (is_flat or torch.equal(end, self._start)),
-        )
-        log_growth = self._neighbours.log_growth
-        self._copies, self._start = [], torch.empty(0)  # memory is as it was before
-        del self._neighbours
-        self.measurement = self._measurement(losses, log_growth)
+        self.measurement = loop.measurement(*self._spent)
+        self._loop = None  # memory is as it was before
+        self.exponent, self.verdict = self.measurement.exponent, self.measurement.verdict
         if self._run is not None:
             self._run.measured(self.measurement, self._model)
-
-    def _measurement(
-        self, losses: NDArray[np.float64], log_growth: list[list[float]]
-    ) -> Measurement:
-        """What was measured, as a probe returns it."""
-        assert self.exponent is not None
-        assert self.verdict is not None
-        growth = np.nancumsum(log_growth, axis=0)  # NaN: a step that is left out
-        separations = np.vstack([np.zeros(growth.shape[1]), growth]) + math.log(self._radius)
-        return Measurement(
-            exponent=self.exponent,
-            low=None,
-            high=None,
-            level=Probe.level,
-            estimand="growth rate over the horizon, without an interval",
-            verdict=self.verdict,
-            flags=(),
-            losses=losses,
-            log_separations=separations,
-            gradient_evaluations=self._spent[0],
-            examples=self._spent[1],
-        )

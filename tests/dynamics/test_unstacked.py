@@ -16,8 +16,8 @@ from training_oracle import RealTraining, network, regression, training_with
 
 from lyapopt.dynamics import Training, TrainingMap, UnstackedMap, stack
 from lyapopt.dynamics.unstacked import UnstackedSystem
-from lyapopt.errors import NotStackableError, TrainingError
-from lyapopt.exponents import from_neighbours, spectrum
+from lyapopt.errors import NotStackableError, TrainingError, UserError
+from lyapopt.exponents import derivatives, from_neighbours, from_tangents, spectrum
 
 D = torch.float64
 
@@ -242,7 +242,80 @@ def test_what_no_neighbour_could_have_of_its_own_is_refused(name: str) -> None:
         stack([make()])
 
 
-def test_tangents_are_refused_with_the_reason() -> None:
-    step = only(training(Branch(), lambda p: SGD(p, lr=0.1)))
-    with pytest.raises(NotStackableError, match=r"tangents need a stacked map.*control flow"):
-        spectrum(step, step.initial_state(), 3, k=1)
+OPTIMIZERS: dict[str, Callable[[Any], Any]] = {
+    **KNOWN,
+    "momentum": lambda p: SGD(p, lr=0.1, momentum=0.9),
+    "nadam": lambda p: torch.optim.NAdam(p, lr=0.02),
+    "adagrad": lambda p: torch.optim.Adagrad(p, lr=0.02),
+    "adamax": lambda p: torch.optim.Adamax(p, lr=0.02),
+    "radam": lambda p: torch.optim.RAdam(p, lr=0.02),
+}
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_tangents_through_real_optimizers_grow_as_neighbours_do(name: str) -> None:
+    """Momentum begins detached, and a dead unit has second moments of zero."""
+    model = noisy()
+    model[1] = nn.ReLU()
+    with torch.no_grad():
+        model[0].bias[0] = -100
+    step = alone(training(model, OPTIMIZERS[name], clip_grad_norm=0.5))
+    z = step.initial_state()
+    found = from_tangents(step, z, 12, tangents=2, seed=3)
+    near = from_neighbours(step, z, 12, neighbours=2, radius=1e-8, seed=3)
+    assert found.value.item() == pytest.approx(near.value.item(), abs=1e-5)
+    torch.testing.assert_close(found.losses, near.losses[..., :1])
+    assert found.gradient_evaluations == (1 + 2 * 2) * 12 + derivatives.COST
+
+
+def test_the_spectrum_of_a_network_with_branches_is_that_of_its_twin_without() -> None:
+    def values(model: nn.Module) -> Tensor:
+        [(_, step)] = stack([training(model, lambda p: SGD(p, lr=0.1, momentum=0.9))])
+        return spectrum(step, step.initial_state(), 5, k=3).values
+
+    plain = nn.Linear(3, 2, dtype=D)
+    branch = Branch()
+    with torch.no_grad():
+        branch.linear.bias.fill_(50.0)  # always the first way
+    plain.load_state_dict(branch.linear.state_dict())
+    torch.testing.assert_close(values(branch), values(plain))
+
+
+class Averaging(nn.Linear):
+    """Reads what its last pass has written."""
+
+    def __init__(self) -> None:
+        super().__init__(3, 2, dtype=D)
+        self.register_buffer("mean", torch.zeros(2, dtype=D))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = super().forward(x)
+        self.mean.mul_(0.9).add_(y.detach().mean(0))
+        return y - self.mean
+
+
+def test_tangents_where_a_pass_reads_a_buffer_that_passes_write_are_refused() -> None:
+    step = alone(training(Averaging(), lambda p: SGD(p, lr=0.1)))
+    with pytest.raises(NotStackableError, match="reads a buffer that the pass before"):
+        from_tangents(step, step.initial_state(), 3)
+
+
+class WithoutSecond(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return 2 * x
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        return 2 * grad
+
+
+def test_tangents_of_an_operation_without_second_derivatives_are_refused() -> None:
+    class Twice(nn.Linear):
+        def forward(self, x: Tensor) -> Tensor:
+            return WithoutSecond.apply(super().forward(x))
+
+    step = alone(training(Twice(3, 2, dtype=D), lambda p: SGD(p, lr=0.1)))
+    with pytest.raises(UserError, match=r"an autograd\.Function"):
+        from_tangents(step, step.initial_state(), 3)

@@ -62,7 +62,8 @@ def by_hand(accumulate: int = 1, clip: float | None = None, lr: float = 0.3) -> 
         batches = list(zip(X.split(8), Y.split(8), strict=True))
         for k, (x, y) in enumerate(batches):
             monitor.observe_loss(
-                lambda m, x=x, y=y: nn.functional.mse_loss(m(x.double()), y.double()),
+                lambda m, batch: nn.functional.mse_loss(m(batch[0]), batch[1]),
+                (x, y),
                 1 / accumulate,
             )
             if (k + 1) % accumulate == 0:

@@ -468,7 +468,7 @@ def watch_frozen(freeze_at: int | None, steps: int = 8) -> list[float]:
         sgd.zero_grad()
         model(X).square().sum(1).mean().backward()
         sgd.step()
-    return monitor._growth
+    return np.diff(monitor.measurement.log_separations[:, 0]).tolist()
 
 
 def test_weights_that_are_frozen_after_watching_began_are_measured_frozen():
@@ -483,4 +483,4 @@ def test_what_is_loaded_between_watch_and_the_first_batch_is_what_is_watched():
     monitor = lyapopt.watch(None, model, sgd, lambda o, t: o.square().sum(1).mean(), horizon=1)
     model.load_state_dict({"a": torch.tensor([3.0]), "b": torch.tensor([0.0])})
     monitor.observe(X, Y)
-    assert monitor._losses == [9.0]
+    assert monitor.measurement.losses.tolist() == [9.0]

@@ -130,21 +130,24 @@ class Strict(nn.Module):
     def forward(self, x):
         if x.dtype != torch.float32:
             raise TypeError("only float32")
-        return self.fc(x)
+        return {outputs}
 
 def build(params):
     model = Strict()
-    optimizer = torch.optim.{optimizer}(model.parameters(), lr=params["lr"])
+    optimizer = torch.optim.SGD(model.parameters(), lr=params["lr"])
     x = torch.randn(12, 3)
     return lyapopt.Training(model, nn.MSELoss(), optimizer, (x, x[:, :1]), steps=16)
 """
 
 
-@pytest.mark.parametrize(("optimizer", "measured"), [("SGD", "tangents in float32"), ("Rprop", "")])
+@pytest.mark.parametrize(
+    ("outputs", "measured"),
+    [("self.fc(x)", "tangents in float32"), ("self.fc(x) * self.fc(x).detach()", "")],
+)
 def test_a_dry_run_says_how_a_network_is_measured_or_why_it_cannot_be(
-    tmp_path: Path, optimizer: str, measured: str
+    tmp_path: Path, outputs: str, measured: str
 ) -> None:
-    (tmp_path / "own.py").write_text(REFUSED.format(optimizer=optimizer))
+    (tmp_path / "own.py").write_text(REFUSED.format(outputs=outputs))
     path = tmp_path / "s.yaml"
     text = STUDY.replace(", network: {network}", "").format(folder=tmp_path, name="s")
     path.write_text(text.replace("estimator", ""))

@@ -13,8 +13,6 @@ from torch.utils.data import DataLoader
 from lyapopt.dynamics.first_batches import first_batches
 from lyapopt.errors import UserError
 from lyapopt.search.callbacks.watching import Watching, refuse
-from lyapopt.search.float64_copy import in_float64
-from lyapopt.search.loop_batches import count_examples
 from lyapopt.search.loop_probe import Loop
 
 try:
@@ -81,14 +79,11 @@ class LightningWatch(Watching, Callback):  # type: ignore[misc]
     ) -> None:
         """Show the copies the batch."""
         assert self.monitor is not None
-        examples = count_examples(batch)
-        if not self.monitor.is_done:
-            batch = in_float64(batch)
         with suppress(_NoLossError):
             self.monitor.observe_loss(
-                lambda model: _loss(model, trainer, batch, batch_idx),
+                lambda model, batch: _loss(model, trainer, batch, batch_idx),
+                batch,
                 1 / trainer.accumulate_grad_batches,
-                examples,
             )
 
     def on_before_optimizer_step(self, trainer: Any, pl_module: Any, optimizer: Any) -> None:
@@ -155,7 +150,7 @@ def _loop(trainer: Any, module: Any, optimizer: torch.optim.Optimizer) -> Loop:
             name = type(loader).__name__
             raise UserError(f"LightningWatch: batches are drawn from one DataLoader, not a {name}")
         found = first_batches(loader, count)
-        return [in_float64(trainer.strategy.batch_to_device(batch)) for batch in found]
+        return [trainer.strategy.batch_to_device(batch) for batch in found]
 
     def loss_of(model: Any, batch: Any) -> Tensor:
         return _loss(model, trainer, batch, 0)

@@ -11,8 +11,6 @@ from torch import Tensor, nn
 from lyapopt.dynamics.first_batches import first_batches
 from lyapopt.errors import UserError
 from lyapopt.search.callbacks.watching import Watching, refuse
-from lyapopt.search.float64_copy import in_float64
-from lyapopt.search.loop_batches import count_examples
 from lyapopt.search.loop_probe import Loop
 
 try:
@@ -94,7 +92,7 @@ class SkorchWatch(Watching, Callback):  # type: ignore[misc]
             def batches(count: int) -> list[Any]:
                 data, _ = net.get_split_datasets(X, y, **kwargs)
                 found = first_batches(net.get_iterator(data, training=True), count)
-                return [in_float64(tuple(unpack_data(batch))) for batch in found]
+                return [tuple(unpack_data(batch)) for batch in found]
 
             def loss_of(model: Any, batch: Any) -> Tensor:
                 return _loss(net, model, *batch)
@@ -111,12 +109,8 @@ class SkorchWatch(Watching, Callback):  # type: ignore[misc]
         assert self.monitor is not None
         if not training:
             return
-        inputs, labels = unpack_data(batch)
-        examples = count_examples(inputs)
-        if not self.monitor.is_done:
-            inputs, labels = in_float64(inputs), in_float64(labels)
         self.monitor.observe_loss(
-            lambda model: _loss(net, model, inputs, labels), self._weight, examples
+            lambda model, batch: _loss(net, model, *batch), tuple(unpack_data(batch)), self._weight
         )
 
     def on_batch_end(self, net: Any, batch: Any = None, training: bool = False, **_: Any) -> None:

@@ -15,8 +15,6 @@ from lyapopt.dynamics.first_batches import first_batches
 from lyapopt.errors import UserError
 from lyapopt.search.arguments import SearchArguments
 from lyapopt.search.callbacks.watching import Watching, refuse
-from lyapopt.search.float64_copy import in_float64
-from lyapopt.search.loop_batches import count_examples
 from lyapopt.search.loop_probe import Loop
 
 try:
@@ -121,12 +119,11 @@ class TransformersWatch(Watching, TrainerCallback):  # type: ignore[misc]
 
     def _observe(self, compute_loss: Any, inputs: Any, args: Any, kwargs: Any) -> None:
         assert self.monitor is not None
-        doubled = inputs if self.monitor.is_done else in_float64(inputs)
         self.monitor.observe_loss(
             # A copy each: compute_loss may take the labels out.
-            lambda model: compute_loss(model, dict(doubled), *args, **kwargs),
+            lambda model, batch: compute_loss(model, dict(batch), *args, **kwargs),
+            dict(inputs),
             _weight(self._trainer, kwargs.get("num_items_in_batch")),
-            count_examples(inputs),
         )
 
     def _leave(self) -> None:
@@ -141,7 +138,7 @@ def _loop(trainer: Any, optimizer: torch.optim.Optimizer, loader: Any) -> Loop:
         plain = DataLoader(
             loader.dataset, args.train_batch_size, shuffle=True, collate_fn=loader.collate_fn
         )
-        return [in_float64(trainer._prepare_inputs(batch)) for batch in first_batches(plain, count)]
+        return [trainer._prepare_inputs(batch) for batch in first_batches(plain, count)]
 
     def loss_of(model: nn.Module, batch: Any) -> Any:
         return trainer.compute_loss(model, dict(batch))

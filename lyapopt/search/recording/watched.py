@@ -6,8 +6,8 @@ import gc
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,7 @@ from lyapopt.search.recording.cost import charge_probes, show_cost
 from lyapopt.search.recording.destination import Recording
 from lyapopt.search.run_record import run_record
 from lyapopt.search.trajectory_recorder import Recorder
+from lyapopt.settings import Estimator
 
 _log = logging.getLogger(__name__)
 _here = threading.local()
@@ -67,6 +68,7 @@ class WatchedRun:
         complete_left()
         known = Candidate.of(trial)
         known.probe, known.steps = probe, 0
+        self._probe = probe
         known.kept = recording.settings if recording.is_on else None
         self.signal = StopSignal(trial)
         self._candidate = known
@@ -89,20 +91,23 @@ class WatchedRun:
         """Add a step of the training."""
         self._candidate.steps += 1
 
-    def observe(self, step: int, weights: Callable[[], Tensor], loss: float) -> None:
-        """Keep the loss of the reference at a step and, if due, its weights before it, `(P,)`."""
+    def keeps_weights(self, step: int) -> bool:
+        """Whether weights are kept of this step."""
         kept = self._candidate.kept
-        if kept is None:
-            return
-        is_due = kept.weights != "none" and step % kept.every == 0
-        before = weights() if is_due else torch.empty(0)
-        losses = torch.tensor([loss], dtype=torch.float64)
-        self._recorder.observe_weights(step, before.unsqueeze(0), losses)
+        return kept is not None and kept.weights != "none" and step % kept.every == 0
+
+    def observe(self, step: int, weights: Tensor, loss: float) -> None:
+        """Keep the loss of the reference at a step and, if due, its weights before it, `(P,)`."""
+        if self._candidate.kept is not None:
+            losses = torch.tensor([loss], dtype=torch.float64)
+            self._recorder.observe_weights(step, weights.unsqueeze(0), losses)
 
     def measured(self, measurement: Measurement, model: nn.Module) -> None:
         """Show what was measured of a model in the trial, and write it to the database."""
         candidate = self._candidate
         candidate.measurement, candidate.verdict = measurement, measurement.verdict
+        estimator: Estimator = "tangent" if measurement.estimator == "tangent" else "neighbours"
+        candidate.probe = replace(self._probe, estimator=estimator)
         trial = candidate.trial
         for name, value in attributes.of_measurement(measurement).items():
             trial.set_user_attr(name, value)
