@@ -13,6 +13,7 @@ from lyapopt.cli.commands import bench, storage
 from lyapopt.cli.commands.best import best
 from lyapopt.cli.commands.dashboard import dashboard
 from lyapopt.cli.commands.init import init
+from lyapopt.cli.commands.report import report
 from lyapopt.cli.commands.run import run
 from lyapopt.cli.commands.schema import schema
 from lyapopt.cli.commands.status import status
@@ -31,7 +32,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _command in (init, run, worker, validate, schema, status, trials, best, dashboard):
+for _command in (init, run, worker, validate, schema, status, trials, best, dashboard, report):
     app.command()(_command)
 app.add_typer(storage.app, name="storage")
 app.add_typer(bench.app, name="bench")

@@ -88,7 +88,7 @@ def test_a_second_refresh_writes_nothing_and_keeps_what_a_reader_wrote(database:
     study = loaded(database)
     assert study._storage.get_study_system_attrs(study._study_id) == before
     assert optuna_dashboard.get_note(study).startswith("mine\n\n")
-    assert merged("a", "b").startswith("a\n\n<!-- lyapopt")
+    assert merged("a", "b").startswith("a\n\n[lyapopt-begin]: #")
 
 
 def test_names_of_users_are_text_in_a_note() -> None:

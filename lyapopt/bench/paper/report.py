@@ -10,7 +10,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from lyapopt.bench import Progress, silent
-from lyapopt.bench.pages import Section, page, plain_rows
+from lyapopt.bench.pages import plain_rows
 from lyapopt.bench.paper.claims import CLAIMS, claim_map, shares
 from lyapopt.bench.paper.settings import (
     ACTIVATIONS,
@@ -24,6 +24,7 @@ from lyapopt.bench.paper.settings import (
 )
 from lyapopt.figures import activation_table, exponent_against_loss, exponent_curves, number_table
 from lyapopt.figures import claim_map as draw_map
+from lyapopt.figures.page import Section, page
 from lyapopt.figures.tables import collect_activations
 
 _DOWN, _ACROSS = ["init", "output", "width"], ["lr", "horizon", "steps"]

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from lyapopt.bench.pages import Section, page, plain_rows
+from lyapopt.bench.pages import plain_rows
 from lyapopt.bench.search.methods import OURS
 from lyapopt.bench.search.statistics import (
     areas,
@@ -18,6 +18,7 @@ from lyapopt.bench.search.statistics import (
     summary,
 )
 from lyapopt.figures import mean_rank, number_table, regret_against_compute
+from lyapopt.figures.page import Section, page
 
 _SHOWN = 12
 

@@ -8,8 +8,9 @@ from typing import Any
 
 import pandas as pd
 
-from lyapopt.bench.pages import Section, page, plain_rows
+from lyapopt.bench.pages import plain_rows
 from lyapopt.figures import number_table, signal_against_cost
+from lyapopt.figures.page import Section, page
 
 SCORES = {
     "spearman": "rank correlation with the final validation loss",

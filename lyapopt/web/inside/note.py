@@ -13,8 +13,9 @@ from lyapopt.figures.text import shown_interval, worded
 from lyapopt.figures.trial_table import NOBODY
 from lyapopt.study.analysis.data import StudyData
 
-BEGIN: Final = "<!-- lyapopt: what stands between these lines is written anew -->"
-END: Final = "<!-- lyapopt: end -->"
+# Definitions of links that nothing uses: the only lines that this Markdown does not show.
+BEGIN: Final = "[lyapopt-begin]: #what-stands-between-these-lines-is-written-anew"
+END: Final = "[lyapopt-end]: #"
 _OURS: Final = re.compile(re.escape(BEGIN) + ".*?" + re.escape(END), re.DOTALL)
 _MARKUP: Final = re.compile(r"([\\`*_{}\[\]()#+\-.!|~>])")
 
