@@ -298,6 +298,12 @@ CASES: dict[str, tuple[Callable[..., Any], dict[str, tuple[Any, ...]]]] = {
     ),
     "training_exponent": (of_network(lyapopt.training_exponent), _NETWORK),
     "training_spectrum": (of_network(lyapopt.training_spectrum), _NETWORK),
+    "enqueue_best": (
+        with_defaults(
+            lyapopt.enqueue_best, study=optuna.create_study(), full=optuna.create_study(), n=5
+        ),
+        {"study": OBJECTS, "full": OBJECTS, "n": COUNTS[:-1]},
+    ),
     "suggest_lr": (
         suggested,
         {

@@ -7,7 +7,7 @@ trained, and of nothing that an earlier pass has left behind.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from lyapopt.dynamics.surroundings import Surroundings
-from lyapopt.dynamics.unread import are_unread
+from lyapopt.dynamics.unread import are_unread, have_no_effect
 from lyapopt.errors import TrainingError
 
 READS_MORE = (
@@ -39,6 +39,7 @@ STEPS_MORE = (
 )
 
 LossOf = Callable[[nn.Module], Tensor]
+Attributes = Mapping[tuple[str, str], object]
 
 
 @dataclass(frozen=True)
@@ -66,8 +67,8 @@ def check_passes(
         around: Kept as they are.
 
     Raises:
-        TrainingError: If the two losses differ, read what is not the copy's, or read numbers that
-            modules keep and change.
+        TrainingError: If the two losses differ, read what is not the copy's, or depend on numbers
+            that modules keep and change.
     """
     buffers = _buffers_of(copied)
     own = {id(parameter) for parameter in copied.parameters()}
@@ -85,19 +86,35 @@ def check_passes(
             raise TrainingError(READS_MORE)
         first = _differentiated(copied, loss)
         del loss
+        once = plain_attributes(copied)
         _begin_again(buffers, around)
         second = loss_of(copied).detach()
         now = plain_attributes(copied)
-        changed = [name for name, value in now.items() if plain.get(name) != value]
-        if changed:
+        changed = {name: value for name, value in now.items() if plain.get(name) != value}
+
+        def again() -> Tensor:
             _begin_again(buffers, around)
-        is_unread = not changed or are_unread(
-            copied, changed, lambda: _differentiated(copied, loss_of(copied))
+            return _differentiated(copied, loss_of(copied))
+
+        is_kept = (
+            not _are_settled(changed, once)
+            and not are_unread(copied, changed, again)
+            and not have_no_effect(copied, changed, again)
         )
     margin = torch.finfo(first.dtype).eps ** 0.75
-    if not (is_unread and torch.allclose(first, second, rtol=margin, atol=0, equal_nan=True)):
+    if is_kept or not (torch.allclose(first, second, rtol=margin, atol=0, equal_nan=True)):
         raise TrainingError(KEEPS_STATE)
     return Finding(kept.has_drawn, kept.has_changed)
+
+
+def _are_settled(
+    now: Mapping[tuple[str, str], object], once: Mapping[tuple[str, str], object]
+) -> bool:
+    """Whether what one pass has changed, such as a switch or a shape, stays so in the next.
+
+    A number with a fraction may come from the weights, where each neighbour has its own.
+    """
+    return all(once.get(name) == v and not isinstance(v, float) for name, v in now.items())
 
 
 def _begin_again(buffers: Iterable[_Buffer], around: Surroundings) -> None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import math
 import operator
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 _PLAIN = (bool, int, float, str)
 
@@ -43,6 +47,65 @@ def are_unread(
     except Exception:
         return False
     return not reads
+
+
+_LATER = (1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 144, 998, 999, 10_000)
+_IN_MANY_CYCLES = 20 * math.lcm(*range(1, 31))
+"""Divisible by every number up to thirty, by 50, 100, 500 and 1000."""
+
+
+def have_no_effect(
+    model: nn.Module, values: Mapping[tuple[str, str], object], loss_of: Callable[[], Tensor]
+) -> bool:
+    """Whether a loss is the same whatever the numbers are that modules keep and look at.
+
+    A counter that is printed every hundred passes, or put into a tensor that is logged, is read and
+    changes nothing. So losses are compared at many values: later ones, and such as are divisible by
+    many numbers, or follow one that is.
+
+    Args:
+        model: It is left with other values.
+        values: Numbers, switches and strings, by names of module and attribute.
+        loss_of: A pass of the model, always from the same weights and random numbers.
+
+    Example:
+        >>> class Counting(nn.Module):
+        ...     calls = 0
+        ...     def forward(self, x):
+        ...         self.calls += 1
+        ...         return x if self.calls % every else 0 * x
+        >>> one, model = torch.ones(1), Counting()
+        >>> def found():
+        ...     return have_no_effect(model, {("", "calls"): 1}, lambda: model(one))
+        >>> every = 1000
+        >>> found()
+        False
+        >>> every = 10**9 + 7
+        >>> found()
+        True
+    """
+    parts = dict(model.named_modules())
+    counts = [*(lambda n, k=k: n + k for k in _LATER), *_CYCLES]
+    losses = []
+    for later in counts:
+        for (name, attribute), value in values.items():
+            is_number = isinstance(value, int | float) and not isinstance(value, bool)
+            parts[name].__dict__[attribute] = later(value) if is_number else value
+        try:
+            with contextlib.redirect_stdout(io.StringIO()):
+                losses.append(loss_of().detach())
+        except Exception:
+            return False
+    margin = torch.finfo(losses[0].dtype).eps ** 0.75
+    return all(
+        torch.allclose(losses[0], loss, rtol=margin, atol=0, equal_nan=True) for loss in losses
+    )
+
+
+_CYCLES: tuple[Callable[[Any], Any], ...] = (
+    lambda n: type(n)(_IN_MANY_CYCLES - 1),
+    lambda n: type(n)(_IN_MANY_CYCLES),
+)
 
 
 class _Unread:

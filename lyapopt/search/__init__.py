@@ -5,6 +5,7 @@
 - `steering/` finds a learning rate, `screening/` chooses among candidates: samplers that probe, on
   what `probing/` has for both; `samplers/`: the base of samplers that wrap another;
 - `pruners/`: rules on what a probe has found, with `forecasting/` of final values;
+- `ranking`: many trained a little, the best in full, in studies of one's own;
 - `monitor`, `callbacks/`: the exponent of a user's own training loop;
 - `_optuna/`: the one place that touches what Optuna keeps private.
 """
@@ -13,6 +14,7 @@ from lyapopt.search.candidate import Candidate, Outcome
 from lyapopt.search.monitor import Monitor, watch
 from lyapopt.search.objective import Objective, TrialFailedError
 from lyapopt.search.pruners import ForecastPruner, GatedPercentilePruner, LyapunovPruner
+from lyapopt.search.ranking import enqueue_best
 from lyapopt.search.samplers.seeded import SeededSampler
 from lyapopt.search.screening import ScreeningSampler
 from lyapopt.search.space import SearchSpace
@@ -37,6 +39,7 @@ __all__ = [
     "SeededSampler",
     "SteeringFailedError",
     "TrialFailedError",
+    "enqueue_best",
     "steer",
     "suggest_lr",
     "watch",

@@ -53,3 +53,25 @@ def test_a_network_of_ones_own_by_a_study_file_and_in_python(
     assert isinstance(measured, lyapopt.Measurement)
     assert isinstance(study, optuna.Study)
     assert len(study.trials) == 2
+
+
+@pytest.mark.parametrize("direction", ["minimize", "maximize"])
+def test_three_lines_train_many_a_little_and_the_best_in_full(direction: str) -> None:
+    study, full = [optuna.create_study(direction=direction) for _ in range(2)]
+    trained: list[tuple[int, float]] = []
+
+    def objective(trial: optuna.Trial, steps: int = 2000) -> float:
+        x = trial.suggest_float("x", -1.0, 1.0)
+        trained.append((steps, x))
+        if trial.number == 3 and steps == 75:
+            raise optuna.TrialPruned
+        return x
+
+    recipe = recipe_with("lyapopt.enqueue_best")
+    assert len(recipe.strip().splitlines()) == 3
+    exec(recipe, {"study": study, "full": full, "objective": objective, "lyapopt": lyapopt})
+    short = [x for steps, x in trained if steps == 75]
+    assert len(short) == 60
+    del short[3]
+    best = sorted(short, reverse=direction == "maximize")[:5]
+    assert [x for steps, x in trained if steps == 2000] == best
