@@ -1,8 +1,8 @@
 """The range test: a training whose rate rises at each step, and what its losses say of rates.
 
 Source: L. Smith, arXiv:1506.01186. The paper leaves open which rate is taken in the end. Dividing
-the rate of the lowest loss by ten is the habit of practitioners, the steepest descent is what
-fastai suggests; both are rivals here.
+the rate of the lowest loss by ten is the habit of practitioners; fastai suggests the steepest
+descent or, by default, the "valley" (`fastai.callback.schedule`): all are rivals here.
 """
 
 from __future__ import annotations
@@ -71,10 +71,32 @@ def step_of_steepest_descent(losses: Numbers) -> int:
     Args:
         losses: Losses of one training, `(steps,)`.
     """
+    smooth = _before_divergence(losses)
+    return int(np.gradient(smooth).argmin()) if len(smooth) > 1 else 0
+
+
+def step_of_valley(losses: Numbers) -> int:
+    """The step after two thirds of the longest stretch over which the smoothed loss falls.
+
+    A stretch is a subsequence: rises in between are left out.
+
+    Args:
+        losses: Losses of one training, `(steps,)`.
+    """
+    smooth = _before_divergence(losses)
+    length = np.ones(len(smooth), dtype=np.int64)
+    for i in range(1, len(smooth)):
+        higher = smooth[:i] > smooth[i]
+        length[i] = 1 + (length[:i][higher].max() if higher.any() else 0)
+    end = int(length.argmax()) if len(length) else 0
+    return end - int(length[end]) // 3 if len(length) else 0
+
+
+def _before_divergence(losses: Numbers) -> Numbers:
+    """Smoothed losses up to where they are four times their minimum, or not finite."""
     smooth = _smoothed(losses, keep=0.9)
     has_diverged = ~np.isfinite(smooth) | (smooth > _DIVERGED * np.minimum.accumulate(smooth))
-    end = int(has_diverged.argmax()) if has_diverged.any() else len(losses)
-    return int(np.gradient(smooth[: max(end, 2)]).argmin())
+    return smooth[: int(has_diverged.argmax())] if has_diverged.any() else smooth
 
 
 def _smoothed(losses: Numbers, keep: float) -> Numbers:

@@ -19,6 +19,7 @@ from lyapopt.search.samplers.seeded import SeededSampler
 from lyapopt.search.screening import ScreeningSampler
 from lyapopt.search.space import SearchSpace
 from lyapopt.search.steering import EdgeOfChaosSampler, SteeringFailedError, steer
+from lyapopt.search.steering.find_lr import find_lr
 from lyapopt.search.steering.own_loop import suggest_lr
 from lyapopt.settings import RecordSettings
 from lyapopt.space import SeedParameter
@@ -40,6 +41,7 @@ __all__ = [
     "SteeringFailedError",
     "TrialFailedError",
     "enqueue_best",
+    "find_lr",
     "steer",
     "suggest_lr",
     "watch",

@@ -1,4 +1,4 @@
-"""`lyapopt bench speed | search | signal | paper | store`: lyapopt against its rivals."""
+"""`lyapopt bench speed | search | rates | signal | paper | store`: lyapopt against its rivals."""
 
 from __future__ import annotations
 
@@ -197,6 +197,31 @@ def signal(
     report = SignalReport(pd.concat(parts, ignore_index=True))
     print_frame("signals, means over cases", report.means)
     outputs.write(report.as_dict(), report.as_page)
+    return 0
+
+
+@app.command()
+def rates(
+    quick: Quick = False,
+    full: Full = False,
+    task: Tasks = None,
+    grid: Grid = None,
+    seeds: Annotated[
+        int, typer.Option("--seeds", min=1, help="Initialisations of every network.")
+    ] = 1,
+    json: Json = None,
+) -> int:
+    """Learning rates of `find_lr`, the range test and others, each trained to the end."""
+    from lyapopt.bench.rates.lines import compare_finders
+    from lyapopt.bench.rates.report import RateReport
+    from lyapopt.cli.benchmarks import Outputs, chosen_cases, print_frame, say
+
+    outputs = Outputs(json)
+    cases = chosen_cases(quick, full, task or [], grid or [])
+    report = RateReport(compare_finders(cases, seeds, say))
+    print_frame("median regret by case", report.by_case)
+    print_frame("finders by median regret within the line", report.summary)
+    outputs.write(report.as_dict())
     return 0
 
 

@@ -3,9 +3,7 @@
 A random perturbation has little of itself in the direction of fastest growth, and the less the
 more weights there are, so that the first steps of a measurement tell of the number of weights.
 Steering leaves the first half of the horizon out: the neighbours turn while the reference trains
-on, which costs nothing. Without that, the rate that steering finds on digits is 1.2 times as high
-at width 16 and 1.5 times at widths 64 and 256
-(`lyapopt.bench.search.steered_rates.compare_tasks(["digits"], seeds=2)` measures it).
+on, which costs nothing.
 """
 
 from __future__ import annotations
@@ -44,23 +42,6 @@ def settled_exponent(measurement: Measurement, settle: float = 0.5) -> float:
     """
     growth = _settled_growth(measurement, settle)
     return math.nan if growth is None else float(growth.mean())
-
-
-def settled_interval(
-    measurement: Measurement, level: float = 0.95, settle: float = 0.5
-) -> tuple[float, float]:
-    """Confidence interval of `settled_exponent` over directions of perturbation (Student's t).
-
-    Returns:
-        Low and high; NaN with fewer than two neighbours.
-    """
-    from scipy.stats import t  # slow to import, and only `steer` needs it
-
-    growth = _settled_growth(measurement, settle)
-    if growth is None or len(growth) < 2 or not np.isfinite(growth).all():
-        return math.nan, math.nan
-    half = t.ppf((1 + level) / 2, len(growth) - 1) * growth.std(ddof=1) / math.sqrt(len(growth))
-    return float(growth.mean() - half), float(growth.mean() + half)
 
 
 def _settled_growth(measurement: Measurement, settle: float) -> NDArray[np.float64] | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -11,19 +10,17 @@ import optuna
 import torch
 from optuna.distributions import FloatDistribution
 from optuna.trial import BaseTrial
-from torch import Tensor, nn
+from torch import nn
 
 from lyapopt.display import one_line
 from lyapopt.dynamics import Training
-from lyapopt.dynamics.data import check_type
-from lyapopt.dynamics.first_batches import read_first_batches
 from lyapopt.dynamics.randomness import derive_seed
 from lyapopt.dynamics.training import Data, LossFunction
 from lyapopt.probe import Probe
 from lyapopt.search._optuna import fix, frozen, is_fixed, logical_number
 from lyapopt.search.arguments import SearchArguments
 from lyapopt.search.candidate import Candidate, describe
-from lyapopt.search.probing.building import Params, seeded
+from lyapopt.search.probing.building import Params
 from lyapopt.search.probing.probes import SteeringFailedError, optimizer_name
 from lyapopt.search.probing.records import FALLBACK, STEERING, SteeringRecord
 from lyapopt.search.probing.samplers import steering_sampler
@@ -31,7 +28,7 @@ from lyapopt.search.recording.cost import charge_probes, show_cost
 from lyapopt.search.recording.destination import Recording, is_new
 from lyapopt.search.run_record import run_record
 from lyapopt.search.steering.edge_cache import CachedEdges, line_key
-from lyapopt.search.steering.optimizer_rates import at_rate
+from lyapopt.search.steering.loop_objects import LoopObjects
 from lyapopt.search.steering.search import Request, SearchSettings, Steered, steer_lines
 from lyapopt.search.steering.search_line import Axis
 from lyapopt.search.steering.target import History, prior_target
@@ -145,14 +142,6 @@ def suggest_lr(
     """
     check = SearchArguments("suggest_lr")
     rate = SteeredRate.of(check, trial, name, low, high)
-    check.instance("model", model, nn.Module, "an nn.Module")
-    check.instance("optimizer", optimizer, torch.optim.Optimizer, "a torch.optim.Optimizer")
-    check.function("loss_fn", loss_fn, "a function of outputs and target")
-    check_type(loader, "loader")
-    check.optional(check.whole, "batch_size", batch_size, least=1)
-    check.optional(check.function, "scheduler", scheduler, example="a function of the step")
-    if clip_grad_norm != math.inf:  # which clips nothing
-        check.optional(check.real, "clip_grad_norm", clip_grad_norm, above=0)
     check.probe(probe)
     names = "a list of names"
     check.instance("seeds", seeds, Sequence, names)
@@ -161,21 +150,22 @@ def suggest_lr(
     probe = probe or Probe()
     number = logical_number(trial) if isinstance(trial, optuna.Trial) else 0
     seed = check.whole("seed", seed)
-    batches = _Batches(model, loader, batch_size, probe.horizon, derive_seed(seed, number, name))
+    loop = LoopObjects(
+        model,
+        optimizer,
+        loss_fn,
+        loader,
+        batch_size,
+        scheduler,
+        clip_grad_norm,
+        steps=probe.horizon,
+        seed=derive_seed(seed, number, name),
+    )
+    loop.check(check)
+    check.optional(check.function, "scheduler", scheduler, example="a function of the step")
 
     def build(params: Params) -> Training:
-        tensors, size = batches.read()
-        own = at_rate(optimizer, params[name])
-        return Training(
-            model,
-            loss_fn,
-            own,
-            tensors,
-            size,
-            scheduler=scheduler,
-            clip_grad_norm=clip_grad_norm,
-            seed=batches.seed,
-        )
+        return loop.at(params[name])
 
     settings = SearchSettings(
         build=build,
@@ -190,38 +180,6 @@ def suggest_lr(
     )
     recording = Recording.of(check, record, store)
     return rate.steered(settings, optimizer_name(optimizer), recording, seeds=seeds)
-
-
-@dataclass
-class _Batches:
-    """The batches that all probes of a trial see, read when the first one wants them.
-
-    Args:
-        model: On whose device they are to be.
-        data: Where they come from.
-        batch_size: Examples a batch, where that is no loader.
-        steps: How many.
-        seed: Seed of their order, and of what a data set draws.
-    """
-
-    model: nn.Module
-    data: Data
-    batch_size: int | None
-    steps: int
-    seed: int
-    tensors: tuple[Tensor, ...] = ()
-    size: int = 0
-
-    def read(self) -> tuple[tuple[Tensor, ...], int]:
-        """Tensors of all examples, and the size of a batch."""
-        if not self.tensors:
-            with seeded(self.seed):
-                examples, self.size = read_first_batches(
-                    self.data, self.steps, self.batch_size, self.seed
-                )
-            device = next((p.device for p in self.model.parameters()), None)
-            self.tensors = tuple(tensor.to(device) for tensor in examples.tensors)
-        return self.tensors, self.size
 
 
 @dataclass(frozen=True)

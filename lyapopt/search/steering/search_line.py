@@ -119,6 +119,8 @@ class SearchLine:
         guess: Coordinate near which other search lines had their edge.
         window: Coordinates between which the edge is expected; the whole axis where there is none.
         points: Probed rates, in ascending order.
+        stride: How far beyond the probed rates the next one lies, as long as all are cold or all
+            hot; `None` halves what is left of the axis.
     """
 
     axis: Axis
@@ -126,15 +128,20 @@ class SearchLine:
     guess: float | None = None
     window: tuple[float, float] | None = None
     points: list[Point] = field(default_factory=list)
+    stride: float | None = None
 
     def next_values(self, count: int) -> list[int | float]:
         """At most `count` rates to probe next, ascending; none when the bracket is narrow."""
         low, high = self.bracket()
+        cold, hot = self.ends()
         if not self.points and self.guess is not None:
             middle = (count - 1) / 2
             coordinates = [self.guess + (k - middle) * _GUESS_FACTOR for k in range(count)]
         elif self.points and high - low <= self._resolution() * 1.01:
             return []
+        elif self.points and self.stride is not None and (cold is None or hot is None):
+            beyond = high - self.stride if cold is None else low + self.stride
+            coordinates = [beyond]
         else:
             coordinates = [low + (high - low) * (k + 1) / (count + 1) for k in range(count)]
         known = {point.value for point in self.points}
@@ -147,14 +154,14 @@ class SearchLine:
 
     def bracket(self) -> tuple[float, float]:
         """Coordinates between which the edge lies."""
-        cold, hot = self._ends()
+        cold, hot = self.ends()
         low, high = self.window or (self.axis.low, self.axis.high)
         return low if cold is None else cold.coordinate, high if hot is None else hot.coordinate
 
     @property
     def status(self) -> Status:
         """Whether and where the target was met."""
-        cold, hot = self._ends()
+        cold, hot = self.ends()
         if all(point.verdict == Verdict.DEAD for point in self.points):
             return "dead"
         if hot is None:
@@ -167,7 +174,7 @@ class SearchLine:
         Of the two ends of the bracket it is the one whose exponent is nearer to the target, as a
         ratio; a hot end that trains badly never is.
         """
-        cold, hot = self._ends()
+        cold, hot = self.ends()
         if cold is None or hot is None:
             chosen = hot if cold is None else cold
             assert chosen is not None
@@ -183,7 +190,7 @@ class SearchLine:
         """Coordinate of the edge, if the target was crossed."""
         return sum(self.bracket()) / 2 if self.status == "crossed" else None
 
-    def _ends(self) -> tuple[Point | None, Point | None]:
+    def ends(self) -> tuple[Point | None, Point | None]:
         """The last cold point below the first hot one, and that one."""
         cold: Point | None = None
         alive = [p for p in self.points if p.verdict != Verdict.DEAD]
