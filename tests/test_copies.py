@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import lyapopt
 from lyapopt.search.monitor import Monitor
-from lyapopt.search.steering.one_network import Steering
+from lyapopt.search.steering import Steering
 
 SPACE = {"lr": FloatDistribution(1e-3, 1.0, log=True)}
 X = torch.randn(32, 3, generator=torch.Generator().manual_seed(0))
@@ -147,7 +147,7 @@ OBJECTS: dict[str, tuple[Callable[[str], Any], Callable[[Any], Any]]] = {
         str,
     ),
     "Verdict": (lambda _: lyapopt.Verdict.HOT, itself),
-    "Steering": (lambda _: lyapopt.steer(build, probe=PROBE, rates=3), itself),
+    "Steering": (lambda _: lyapopt.steer(build, steps=400), itself),
     "Monitor": (lambda _: monitor(), rest),
     "LightningWatch": (lambda _: lyapopt.LightningWatch(horizon=4), arguments),
     "SkorchWatch": (lambda _: lyapopt.SkorchWatch(horizon=4), arguments),
@@ -200,6 +200,6 @@ def test_measurements_and_steerings_are_equal_where_their_numbers_are() -> None:
     one, other = (PROBE.measure([build({"lr": lr})])[0] for lr in (0.1, 0.2))
     assert one == PROBE.measure([build({"lr": 0.1})])[0]
     assert one != other
-    assert isinstance(found := lyapopt.steer(build, probe=PROBE, rates=3), Steering)
-    assert found == lyapopt.steer(build, probe=PROBE, rates=3)
-    assert found != lyapopt.steer(build, probe=PROBE, rates=4)
+    assert isinstance(found := lyapopt.steer(build, steps=400), Steering)
+    assert found == lyapopt.steer(build, steps=400)
+    assert found != lyapopt.steer(build, steps=200)

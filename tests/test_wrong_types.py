@@ -84,6 +84,18 @@ def suggested(**changes: Any) -> Any:
     return lyapopt.suggest_lr(**{**given, **own, **changes})
 
 
+def found(**changes: Any) -> Any:
+    """`find_lr` with one argument changed."""
+    model = nn.Linear(2, 1)
+    given = {
+        "model": model,
+        "optimizer": torch.optim.SGD(model.parameters(), lr=0.1),
+        "loss_fn": nn.MSELoss(),
+        "loader": (torch.eye(2), torch.ones(2, 1)),
+    }
+    return lyapopt.find_lr(**{**given, **changes})
+
+
 def watched(**changes: Any) -> Any:
     model = nn.Linear(2, 1)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
@@ -290,9 +302,25 @@ CASES: dict[str, tuple[Callable[..., Any], dict[str, tuple[Any, ...]]]] = {
             "name": (5, None),
             "low": (*NUMBERS, 0, None),
             "high": (*NUMBERS, 0, 1e-9, None),
+            "steps": COUNTS[:-1],
             "target": (*NUMBERS, 0),
-            "probe": OBJECTS,
-            "rates": ("x", 2, 3.5, True),
+            "seed": INTEGERS,
+        },
+    ),
+    "find_lr": (
+        found,
+        {
+            "model": OBJECTS,
+            "optimizer": OBJECTS,
+            "loss_fn": FUNCTIONS,
+            "loader": (5, "x", None),
+            "steps": COUNTS[:-1],
+            "low": (*NUMBERS, 0, None),
+            "high": (*NUMBERS, 0, 1e-9, None),
+            "batch_size": COUNTS[:-1],
+            "scheduler": (5, "x"),
+            "clip_grad_norm": (0, -1, "x"),
+            "target": (*NUMBERS, 0),
             "seed": INTEGERS,
         },
     ),

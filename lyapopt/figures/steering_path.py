@@ -128,7 +128,7 @@ def _draw_exponents(
         _add_line(figure, ends, [float(symlog(path.target))] * 2, "dot",
                   f"target {path.target:.3g} nats per step", place)  # fmt: skip
     _add_choice(figure, path, low, high, place)
-    add_bands(figure, limits, span=(low, high), **place)
+    add_bands(figure, limits, span=(low, high), row=place["row"], col=place["col"])
     figure.update_yaxes(title_text="exponent (nats per step)", **axis, **place)
 
 

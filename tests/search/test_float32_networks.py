@@ -56,12 +56,10 @@ def watch(network: UserNetwork, lr: float, dtype: torch.dtype) -> Found:
 def steered(network: UserNetwork, lr: float, dtype: torch.dtype) -> Found:
     found = lyapopt.steer(
         lambda params: network.training(params["lr"], dtype),
-        probe=Probe(horizon=8, neighbours=2),
-        rates=3,
         low=network.rates[0],
         high=network.rates[1],
     )
-    return found.rate, None, None, f"{found.status} {list(found.curve.verdict)}"
+    return found.rate, None, None, f"{found.status} {list(found.table.verdict)}"
 
 
 @pytest.mark.parametrize(

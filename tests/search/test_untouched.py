@@ -102,9 +102,13 @@ def by_steer(model, loss_fn, optimizer, data):
 
     before = optimizer.param_groups[0]["lr"]
     try:
-        lyapopt.steer(build, probe=Probe(3, neighbours=1), rates=3, low=1e-3, high=1e-2)
+        lyapopt.steer(build, low=1e-3, high=1e-2)
     finally:
         optimizer.param_groups[0]["lr"] = before
+
+
+def by_find_lr(model, loss_fn, optimizer, data):
+    lyapopt.find_lr(model, optimizer, loss_fn, data, batch_size=24, low=1e-3, high=1e-2)
 
 
 def by_watch(model, loss_fn, optimizer, data):
@@ -115,7 +119,7 @@ def by_watch(model, loss_fn, optimizer, data):
 
 
 DOORS: list[Callable[..., None]] = [
-    *(by_exponent, by_spectrum, by_probe, by_objective, by_steer, by_watch)
+    *(by_exponent, by_spectrum, by_probe, by_objective, by_steer, by_find_lr, by_watch)
 ]
 
 

@@ -61,7 +61,10 @@ class Steering:
     def figure(self) -> go.Figure:
         """Exponent and fall of the loss against the rate, with the target and the chosen rate."""
         from lyapopt.figures import steering_path  # plotly: slow to import, and not all are drawn
+        from lyapopt.figures.theme import notice
 
+        if self.table.empty:
+            return notice(self._title, *self.notes)
         return steering_path(self.table, target=self.target, chosen=self.rate, name=self.name)
 
     def _repr_html_(self) -> str:

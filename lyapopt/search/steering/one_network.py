@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import numpy as np
 from optuna.distributions import FloatDistribution
 
 from lyapopt.checks import Arguments
@@ -17,7 +16,7 @@ from lyapopt.search.probing.probes import SteeringFailedError, optimizer_name
 from lyapopt.search.steering.found_rate import Steering
 from lyapopt.search.steering.rate_rules import rule_of, usual_rate
 from lyapopt.search.steering.rate_search import RateSearch, budget_of
-from lyapopt.search.steering.schedules import warm_up, without_schedule
+from lyapopt.search.steering.schedules import peaks, warm_up, without_schedule
 from lyapopt.search.steering.search_line import Axis
 
 
@@ -46,9 +45,10 @@ def steer(
         seed: Seed of initial weights that `build` does not seed itself.
 
     Raises:
-        SteeringFailedError: If the build function or the first steps raise at every rate, or the
-            loss is not finite from the start.
-        UserError: If the range is empty, or `build` does not read `name`.
+        SteeringFailedError: If the build function raises, or the first steps do at every rate, or
+            the loss is not finite from the start.
+        UserError: If an argument is of another type or out of its range, the training cannot be
+            trained as given, or `build` does not read `name`.
 
     Example:
         >>> from lyapopt.tasks.builder import TaskBuilder
@@ -68,9 +68,17 @@ def steer(
     def built(rate: float) -> Training:
         try:
             return build_training(build, {**given, name: rate}, seed, 0)
+        except UserError:
+            raise
         except (Exception, SystemExit) as error:
             raise _failure(error, sorted({**given, name: None})) from error
 
+    rates = [peaks(built(rate).optimizer) for rate in (usual_rate(""), 2 * usual_rate(""))]
+    if rates[0] == rates[1]:
+        raise UserError(
+            f"steer: the optimizer has the same rate whatever it is; does build read "
+            f"params[{name!r}]?"
+        )
     first = built(usual_rate(""))
     steps = steps or first.steps
     optimizer, budget = optimizer_name(first.optimizer), budget_of(steps)
@@ -84,9 +92,7 @@ def steer(
         name=name,
     )
     note = warm_up(first.optimizer, first.scheduler, steps)
-    found = search.run((note,) if note else ())
-    _check_that_the_rate_is_read(search)
-    return found
+    return search.run((note,) if note else ())
 
 
 def range_and_steps(
@@ -102,17 +108,6 @@ def range_and_steps(
 
 def _failure(error: Exception | SystemExit, given: list[str]) -> SteeringFailedError:
     message = f"steer: build raised {type(error).__name__}: {error}"
-    if isinstance(error, KeyError) and not isinstance(error, UserError):
+    if isinstance(error, KeyError):
         message += f" (given: {', '.join(given)}; `name` says what the rate is called)"
     return SteeringFailedError(one_line(message))
-
-
-def _check_that_the_rate_is_read(search: RateSearch) -> None:
-    """Refuse a build function whose networks train alike at all rates."""
-    losses = [tried.losses for tried in search.tried.values()]
-    is_known = len(losses) > 1 and search.line.status != "dead"
-    if is_known and all(np.array_equal(losses[0], each) for each in losses[1:]):
-        raise UserError(
-            "steer: the training is the same at all rates; does build read "
-            f"params[{search.name!r}]?"
-        )

@@ -83,7 +83,7 @@ def _shares(optimizer: torch.optim.Optimizer) -> list[float]:
     first, *others = [_base(group) for group in optimizer.param_groups]
     if first == 0 and any(others):
         raise TrainingError(
-            "suggest_lr: the first parameter group has the learning rate 0 and another has not, so "
+            "the first parameter group has the learning rate 0 and another has not, so "
             "that the rates of the others have no ratio to it; give it a positive one"
         )
     return [1.0, *(1.0 if each == first else each / first for each in others)]

@@ -9,6 +9,7 @@ gradients, which blurs the edge, and their first steps from empty moments separa
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ import numpy as np
 import torch
 
 from lyapopt.dynamics import Training, stack
+from lyapopt.errors import PrecisionError
 from lyapopt.probe import Probe, Verdict, reference_of
 from lyapopt.search.steering.growth import settled_exponent
 
@@ -124,7 +126,9 @@ class ByLoss:
         return self.steps
 
     def tried(self, training: Training) -> Tried:
-        """Steps of the training alone, in its own precision."""
+        """Steps of the training alone, in float64 where that is possible."""
+        with contextlib.suppress(PrecisionError):
+            training = reference_of(training, Probe()).training
         [(_, step)] = stack([training], compile="off")
         z0 = z = step.initial_state()
         losses = np.full(self.steps, math.nan)

@@ -99,24 +99,30 @@ class RateSearch:
             rate, error = next(iter(self.failed.items()))
             text = f"{self.where} at {self.name}={rate:.4g}: {type(error).__name__}: {error}"
             raise SteeringFailedError(one_line(text)) from error
-        if self.tried and not any(math.isfinite(t.losses[0]) for t in self.tried.values()):
-            raise SteeringFailedError(f"{self.where}: the loss before the first step is not finite")
         return self._found(notes)
 
     def _try(self, rate: float) -> bool:
-        """Try one rate, if that can be paid."""
+        """Try one rate, if that can be paid.
+
+        Raises:
+            SteeringFailedError: If its loss is not finite from the start.
+        """
         training = self.at(rate)
         self._cost = self._cost or self.rule.cost(training)
         if self.spent + self._cost > self.budget:
             return False
         try:
-            self.tried[rate] = self.rule.tried(training)
-            self.spent += self.tried[rate].gradient_evaluations
+            tried = self.tried[rate] = self.rule.tried(training)
+            self.spent += tried.gradient_evaluations
         except UserError:
             raise
         except (Exception, SystemExit) as error:  # a loss that refuses NaN, say
             self.failed[rate] = error
             self.spent += self._cost
+        else:
+            if not math.isfinite(tried.losses[0]):
+                text = f"{self.where}: the loss before the first step is not finite"
+                raise SteeringFailedError(text)
         return True
 
     def _judge(self) -> None:
@@ -131,12 +137,11 @@ class RateSearch:
         self.line.add(points)
 
     def _found(self, notes: tuple[str, ...]) -> Steering:
-        axis = self.axis
         status, rate, note = self._answer()
         for each in (*notes, *note):
             _log.warning("%s: %s", self.where, each)
         return Steering(
-            rate=float(axis.value(axis.coordinate(rate))),
+            rate=float(rate),
             status=status,
             rule=self.rule.name,
             target=self.rule.target,
@@ -148,7 +153,9 @@ class RateSearch:
 
     def _answer(self) -> tuple[FoundStatus, float, tuple[str, ...]]:
         """Status, rate, and what cannot be known."""
-        line, axis, usual = self.line, self.axis, usual_rate(self.optimizer)
+        line, axis = self.line, self.axis
+        lowest, highest = axis.value(axis.low), axis.value(axis.high)
+        usual = min(max(usual_rate(self.optimizer), lowest), highest)
         if not line.points:
             return "unknown", usual, (_TOO_FEW.format(self.budget, usual),)
         if line.status == "dead":

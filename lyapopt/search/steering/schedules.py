@@ -19,7 +19,7 @@ _SEEN = 1000  # steps of a schedule that are looked at
 
 def without_schedule(training: Training) -> Training:
     """The same training at the largest rate of its schedule from its first step on."""
-    peak = _peak(training.optimizer.param_groups[0])
+    peak = peaks(training.optimizer)[0]
     return dataclasses.replace(
         training, optimizer=at_rate(training.optimizer, peak), scheduler=None
     )
@@ -48,7 +48,7 @@ def warm_up(
         return None  # it has taken steps: a rate below its first one may be the end of a schedule
     table = HyperparameterTable(optimizer, scheduler, ("lr",))
     rates = table.window(0, min(steps or _SEEN, _SEEN), 0)["lr"][:, 0]
-    peak = max(_peak(optimizer.param_groups[0]), float(rates.max()))
+    peak = max(peaks(optimizer)[0], float(rates.max()))
     is_tiny = (rates < _TINY * peak).tolist()
     if not is_tiny[0]:
         return None
@@ -60,6 +60,11 @@ def warm_up(
         "the schedule, as the largest that these weights bear from the first step on; after "
         "a warm-up they may bear a higher one, which a few steps cannot tell"
     )
+
+
+def peaks(optimizer: torch.optim.Optimizer) -> list[float]:
+    """The largest rate of every parameter group, as far as it is known."""
+    return [_peak(group) for group in optimizer.param_groups]
 
 
 def _peak(group: dict[str, Any]) -> float:

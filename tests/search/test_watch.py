@@ -1,4 +1,4 @@
-"""Exponents in a user's own loop, and a learning rate for one network."""
+"""Exponents in a user's own loop."""
 
 from __future__ import annotations
 
@@ -10,13 +10,10 @@ from typing import Any
 import optuna
 import pytest
 import torch
-from networks import Quadratic, tanh_network
 from torch import Tensor, nn
 
 import lyapopt
 from lyapopt.errors import UserError
-from lyapopt.figures.axes import symlog
-from lyapopt.search import SteeringFailedError
 
 
 def batches(count: int, size: int = 8) -> Iterator[tuple[Tensor, Tensor]]:
@@ -184,38 +181,3 @@ def test_a_run_that_diverges_is_said_to() -> None:
     monitor = lyapopt.watch(None, model, optimizer, nn.functional.mse_loss)
     loop(copy.deepcopy(model), optimizer, monitor, 20)
     assert monitor.verdict == "diverged"
-
-
-def test_steer_finds_the_edge_of_a_quadratic_and_draws_it() -> None:
-    found = lyapopt.steer(Quadratic(curvature=10.0), target=0.01)
-    assert found.status == "crossed"
-    assert 0.2 / 10**0.15 <= found.rate <= 0.2 * 10**0.15
-    assert found.curve["rate"].is_monotonic_increasing
-    assert found.gradient_evaluations == 100 * len(found.curve)
-    assert set(found.curve["round"]) == {1, 2}
-    drawn = found.curve.dropna(subset=["exponent"])
-    lines = {trace.name: trace for trace in found.figure().data}
-    probes = lines["probes, numbered by round"]
-    assert probes.y == pytest.approx(symlog(drawn["exponent"]), rel=1e-4)
-    assert probes.text == tuple(map(str, drawn["round"]))
-    assert lines[f"chosen: {found.rate:.3g}"].x == pytest.approx([found.rate] * 2, rel=1e-5)
-    assert found._repr_html_().startswith(f"<b>lr = {found.rate:.4g}: crossed</b><table>")
-
-
-def test_steer_gives_intervals_over_neighbours() -> None:
-    curve = lyapopt.steer(tanh_network, {"width": 6}, rates=7).curve.dropna()
-    assert len(curve) > 3
-    assert ((curve["low"] <= curve["exponent"]) & (curve["exponent"] <= curve["high"])).all()
-
-
-def test_steer_explains_what_it_cannot_do() -> None:
-    with pytest.raises(UserError, match="high must be a finite number above 1"):
-        lyapopt.steer(Quadratic(), low=1.0, high=0.1)
-    with pytest.raises(UserError, match="rates must be an integer of at least 3"):
-        lyapopt.steer(Quadratic(), rates=1)
-
-    def broken(params: Any) -> Any:
-        raise ValueError("no network here")
-
-    with pytest.raises(SteeringFailedError, match="no network here"):
-        lyapopt.steer(broken)
