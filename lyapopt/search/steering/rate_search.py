@@ -11,10 +11,9 @@ import logging
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
-import pandas as pd
 
 from lyapopt.display import one_line
 from lyapopt.dynamics import Training
@@ -24,6 +23,9 @@ from lyapopt.search.probing.probes import SteeringFailedError
 from lyapopt.search.steering.found_rate import COLUMNS, FoundStatus, Steering
 from lyapopt.search.steering.rate_rules import RateRule, Tried, usual_rate
 from lyapopt.search.steering.search_line import Axis, Point, SearchLine
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 GRADIENTS: Final = 300
 """Gradient evaluations that a search spends at most."""
@@ -178,6 +180,8 @@ class RateSearch:
 
     def _table(self) -> pd.DataFrame:
         """One row a rate, ascending."""
+        import pandas as pd  # slow to import, and samplers import this module
+
         order = {rate: k for k, rate in enumerate((*self.tried, *self.failed), 1)}
         rows = []
         for point in self.line.points:
