@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,13 @@ from networks_of_users import NETWORKS
 from small_case import STEPS, build, small_case
 
 from lyapopt.bench.tables.cache import key_of, table_of
-from lyapopt.bench.tables.cases import Case, spaced
+from lyapopt.bench.tables.cases import Case, build_cell, spaced, twin
 from lyapopt.bench.tables.curvature import Gradients
 from lyapopt.bench.tables.measures import exponents, measurements
 from lyapopt.bench.tables.recording import MANY, checkpoints_of, record
 from lyapopt.bench.tables.table import Table
-from lyapopt.dynamics import Training, TrainingMap
+from lyapopt.dynamics import Training, TrainingMap, stack
+from lyapopt.dynamics.precision import precision_of
 from lyapopt.errors import UserError
 from lyapopt.exponents import spectrum
 from lyapopt.probe import Probe
@@ -150,3 +152,27 @@ def test_a_training_without_steps_is_refused() -> None:
     object.__setattr__(case, "build", endless)
     with pytest.raises(UserError, match="number of steps"):
         record(case)
+
+
+def test_a_float32_network_trains_in_its_own_precision_and_is_measured_in_float64():
+    def narrow(params):
+        training = build(params)
+        training.model.float()
+        x, y = (tensor.float() for tensor in training.data)
+        return dataclasses.replace(training, data=(x, y), validation=(x, y))
+
+    axes = {"init_seed": (0,), "lr": spaced(1e-3, 0.1, 3)}
+    case = Case("narrow/sgd", "tests", {}, axes, build=narrow)
+    assert precision_of(build_cell(case, case.cells[0])) == torch.float32
+    wide = Case("wide/sgd", "tests", {}, axes, build=lambda params: twin(narrow(params)))
+    [(_, own)] = stack([build_cell(case, case.cells[0])], compile="off")
+    table, other = record(case), record(wide)
+    z = own.initial_state()
+    losses = []
+    for t in range(8):
+        z, loss = own.step_with_losses(z, t)
+        losses.append(loss.item())
+    assert table.losses[0, :8] == pytest.approx(losses, rel=1e-6)
+    assert (table.losses.astype(np.float32) == table.losses).all()
+    assert table.losses[0, :8] != pytest.approx(other.losses[0, :8], rel=1e-12)
+    np.testing.assert_allclose(table.separations, other.separations, rtol=1e-6)

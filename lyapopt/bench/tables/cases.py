@@ -13,7 +13,7 @@ import torch
 
 from lyapopt.display import one_line
 from lyapopt.dynamics import Training
-from lyapopt.dynamics.precision import in_dtype, precision_of
+from lyapopt.dynamics.precision import float64_twin, precision_of
 from lyapopt.errors import UserError
 from lyapopt.search.probing.building import Build, build_training
 from lyapopt.tasks.builder import TaskBuilder
@@ -102,21 +102,18 @@ def build_cell(case: Case, params: Mapping[str, Any]) -> Training:
     """The training of one configuration; global generators are seeded by its `init_seed`.
 
     So a build function that draws weights without a seed of its own gets others for every seed of
-    the grid, and the same ones whenever it is asked again. It is in float64 whatever `build` gives:
-    its losses and exponents are compared with each other, and recorded in the same steps.
+    the grid, and the same ones whenever it is asked again. It trains in the precision that `build`
+    gives, and is measured by its `twin`.
 
     Args:
         case: Whose build function is called.
         params: Its parameters, the rate not necessarily one of the grid.
 
     Raises:
-        UserError: If the build function raises, exits or returns something else than a `Training`,
-            or a part of it does not run in float64.
+        UserError: If the build function raises, exits or returns something else than a `Training`.
     """
     try:
-        training = build_training(case.make_build(), params, int(params["init_seed"]), 0)
-        is_narrow = precision_of(training) != torch.float64
-        return in_dtype(training, torch.float64) if is_narrow else training
+        return build_training(case.make_build(), params, int(params["init_seed"]), 0)
     except UserError:
         raise
     except (Exception, SystemExit) as error:
@@ -124,6 +121,16 @@ def build_cell(case: Case, params: Mapping[str, Any]) -> Training:
         raise UserError(
             f"{case.task}: no training for {given}: {type(error).__name__}: {one_line(error)}"
         ) from error
+
+
+def twin(training: Training) -> Training:
+    """What exponents are measured on: the training itself, or its twin in float64.
+
+    Raises:
+        PrecisionError: If a part of it does not run in float64.
+    """
+    is_narrow = precision_of(training) != torch.float64
+    return float64_twin(training) if is_narrow else training
 
 
 @dataclass(frozen=True)

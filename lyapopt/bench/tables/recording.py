@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ from torch import Tensor
 from lyapopt.bench import Numbers, Progress, silent
 from lyapopt.bench.range_test import STEPS as RANGE_STEPS
 from lyapopt.bench.range_test import rising_losses
-from lyapopt.bench.tables.cases import Case, build_cell, spaced
+from lyapopt.bench.tables.cases import Case, build_cell, spaced, twin
 from lyapopt.bench.tables.curvature import Gradients
 from lyapopt.bench.tables.fingerprint import RADIUS, fingerprint
 from lyapopt.bench.tables.table import HORIZONS, Facts, Table
@@ -44,15 +45,16 @@ def record(case: Case, progress: Progress = silent) -> Table:
     begun = time.perf_counter()
     trainings = [build_cell(case, params) for params in case.cells]
     steps = _steps_of(trainings)
-    parts: dict[int, Mapping[str, NDArray[np.generic]]] = {}
+    parts: dict[int, dict[str, Any]] = {}
     probe_map = stack(trainings[:1])[0][1]
     checkpoints = checkpoints_of(steps, probe_map.steps_per_epoch)
     size = probe_map.weights(probe_map.initial_state()).numel()
     for rows in _chunks(trainings, size):
-        for positions, step in stack([trainings[row] for row in rows], compile="off"):
-            found = _record_stack(step, steps, checkpoints)
-            for place, position in enumerate(positions):
-                parts[rows[position]] = {name: a[place] for name, a in found.items()}
+        chosen = [trainings[row] for row in rows]
+        for positions, step in stack(chosen, compile="off"):
+            _keep(parts, [rows[i] for i in positions], _train(step, steps, checkpoints))
+        for positions, step in stack(map(twin, chosen), compile="off"):
+            _keep(parts, [rows[i] for i in positions], _measure(step))
         progress(f"{case.name}: {len(parts)} of {len(trainings)} trained")
     arrays = {name: np.stack([parts[i][name] for i in range(len(parts))]) for name in parts[0]}
     rates = np.array(spaced(case.rates[0], case.rates[-1], RANGE_STEPS))
@@ -124,10 +126,16 @@ def _chunks(trainings: Sequence[Training], size: int) -> list[list[int]]:
     return [list(rows[i : i + count]) for i in range(0, len(trainings), count)]
 
 
-def _record_stack(step: AnyTrainingMap, steps: int, checkpoints: NDArray[np.int64]) -> _Arrays:
+def _keep(parts: dict[int, dict[str, Any]], rows: Sequence[int], found: _Arrays) -> None:
+    """Put what was found of some configurations beside what is known of each."""
+    for place, row in enumerate(rows):
+        parts.setdefault(row, {}).update({name: a[place] for name, a in found.items()})
+
+
+def _measure(step: AnyTrainingMap) -> _Arrays:
+    """Separations, by neighbours and tangents."""
     z0 = step.initial_state()
-    found = _train(step, z0, steps, checkpoints)
-    found |= _few_neighbours(step, z0)
+    found = _few_neighbours(step, z0)
     many = _neighbours(step, z0, MANY_HORIZON, MANY)
     found["many"] = _rows_first(many.log_separations)
     tangents = spectrum(step, z0, MANY_HORIZON, k=1, seed=0).weight_increments.double()
@@ -137,13 +145,9 @@ def _record_stack(step: AnyTrainingMap, steps: int, checkpoints: NDArray[np.int6
     return found
 
 
-def _train(
-    step: AnyTrainingMap,
-    z0: Tensor,
-    steps: int,
-    checkpoints: NDArray[np.int64],
-) -> _Arrays:
+def _train(step: AnyTrainingMap, steps: int, checkpoints: NDArray[np.int64]) -> _Arrays:
     """Losses of full trainings, evaluations, and gradients on the way."""
+    z0 = step.initial_state()
     gradients = Gradients(step.trainings)
     losses = np.full((len(z0), steps), np.nan)
     validation = np.full((len(z0), len(checkpoints)), np.nan)
