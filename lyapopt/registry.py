@@ -71,6 +71,7 @@ _RULE = Range(
     lambda v: isinstance(v, str) and (v in ("forecast", "paper") or ":" in v),
 )
 _HOT = Range("a number above 0, in nats per step (or null: hot systems are kept)", lambda v: v > 0)
+_SLOW = Range("a share, such as 0.05 (or null: slow systems are kept)", lambda v: v < 1)
 _NO_TRIALS = Range("null: a file holds no trials", lambda _: False)
 _POINTS = Range(
     "a list of points, such as [[1, 0], [0, 1]], all of as many numbers", lambda v: _is_table(v)
@@ -232,12 +233,7 @@ _PRUNERS = (
     Row(
         "lyapunov",
         "lyapopt.search:LyapunovPruner",
-        ranges={
-            "hot": _HOT,
-            "level": _OPEN_UNIT,
-            "hot_quantile": _OPEN_UNIT,
-            "n_startup_trials": _COUNT,
-        },
+        ranges={"slow": _SLOW, "hot": _HOT},
         rules=(_HIDDEN,),
     ),
     Row(

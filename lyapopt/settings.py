@@ -78,6 +78,15 @@ class ProbeSettings:
         },
     )
     level: float = 0.95
+    settle: float = field(
+        default=0.5,
+        metadata={
+            "ge": 0,
+            "lt": 1,
+            "description": "Share of the horizon that is left out of the exponent, in which the "
+            "copies turn into the growing direction; 0 is Eq. 4 as published.",
+        },
+    )
 
     def __post_init__(self) -> None:
         check = Arguments("Probe")
@@ -87,6 +96,7 @@ class ProbeSettings:
         check.choice("distance", self.distance, get_args(Distance))
         check.choice("estimator", self.estimator, get_args(Estimator))
         _set(self, "level", check.real("level", self.level, above=0, below=1))
+        _set(self, "settle", check.real("settle", self.settle, least=0, below=1))
 
 
 def _set(settings: object, name: str, value: Any) -> None:

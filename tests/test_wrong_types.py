@@ -165,11 +165,9 @@ CASES: dict[str, tuple[Callable[..., Any], dict[str, tuple[Any, ...]]]] = {
     "LyapunovPruner": (
         lyapopt.LyapunovPruner,
         {
+            "slow": (*NUMBERS, 1),
             "hot": (*NUMBERS, 0),
             "dead": FLAGS,
-            "level": SHARES,
-            "hot_quantile": SHARES,
-            "n_startup_trials": COUNTS,
             "wrapped": _WRAPPED,
         },
     ),
@@ -386,7 +384,12 @@ CASES: dict[str, tuple[Callable[..., Any], dict[str, tuple[Any, ...]]]] = {
     ),
     "VerdictRule": (
         VerdictRule,
-        {"hot": (*NUMBERS, 0), "cool": (*NUMBERS, -1), "fall": NUMBERS, "blow_up": (*NUMBERS, 1)},
+        {
+            "hot": (*NUMBERS, 0),
+            "resolution": (*NUMBERS, -1),
+            "slow": NUMBERS,
+            "blow_up": (*NUMBERS, 1),
+        },
     ),
     "Probe.measure": (
         lyapopt.Probe().measure,

@@ -28,7 +28,8 @@ _NEWEST = 10
 _REFRESHES_PER_SECOND = 4
 _LINES_ABOVE = 8
 _STATES: Final = get_args(EndState)
-_VERDICTS = ("edge", "cool", "hot", "dead", "diverged")
+_VERDICTS = ("edge", "neutral", "contracting", "cool", "hot", "dead", "diverged")
+"""In the order in which they are counted; `cool` is a word of former versions."""
 
 
 class LiveListener(ProgressListener):

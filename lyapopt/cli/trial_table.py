@@ -21,6 +21,8 @@ __all__ = ["PlainTable", "style_of", "trial_table"]
 
 _STYLES = {
     "edge": "green",
+    "neutral": "cyan",
+    "contracting": "cyan",
     "cool": "cyan",
     "hot": "yellow",
     "dead": "blue",

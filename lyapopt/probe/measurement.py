@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -17,11 +18,12 @@ class Measurement:
     """A short-horizon measurement of one system.
 
     Attributes:
-        exponent: Nats per step.
+        exponent: The settled exponent, nats per step: growth after the neighbours have turned into
+            the growing direction (see `lyapopt.probe.settled`).
         low, high: Ends of its confidence interval; `None` where there is nothing to average over.
         level: Confidence level of the interval.
-        estimand: What the interval is for.
-        verdict: `diverged`, `hot`, `edge`, `cool` or `dead`.
+        estimand: What exponent and interval are for.
+        verdict: `diverged`, `dead`, `hot`, `edge`, `neutral` or `contracting`.
         flags: What to know of the estimate before trusting it.
         losses: Loss of the reference at every step, `(horizon,)`.
         log_separations: Natural log of each neighbour's separation as if it had never been
@@ -30,6 +32,9 @@ class Measurement:
         examples: Examples that they were computed on.
         dtype: Precision that it was measured in, which need not be that of the training.
         estimator: `neighbours` or `tangent`.
+        loss_fall: Share of the first loss by which the loss has fallen (see `relative_fall`); NaN
+            where there is none.
+        slow: Whether that is too little.
     """
 
     exponent: float
@@ -45,6 +50,8 @@ class Measurement:
     examples: int
     dtype: str = "float64"
     estimator: str = "neighbours"
+    loss_fall: float = math.nan
+    slow: bool = False
 
     @property
     def measured(self) -> str:

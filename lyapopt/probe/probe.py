@@ -16,17 +16,15 @@ from lyapopt.dynamics.training import as_list
 from lyapopt.errors import UserError
 from lyapopt.exponents import Exponent, from_neighbours, from_tangents
 from lyapopt.exponents.ensemble import Observer
-from lyapopt.exponents.intervals import Over, has_interval_over_time
 from lyapopt.probe.measurement import Measurement
 from lyapopt.probe.reference import Reference, reference_of
 from lyapopt.probe.run import ProbeRun
-from lyapopt.probe.verdicts import VerdictRule, tail_length
+from lyapopt.probe.settled import settled
+from lyapopt.probe.verdicts import VerdictRule, relative_fall, tail_length
 from lyapopt.settings import ProbeSettings
 
 FORWARD_COST = 1 / 3
 """Cost of a forward pass in gradient evaluations."""
-
-_DIRECTIONS_TO_AVERAGE = 4
 
 
 @dataclass(frozen=True)
@@ -48,6 +46,8 @@ class Probe(ProbeSettings):
             of the derivative); or `auto`: neighbours wherever the network runs in float64, and
             tangents where it does not, which lose nothing to rounding in float32.
         level: Confidence level of the intervals.
+        settle: Share of the horizon in which the neighbours turn into the growing direction: the
+            exponent is the growth after it. 0 is Eq. 4 over the whole horizon, as published.
         rule: Thresholds between the verdicts.
 
     Example:
@@ -154,50 +154,42 @@ class Probe(ProbeSettings):
     def read(self, step: AnyTrainingMap, run: ProbeRun) -> list[Measurement]:
         """Measurements from a run, one a system."""
         exponent = run.exponent
-        over = self._averages_over(len(exponent.increments))
-        low, high = exponent.interval(self.level, over)
         assert exponent.losses is not None
         losses = exponent.losses[:, :, 0].double().cpu().numpy()
         separations = exponent.log_separations.double().cpu().numpy()
         is_finite = torch.isfinite(exponent.final_state).all(-1)[:, 0].tolist()
         stands_still = run.stands_still(exponent.radius)
         gradients = exponent.gradient_evaluations
-        return [
-            Measurement(
-                exponent=value,
-                low=_or_none(low[row]),
-                high=_or_none(high[row]),
-                level=self.level,
-                estimand=exponent.estimand(over),
-                verdict=self.rule.judge(
-                    value,
-                    _or_none(low[row]),
-                    losses[:, row],
-                    is_finite=is_finite[row],
-                    stands_still=stands_still[row],
-                ),
-                flags=exponent.flags[row],
-                losses=losses[:, row],
-                log_separations=separations[:, row],
-                gradient_evaluations=gradients + FORWARD_COST * exponent.forward_passes,
-                examples=gradients * step.batch_size,
-                dtype=str(exponent.final_state.dtype).removeprefix("torch."),
-                estimator="tangent" if self.estimator == "tangent" else "neighbours",
+        found = []
+        for row, training in enumerate(step.trainings):
+            value, low, high, estimand = settled(exponent, row, self.settle, self.level)
+            own = losses[:, row]
+            fall = relative_fall(-own if is_maximized(training.optimizer) else own)
+            verdict = self.rule.judge(
+                value, low, high, own, is_finite=is_finite[row], stands_still=stands_still[row]
             )
-            for row, value in enumerate(exponent.value.tolist())
-        ]
+            found.append(
+                Measurement(
+                    exponent=value,
+                    low=low,
+                    high=high,
+                    level=self.level,
+                    estimand=estimand,
+                    verdict=verdict,
+                    flags=exponent.flags[row],
+                    losses=own,
+                    log_separations=separations[:, row],
+                    gradient_evaluations=gradients + FORWARD_COST * exponent.forward_passes,
+                    examples=gradients * step.batch_size,
+                    dtype=str(exponent.final_state.dtype).removeprefix("torch."),
+                    estimator="tangent" if self.estimator == "tangent" else "neighbours",
+                    loss_fall=fall,
+                    slow=self.rule.is_slow(fall),
+                )
+            )
+        return found
 
-    def _averages_over(self, segments: int) -> Over:
-        """What intervals average over: directions where there are enough, else time.
 
-        Early training changes from step to step, so that steps are no sample of one growth rate;
-        directions are.
-        """
-        has_directions = self.neighbours >= _DIRECTIONS_TO_AVERAGE
-        if has_directions or (self.neighbours > 1 and not has_interval_over_time(segments)):
-            return "neighbours"
-        return "time"
-
-
-def _or_none(value: Tensor) -> float | None:
-    return None if torch.isnan(value) else float(value)
+def is_maximized(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether an optimizer makes the loss larger."""
+    return any(group.get("maximize", False) for group in optimizer.param_groups)

@@ -11,44 +11,48 @@ from numpy.typing import NDArray
 
 from lyapopt.checks import Arguments
 
+_SMALLEST = 1e-300  # first loss that a share is taken of
+
 
 class Verdict(StrEnum):
     """What a short measurement says of a system."""
 
     DIVERGED = "diverged"
+    DEAD = "dead"
     HOT = "hot"
     EDGE = "edge"
-    COOL = "cool"
-    DEAD = "dead"
+    NEUTRAL = "neutral"
+    CONTRACTING = "contracting"
 
 
 @dataclass(frozen=True)
 class VerdictRule:
-    """Thresholds between the verdicts.
+    """Limits between the verdicts, on the settled exponent in nats per step.
 
     Attributes:
-        hot: Exponent, nats per step, above which training is too hot.
-        cool: Exponents within +-`cool` of 0 are slow, if the loss falls by less than `fall` too.
-        fall: Relative fall of the loss over the horizon below which training is slow.
+        hot: Exponent above which training is too hot.
+        resolution: How far from 0 an exponent without an interval counts as 0.
+        slow: Share of the first loss that the loss must have fallen by; see `relative_fall`.
         blow_up: Loss over initial loss at which training has diverged.
     """
 
-    hot: float = 0.3
-    cool: float = 1e-3
-    fall: float = 0.01
+    hot: float = 0.1
+    resolution: float = 1e-3
+    slow: float = 0.05
     blow_up: float = 1e3
 
     def __post_init__(self) -> None:
         check = Arguments("VerdictRule")
         check.real("hot", self.hot, above=0)
-        check.real("cool", self.cool, least=0)
-        check.real("fall", self.fall)
+        check.real("resolution", self.resolution, least=0)
+        check.real("slow", self.slow)
         check.real("blow_up", self.blow_up, above=1)
 
     def judge(
         self,
         exponent: float,
         low: float | None,
+        high: float | None,
         losses: NDArray[np.float64],
         *,
         is_finite: bool,
@@ -57,21 +61,20 @@ class VerdictRule:
         """The verdict on one system.
 
         Args:
-            exponent: Nats per step.
-            low: Lower end of its interval, if there is one.
+            exponent: The settled exponent, nats per step.
+            low, high: Ends of its interval, if there is one.
             losses: Loss of the reference at every step of the horizon.
             is_finite: Whether the state is finite after the horizon.
-            stands_still: Whether separations, and weights or losses, are equal to rounding over
-                the last quarter of the horizon. A network may die at any step.
+            stands_still: Whether no gradient moves the weights any more (see
+                `lyapopt.probe.standstill`). A network may die at any step.
 
         Example:
-            >>> rule = VerdictRule()
-            >>> falling = np.linspace(1.0, 0.5, 20)
+            >>> rule, falling = VerdictRule(), np.linspace(1.0, 0.5, 20)
             >>> state = dict(is_finite=True, stands_still=False)
-            >>> str(rule.judge(0.02, None, falling, **state))
-            'edge'
-            >>> str(rule.judge(0.7, 0.5, falling, **state))
-            'hot'
+            >>> [str(rule.judge(e, None, None, falling, **state)) for e in (0.5, 0.02, 0.0, -0.02)]
+            ['hot', 'edge', 'neutral', 'contracting']
+            >>> str(rule.judge(0.02, -0.01, 0.05, falling, **state))
+            'neutral'
         """
         if not is_finite or math.isnan(exponent) or not np.isfinite(losses).all():
             return Verdict.DIVERGED
@@ -79,11 +82,43 @@ class VerdictRule:
             return Verdict.DIVERGED
         if stands_still:
             return Verdict.DEAD
-        if (exponent if low is None or math.isnan(low) else low) > self.hot:
+        if exponent > self.hot:
             return Verdict.HOT
-        if abs(exponent) <= self.cool and _relative_fall(losses) < self.fall:
-            return Verdict.COOL
-        return Verdict.EDGE
+        surely_above = exponent - self.resolution if _is_missing(low) else low
+        surely_below = exponent + self.resolution if _is_missing(high) else high
+        if surely_above is not None and surely_above > 0:
+            return Verdict.EDGE
+        if surely_below is not None and surely_below < 0:
+            return Verdict.CONTRACTING
+        return Verdict.NEUTRAL
+
+    def is_slow(self, fall: float) -> bool:
+        """Whether a loss that has fallen by this share of the first one is slow."""
+        return fall < self.slow
+
+
+def _is_missing(end: float | None) -> bool:
+    return end is None or math.isnan(end)
+
+
+def relative_fall(losses: NDArray[np.float64]) -> float:
+    """Share of the first loss by which the mean of the second half of the horizon lies below it.
+
+    The mean of many steps, since mini-batches make single losses noisy. A share, so that the size
+    of a loss does not matter; it is of the first loss's absolute value, so that losses may be
+    negative. NaN of a single loss, and where one is not finite.
+
+    Example:
+        >>> relative_fall(np.array([2.0, 1.9, 1.5, 1.3]))
+        0.3
+        >>> relative_fall(np.array([-1.0, -1.0, -1.5, -1.5]))
+        0.5
+    """
+    if len(losses) < 2 or not np.isfinite(losses).all():
+        return math.nan
+    first, later = float(losses[0]), float(losses[len(losses) // 2 :].mean())
+    fall = first - later
+    return 0.0 if fall == 0 else fall / max(abs(first), _SMALLEST)
 
 
 def initial_scale(losses: NDArray[np.float64]) -> float:
@@ -95,10 +130,3 @@ def initial_scale(losses: NDArray[np.float64]) -> float:
 def tail_length(horizon: int) -> int:
     """A quarter of the horizon, at least one step."""
     return max(1, horizon // 4)
-
-
-def _relative_fall(losses: NDArray[np.float64]) -> float:
-    """Fall from the first quarter of the horizon to the last (mini-batches make losses noisy)."""
-    quarter = tail_length(len(losses))
-    first, last = losses[:quarter].mean(), losses[-quarter:].mean()
-    return float((first - last) / max(abs(first), np.finfo(np.float64).tiny))

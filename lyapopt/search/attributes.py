@@ -1,4 +1,4 @@
-"""What a trial shows in Optuna and its dashboard: at most six rounded scalars."""
+"""What a trial shows in Optuna and its dashboard: at most seven rounded scalars."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from lyapopt.store.states import (
     FAILED,
     HIGH,
     INTERRUPTED,
+    LOSS_FALL,
     LOW,
     MEASURED,
     RUN_ATTRIBUTE,
@@ -32,6 +33,7 @@ __all__ = [
     "INITIAL_LOSS",
     "INTERRUPTED",
     "LEVEL",
+    "LOSS_FALL",
     "LOW",
     "MEASURED",
     "PROMOTED_FROM",
@@ -63,6 +65,7 @@ def of_measurement(measurement: Measurement) -> dict[str, float | str]:
         EXPONENT: measurement.exponent,
         LOW: measurement.low,
         HIGH: measurement.high,
+        LOSS_FALL: measurement.loss_fall,
     }
     found: dict[str, float | str] = {
         name: rounded(value)

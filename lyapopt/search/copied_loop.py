@@ -8,16 +8,17 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lyapopt.dynamics.surroundings import Surroundings
 from lyapopt.probe import Measurement, Probe
+from lyapopt.probe.probe import is_maximized
 from lyapopt.probe.verdicts import tail_length
+from lyapopt.search.copied_measurement import measured
 from lyapopt.search.copied_neighbours import CopiedNeighbours
 from lyapopt.search.float64_copy import Float64Copy, in_float64
 from lyapopt.search.loop_step import LossOfBatch
-
-_ROUNDING = 1e-8  # nats: a separation of 1e-6 beside weights of norm 1 is known to about this
 
 
 class CopiedLoop:
@@ -56,12 +57,13 @@ class CopiedLoop:
         loss_of, batch = first[0], in_float64(first[1])
         reference.imitate(model, around)
         reference.check(model, lambda copied: loss_of(copied, batch))
-        self._copies, self._start = [reference, *others], reference.weights()
+        self._copies = [reference, *others]
+        self._tail: Tensor | None = None  # weights a quarter of the horizon before its end
         self._neighbours = CopiedNeighbours(reference, others, probe.radius, seeds)
         self._probe = probe
         self._clip = clip_grad_norm
-        self._losses: list[float] = []
-        self._batch_losses: list[float] = []
+        self._losses: list[NDArray[np.float64]] = []  # of all copies, at every step
+        self._batch_losses: list[list[float]] = []
         self._growth: list[float] = []
         self.gradients_of_batch = len(self._copies)
 
@@ -86,11 +88,13 @@ class CopiedLoop:
             # All copies, and then the user's own step, see the same dropout masks.
             with around.kept():
                 losses.append(one.accumulate(lambda copied: loss_of(copied, batch), weight))
-        self._batch_losses.append(losses[0])
+        self._batch_losses.append(losses)
 
     def step(self, optimizer: torch.optim.Optimizer) -> bool:
         """A step with the hyperparameters of the user's optimiser; whether it was the last."""
-        self._losses.append(float(np.mean(self._batch_losses)))
+        if len(self._losses) == self._probe.horizon - tail_length(self._probe.horizon):
+            self._tail = self.weights()
+        self._losses.append(np.mean(self._batch_losses, axis=0))
         self._batch_losses = []
         for one in self._copies:
             one.step(optimizer, self._clip)
@@ -100,39 +104,18 @@ class CopiedLoop:
     @property
     def loss(self) -> float:
         """The mean loss of the last step's batches."""
-        return self._losses[-1]
+        return float(self._losses[-1][0])
 
     def measurement(self, gradients: int, examples: int) -> Measurement:
         """What was measured, at this cost."""
-        finite = [g for g in self._growth if math.isfinite(g)]
-        # A separation may leave the weights for a step and come back from the momentum.
-        has_collapsed = self._growth[-1] == -math.inf
-        exponent = float(np.mean(finite)) if finite else math.nan
-        if has_collapsed:
-            exponent = -math.inf
-        end, tail = self.weights(), tail_length(self._probe.horizon)
-        losses = np.array(self._losses)
-        is_full = len(finite) == self._probe.horizon
-        is_frozen = is_full and max(map(abs, finite[-tail:])) < _ROUNDING
-        is_flat = bool(np.ptp(losses[-tail:]) <= _ROUNDING * abs(losses[-tail:]).max())
-        growth = np.nancumsum(self._neighbours.log_growth, axis=0)  # NaN: a step that is left out
-        separations = np.vstack([np.zeros(growth.shape[1]), growth])
-        return Measurement(
-            exponent=exponent,
-            low=None,
-            high=None,
-            level=self._probe.level,
-            estimand="growth rate over the horizon, without an interval",
-            verdict=self._probe.rule.judge(
-                exponent,
-                None,
-                losses,
-                is_finite=bool(torch.isfinite(end).all()),
-                stands_still=is_frozen and (is_flat or torch.equal(end, self._start)),
-            ),
-            flags=(),
-            losses=losses,
-            log_separations=separations + math.log(self._probe.radius),
-            gradient_evaluations=gradients,
+        return measured(
+            log_growth=np.array(self._neighbours.log_growth),
+            mean_growth=np.array(self._growth),
+            losses=np.array(self._losses),
+            tail_weights=self._tail,
+            final_weights=self.weights(),
+            probe=self._probe,
+            is_maximized=is_maximized(self._copies[0].optimizer),
+            gradients=gradients,
             examples=examples,
         )

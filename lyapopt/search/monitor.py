@@ -144,7 +144,7 @@ class Monitor:
     Attributes:
         exponent: Nats per step, once the horizon is over; until then `None`. `-inf` where all
             copies met the reference, NaN where nothing could be measured.
-        verdict: `diverged`, `hot`, `edge`, `cool` or `dead`; until then `None`.
+        verdict: `diverged`, `dead`, `hot`, `edge`, `neutral` or `contracting`; until then `None`.
         measurement: All that was measured, as a `Probe` returns it; until then `None`.
         gradient_evaluations: Gradients so far: of the copies, and of the loop's own training.
     """

@@ -16,8 +16,10 @@ from lyapopt.exponents.growth import SeparationLog
 from lyapopt.exponents.neighbours import exponent_of
 from lyapopt.exponents.tangents import TangentEnsemble, differentiable
 from lyapopt.probe import Measurement, Probe
+from lyapopt.probe.probe import is_maximized
 from lyapopt.probe.run import ProbeRun
-from lyapopt.probe.verdicts import tail_length
+from lyapopt.probe.settled import settled
+from lyapopt.probe.verdicts import relative_fall, tail_length
 from lyapopt.search.loop_step import LoopStep, LossOfBatch, Pass
 from lyapopt.search.model_copy import ModelCopy, random_direction
 
@@ -132,16 +134,19 @@ class TangentLoop:
         end = self.weights()
         run = ProbeRun(exponent, self._tail.unsqueeze(0), end.unsqueeze(0))
         losses = torch.stack(self._log.losses)[:, 0, 0].double().numpy()
-        value = float(exponent.value)
+        rule, level = self._probe.rule, self._probe.level
+        value, low, high, estimand = settled(exponent, 0, self._probe.settle, level)
+        fall = relative_fall(-losses if is_maximized(self._copy.optimizer) else losses)
         return Measurement(
             exponent=value,
-            low=None,
-            high=None,
-            level=self._probe.level,
-            estimand="growth rate over the horizon, without an interval",
-            verdict=self._probe.rule.judge(
+            low=low,
+            high=high,
+            level=level,
+            estimand=estimand,
+            verdict=rule.judge(
                 value,
-                None,
+                low,
+                high,
                 losses,
                 is_finite=bool(torch.isfinite(end).all()),
                 stands_still=run.stands_still(exponent.radius)[0],
@@ -153,4 +158,6 @@ class TangentLoop:
             examples=examples,
             dtype=str(end.dtype).removeprefix("torch."),
             estimator="tangent",
+            loss_fall=fall,
+            slow=rule.is_slow(fall),
         )

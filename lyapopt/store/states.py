@@ -22,11 +22,13 @@ EXPONENT: Final = "exponent"
 LOW: Final = "exponent_low"
 HIGH: Final = "exponent_high"
 VERDICT: Final = "verdict"
+LOSS_FALL: Final = "loss_fall"
+"""Share of the first loss by which the loss fell while the exponent was measured."""
 COST: Final = "gradient_evaluations"
 MEASURED: Final = "measured"
 """How the exponent was measured, where that was in another precision than the training."""
 
-NUMBERS: Final = frozenset({EXPONENT, LOW, HIGH, COST})
+NUMBERS: Final = frozenset({EXPONENT, LOW, HIGH, LOSS_FALL, COST})
 """The attributes that hold numbers."""
 
 FAILED: Final = "failed"

@@ -78,7 +78,7 @@ def test_outputs_grow_as_the_probe_measures_them(table: Table) -> None:
     """The product follows neighbours in outputs; here they are read off the same neighbours."""
     cells = tame(table)[::6]
     trainings = [build(table.case.cells[cell]) for cell in cells]
-    lone = Probe(horizon=20, neighbours=2, distance="outputs").measure(trainings)
+    lone = Probe(horizon=20, neighbours=2, distance="outputs", settle=0).measure(trainings)
     found = exponents(table, "outputs", 2, 20)[cells]
     assert found == pytest.approx([one.exponent for one in lone], rel=1e-3, abs=1e-5)
 

@@ -76,7 +76,7 @@ def folder(tmp_path: Path) -> Path:
         exponent=-0.0123456,
         exponent_low=-0.5,
         exponent_high=0.125,
-        verdict="cool",
+        verdict="neutral",
         gradient_evaluations=100,
     )
     add(study, TrialState.PRUNED, verdict="hot", gradient_evaluations=20, **{RUN_ATTRIBUTE: run})
@@ -92,9 +92,9 @@ def test_the_status_counts_states_verdicts_and_costs(folder: Path) -> None:
     shown = lyapopt(folder, "status", "study.db")
     assert shown.returncode == 0, shown.stderr
     for said in (
-        "trial 1, value 0.1235, exponent -0.01235 [-0.5, 0.125], cool",
+        "trial 1, value 0.1235, exponent -0.01235 [-0.5, 0.125], neutral",
         "2 complete, 1 pruned, 1 failed, 1 interrupted, 1 running",
-        "1 edge, 1 cool, 1 hot",
+        "1 edge, 1 neutral, 1 hot",
         "225 gradient evaluations; pruning saved about 80 (26%)",
         "trial 5, for ",
     ):
@@ -175,7 +175,7 @@ def test_columns_rows_and_their_order_are_chosen(folder: Path, run: Run) -> None
     def numbers(*options: str) -> list[object]:
         return [row["trial"] for row in rows(*options)]
 
-    assert numbers("--where", 'verdict == "cool" or exponent > 0') == [0, 1]
+    assert numbers("--where", 'verdict == "neutral" or exponent > 0') == [0, 1]
     assert numbers("--where", "value < 0.2") == [1]
     assert numbers("--where", 'state in ["failed", "running"]', "--sort", "-trial") == [5, 3]
     assert numbers("--where", 'activation == "off"') == [1]

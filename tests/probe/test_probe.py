@@ -82,29 +82,33 @@ def test_a_network_that_dies_on_its_way_is_dead(seed: int) -> None:
 def test_a_training_that_has_converged_is_not_dead() -> None:
     [measurement] = Probe(horizon=40).measure([quadratic(1.0, 0.7)])
     assert measurement.losses[-1] < 1e-30
-    assert measurement.verdict == Verdict.EDGE
+    assert measurement.verdict == Verdict.CONTRACTING
 
 
 def test_a_loss_that_falls_below_zero_is_no_divergence() -> None:
     falling = np.linspace(1e-3, -5.0, 20)
-    verdict = VerdictRule().judge(0.01, None, falling, is_finite=True, stands_still=False)
+    verdict = VerdictRule().judge(0.01, None, None, falling, is_finite=True, stands_still=False)
     assert verdict == Verdict.EDGE
 
 
 def test_one_easy_first_batch_is_no_divergence() -> None:
     losses = np.array([1e-6, 0.03, 0.02, 0.03, 0.02, 0.02, 0.01, 0.01])
-    verdict = VerdictRule().judge(0.01, None, losses, is_finite=True, stands_still=False)
+    verdict = VerdictRule().judge(0.01, None, None, losses, is_finite=True, stands_still=False)
     assert verdict == Verdict.EDGE
 
 
 def test_an_exponent_that_is_not_a_number_is_a_divergence() -> None:
-    verdict = VerdictRule().judge(math.nan, None, np.ones(8), is_finite=True, stands_still=False)
+    verdict = VerdictRule().judge(
+        math.nan, None, None, np.ones(8), is_finite=True, stands_still=False
+    )
     assert verdict == Verdict.DIVERGED
 
 
-def test_a_slow_training_is_cool() -> None:
+def test_a_slow_training_is_neutral_and_slow() -> None:
     [measurement] = Probe(horizon=20).measure([quadratic(1.0, 1e-5)])
-    assert measurement.verdict == Verdict.COOL
+    assert measurement.verdict == Verdict.NEUTRAL
+    assert measurement.slow
+    assert measurement.loss_fall == pytest.approx(1 - (1 - 1e-5) ** (2 * 14.5), rel=1e-3)
 
 
 def test_mixed_structures_come_back_in_their_order() -> None:
@@ -154,6 +158,7 @@ def test_settings_out_of_range_are_refused(options: dict[str, object]) -> None:
 def test_losses_that_rise_a_thousandfold_are_a_divergence() -> None:
     verdict = VerdictRule().judge(
         0.1,
+        None,
         None,
         np.array([1.0, 2.0, 2000.0]),
         is_finite=True,

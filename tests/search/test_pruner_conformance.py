@@ -32,7 +32,7 @@ class Measured(PrunerTestCase):
         verdict = "diverged" if number % 9 == 8 else "dead" if number % 9 == 7 else "edge"
         return {
             "exponent": exponent,
-            "exponent_low": exponent - 0.05,
+            "loss_fall": (number * 5 % 11) / 20,
             "verdict": verdict,
             "initial_loss": 1 + (number % 4) / 4,
         }
@@ -42,12 +42,12 @@ class TestLyapunov(Measured):
     @pytest.fixture(
         params=[
             {},
-            {"level": 0.5, "dead": False},
-            {"hot": None, "hot_quantile": 0.5, "n_startup_trials": 4},
+            {"slow": None, "dead": False},
+            {"hot": None, "slow": 0.3},
             {"wrapped": p.MedianPruner(n_startup_trials=3)},
             {"wrapped": p.SuccessiveHalvingPruner()},
         ],
-        ids=["plain", "level", "quantile", "median", "halving"],
+        ids=["plain", "hot", "slow", "median", "halving"],
     )
     def pruner(self, request: pytest.FixtureRequest) -> MakePruner:
         return functools.partial(LyapunovPruner, **request.param)

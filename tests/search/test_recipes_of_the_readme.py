@@ -29,7 +29,7 @@ def test_three_lines_watch_a_loop_of_ones_own(rate: float, state: str) -> None:
         exec(recipe, names)
         return 0.0
 
-    study = optuna.create_study(pruner=LyapunovPruner(hot=0.3))
+    study = optuna.create_study(pruner=LyapunovPruner())
     study.optimize(objective, n_trials=1)
     assert [trial.state.name for trial in study.trials] == [state]
 

@@ -25,7 +25,7 @@ value:   loss
 promote: 0
 rank_at: null
 sampler: {name: edge-of-chaos, steer: lr, target: adaptive, base: {name: tpe, seed: 0}}
-pruner:  {name: lyapunov, hot: 0.3, dead: true, wrapped: {name: median, n_warmup_steps: 1}}
+pruner:  {name: lyapunov, hot: 0.3, slow: null, wrapped: {name: median, n_warmup_steps: 1}}
 
 n_trials: 100
 timeout: 20m

@@ -19,7 +19,7 @@ from lyapopt.study.admin.maintenance import collect_garbage
 
 NAMES = [
     *(attributes.COST, attributes.EXPONENT, attributes.LOW, attributes.HIGH, attributes.VERDICT),
-    *(attributes.LEVEL, attributes.INITIAL_LOSS, attributes.PROMOTED_FROM),
+    *(attributes.LEVEL, attributes.LOSS_FALL, attributes.INITIAL_LOSS, attributes.PROMOTED_FROM),
     *(RUN_ATTRIBUTE, DEATHS, NUMBER_ATTRIBUTE, STEERING, SCREENING),
 ]
 VALUES: list[Any] = ["many", [1, 2], {"a": 1}, None, True, float("inf"), float("nan"), -5, 10**400]
@@ -30,7 +30,7 @@ study_name: foreign
 storage: {storage}
 search_space: {{lr: {{type: float, low: 1e-3, high: 0.5, log: true}}}}
 sampler: edge-of-chaos
-pruner: {{name: lyapunov, hot_quantile: 0.9}}
+pruner: {{name: lyapunov}}
 probe: {{horizon: 4}}
 budget: {{gradient_evaluations: 1000000}}
 n_trials: {n_trials}
@@ -80,15 +80,13 @@ def test_a_foreign_study_can_be_gone_on_with(foreign: str, tmp_path: Path) -> No
     assert collect_garbage(foreign, None, dry_run=True) == 0
 
 
-@pytest.mark.parametrize("level", ["high", 2.5, -1, 0, None, float("nan")])
-def test_a_level_that_is_none_is_the_probes_own(level: Any) -> None:
-    study = optuna.create_study(pruner=LyapunovPruner(hot=0.3, level=0.8))
+@pytest.mark.parametrize("fall", ["high", None, float("nan"), True])
+def test_a_fall_of_the_loss_that_is_no_number_prunes_nothing(fall: Any) -> None:
+    study = optuna.create_study(pruner=LyapunovPruner())
     trial = study.ask()
-    for name, value in ((attributes.EXPONENT, 0.5), (attributes.LOW, 0.4)):
-        trial.set_user_attr(name, value)
-    trial.set_user_attr(attributes.LEVEL, level)
+    trial.set_user_attr(attributes.LOSS_FALL, fall)
     trial.report(1.0, 1)
-    assert trial.should_prune()
+    assert not trial.should_prune()
 
 
 @pytest.mark.parametrize("cost", ["many", None, True])

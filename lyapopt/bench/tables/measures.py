@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from functools import lru_cache
 from typing import Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from lyapopt.bench import Numbers
 from lyapopt.bench.tables.table import FORWARD_COST, HORIZONS, Table
-from lyapopt.exponents.intervals import mean_interval_over_replicas, mean_interval_over_time
 from lyapopt.probe import Measurement, Verdict, VerdictRule
-from lyapopt.search.steering.growth import settled_exponent
+from lyapopt.probe.settled import settled_of, unmeasured
+from lyapopt.probe.verdicts import relative_fall
 
 Distance = Literal["weights", "outputs", "tangent"]
 
@@ -80,9 +78,8 @@ def exponents(table: Table, distance: Distance, neighbours: int, horizon: int) -
 
 
 def settled_exponents(table: Table, neighbours: int, horizon: int) -> Numbers:
-    """As steering sees them: growth over the second half of the horizon, `(N,)`."""
-    found = measurements(table, neighbours, horizon)
-    return np.array([settled_exponent(one) for one in found])
+    """As the probe measures them: growth over the second half of the horizon, `(N,)`."""
+    return np.array([one.exponent for one in measurements(table, neighbours, horizon)])
 
 
 def cost_of(table: Table, distance: Distance, neighbours: int, horizon: int) -> float:
@@ -96,35 +93,40 @@ def cost_of(table: Table, distance: Distance, neighbours: int, horizon: int) -> 
 @lru_cache(maxsize=32)
 def _measured(key: int, neighbours: int, horizon: int) -> list[Measurement]:
     table = _TABLES[key]
-    values = exponents(table, "weights", neighbours, horizon)
-    series = log_separations(table, neighbours, horizon)
-    low, high = _intervals(table, values, neighbours, horizon)
-    at = _nearest_horizon(horizon)
     rule = VerdictRule()
+    series = log_separations(table, neighbours, horizon)
+    whole = exponents(table, "weights", neighbours, horizon)
+    at = _nearest_horizon(horizon)
     cost = cost_of(table, "weights", neighbours, horizon)
     found = []
-    for row, value in enumerate(values):
+    for row, log in enumerate(series):
+        # Without any increment before a divergence there is nothing to measure.
+        known = settled_of(log) if np.isfinite(whole[row]) else unmeasured(float(whole[row]))
         losses = table.losses[row, :horizon]
+        fall = relative_fall(losses)
         verdict: Verdict = rule.judge(
-            float(value),
-            None if math.isnan(low[row]) else float(low[row]),
+            known.value,
+            known.low,
+            known.high,
             losses,
             is_finite=bool(table.is_finite[row, at]),
             stands_still=bool(table.is_still[row, at]),
         )
         found.append(
             Measurement(
-                exponent=float(value),
-                low=None if math.isnan(low[row]) else float(low[row]),
-                high=None if math.isnan(high[row]) else float(high[row]),
+                exponent=known.value,
+                low=known.low,
+                high=known.high,
                 level=_LEVEL,
-                estimand="this run's finite-time exponent",
+                estimand=known.estimand,
                 verdict=verdict,
                 flags=(),
                 losses=losses,
-                log_separations=series[row],
+                log_separations=log,
                 gradient_evaluations=cost,
                 examples=int(cost) * table.facts.batch_size,
+                loss_fall=fall,
+                slow=rule.is_slow(fall),
             )
         )
     return found
@@ -137,23 +139,6 @@ def measurements(table: Table, neighbours: int, horizon: int) -> list[Measuremen
     """What `Probe(horizon, neighbours)` measures of every configuration, `N` of them."""
     _TABLES[id(table)] = table
     return _measured(id(table), neighbours, horizon)
-
-
-def _intervals(
-    table: Table, values: Numbers, neighbours: int, horizon: int
-) -> tuple[Numbers, Numbers]:
-    """As the probe has them: over neighbours if there are a few, else over time."""
-    growth = increments(table, "weights", neighbours, horizon)
-    if neighbours >= 4 or (neighbours > 1 and horizon < 20):
-        used = ~np.isnan(growth)
-        total = np.where(used[..., None], _growth(table, neighbours, horizon), 0.0).sum(1)
-        of_each = torch.as_tensor(total / np.maximum(used.sum(1), 1)[:, None])
-        low, high = mean_interval_over_replicas(of_each, _LEVEL)
-    else:
-        steps = torch.ones(horizon, dtype=torch.float64)
-        low, high = mean_interval_over_time(torch.as_tensor(growth.T.copy()), steps, _LEVEL)
-    is_known = np.isfinite(values)
-    return np.where(is_known, low.numpy(), np.nan), np.where(is_known, high.numpy(), np.nan)
 
 
 def _nearest_horizon(horizon: int) -> int:

@@ -1,129 +1,145 @@
-"""Prune what the exponent says cannot train."""
+"""Prune what the first steps say will not train: too slow, too hot, dead or diverged."""
 
 from __future__ import annotations
 
 import math
-from statistics import NormalDist
+from collections.abc import Sequence
+from typing import Final
 
-import numpy as np
 import optuna
 from optuna.pruners import BasePruner
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
 from lyapopt.checks import Arguments
-from lyapopt.probe import Probe, Verdict
+from lyapopt.probe import Verdict, VerdictRule
 from lyapopt.search import attributes
 from lyapopt.search.pruners.decision import WrappingPruner
 from lyapopt.store import Decision
+
+PATIENCE: Final = 10
+"""Prunings in a row after which a trial that is no worse than those may pass."""
 
 _RULE = "LyapunovPruner"
 
 
 class LyapunovPruner(WrappingPruner):
-    """Prunes a trial whose exponent is too high (hot), or whose training is dead or diverged.
+    """Prunes a trial whose loss has not fallen (slow), whose exponent is too high (hot), and one
+    that is dead or has diverged.
 
     It reads what the probe has left in the trial's user attributes, so that it costs nothing and
     decides from the first report on. In a study with several objectives, where Optuna has no
     pruning, an `Objective` asks for this rule alone after the probe; what is wrapped is not asked.
 
+    Both limits are absolute, and a study may lie beyond them as a whole: a loss with a large
+    constant in it falls by a small share, and normalised networks may train well at exponents that
+    are hot elsewhere. So after ten slow or hot trials in a row the next one passes whose loss has
+    fallen by no less than that of those ten.
+
     Args:
-        hot: Exponent above which a trial is pruned, nats per step: the lower end of the interval
-            where there is one, else the exponent; `None` never prunes for it.
+        slow: Share of the first loss that the loss must have fallen by over the probe's horizon
+            (the mean of its second half; `lyapopt.probe.verdicts.relative_fall`); `None` never
+            prunes for it.
+        hot: Settled exponent above which a trial is pruned, nats per step; `None` never prunes for
+            it.
         dead: Whether to prune dead trials.
-        level: Confidence level of the interval whose lower end must lie above `hot`. It is that of
-            the trial's probe, stretched as a normal distribution's where the probe's level is
-            another.
-        hot_quantile: A threshold relative to the study instead: a trial is hot whose exponent lies
-            above this quantile of the exponents of the study's complete trials, once there are
-            `n_startup_trials`, and above zero.
-        n_startup_trials: How many complete trials `hot_quantile` waits for.
         wrapped: Any Optuna pruner, asked for all that is left.
 
     Raises:
-        UserError: If a threshold is out of its range, or `wrapped` is a Hyperband pruner, which
-            must be the outermost one to be seen by Optuna.
+        UserError: If a limit is out of its range, or `wrapped` is a Hyperband pruner, which must be
+            the outermost one to be seen by Optuna.
 
     Example:
-        >>> pruner = LyapunovPruner(hot=0.3, wrapped=optuna.pruners.MedianPruner())
+        >>> pruner = LyapunovPruner(hot=0.1, wrapped=optuna.pruners.MedianPruner())
         >>> study = optuna.create_study(pruner=pruner)
     """
 
     def __init__(
         self,
         *,
-        hot: float | None = 0.3,
+        slow: float | None = VerdictRule.slow,
+        hot: float | None = VerdictRule.hot,
         dead: bool = True,
-        level: float = 0.95,
-        hot_quantile: float | None = None,
-        n_startup_trials: int = 10,
         wrapped: BasePruner | None = None,
     ) -> None:
         check = Arguments("LyapunovPruner")
+        check.optional(check.real, "slow", slow, below=1)
         check.optional(check.real, "hot", hot, above=0)
         check.flag("dead", dead)
-        check.real("level", level, above=0, below=1)
-        check.optional(check.real, "hot_quantile", hot_quantile, above=0, below=1)
-        check.whole("n_startup_trials", n_startup_trials, least=1)
         super().__init__(wrapped)
+        self._slow = slow
         self._hot = hot
         self._dead = dead
-        self._level = level
-        self._hot_quantile = hot_quantile
-        self._n_startup_trials = n_startup_trials
 
     def decide(self, study: optuna.Study, trial: FrozenTrial) -> Decision | None:
-        """The reason to prune `trial`, if this pruner has one."""
-        verdict = trial.user_attrs.get(attributes.VERDICT)
-        step = trial.last_step or 0
-        exponent = attributes.number(trial, attributes.EXPONENT)
-        low = self._low(trial, exponent)
-        numbers = {
-            name: value
-            for name, value in (("exponent", exponent), ("low", low), ("hot", self._hot))
-            if value is not None
-        }
+        """The reason to prune `trial`, or to let it pass all the same, if there is one."""
+        step, verdict = trial.last_step or 0, trial.user_attrs.get(attributes.VERDICT)
+        numbers = self._numbers(trial)
         if verdict == Verdict.DIVERGED:
             return Decision(step, _RULE, True, "diverged", numbers)
         if verdict == Verdict.DEAD and self._dead:
             return Decision(step, _RULE, True, "dead: the training stands still", numbers)
-        measured = exponent if low is None else low
-        if measured is None:
+        reason = self._fault(trial)
+        if reason is None:
             return None
-        if self._hot is not None and measured > self._hot:
-            reason = f"hot: exponent {measured:.3g} above {self._hot:.3g} nats per step"
-            return Decision(step, _RULE, True, reason, numbers)
-        threshold = self._relative_threshold(study)
-        if threshold is not None and measured > threshold:
-            reason = (
-                f"hot: exponent {measured:.3g} above {threshold:.3g} nats per step, the "
-                f"{self._hot_quantile:g} quantile of the study's"
-            )
-            return Decision(step, _RULE, True, reason, {**numbers, "threshold": threshold})
+        if self._passes(study, trial):
+            reason = f"{reason}; passes, since {PATIENCE} in a row were no better"
+            return Decision(step, _RULE, False, reason, numbers)
+        return Decision(step, _RULE, True, reason, numbers)
+
+    def _numbers(self, trial: FrozenTrial) -> dict[str, float]:
+        numbers = {
+            "loss_fall": attributes.number(trial, attributes.LOSS_FALL),
+            "slow": self._slow,
+            "exponent": attributes.number(trial, attributes.EXPONENT),
+            "hot": self._hot,
+        }
+        return {name: value for name, value in numbers.items() if value is not None}
+
+    def _fault(self, trial: FrozenTrial) -> str | None:
+        """Why a trial is slow or hot, in words; `None` if it is neither, or was not measured."""
+        exponent = attributes.number(trial, attributes.EXPONENT)
+        if self._hot is not None and exponent is not None and exponent > self._hot:
+            return f"hot: exponent {exponent:.3g} above {self._hot:.3g} nats per step"
+        fall = attributes.number(trial, attributes.LOSS_FALL)
+        if self._slow is not None and fall is not None and fall < self._slow:
+            did = f"fell by {fall:.2%}" if fall >= 0 else f"rose by {-fall:.2%}"
+            return f"slow: the loss {did} of its first value, where {self._slow:.2%} are needed"
         return None
 
-    def _low(self, trial: FrozenTrial, exponent: float | None) -> float | None:
-        """The interval's lower end at this pruner's level."""
-        low = attributes.number(trial, attributes.LOW)
-        if low is None or exponent is None:
-            return low
-        measured = attributes.number(trial, attributes.LEVEL) or Probe.level
-        if not 0 < measured < 1:  # somebody else's attribute of that name
-            measured = Probe.level
-        if math.isclose(measured, self._level):
-            return low
-        return exponent - (exponent - low) * _quantile(self._level) / _quantile(measured)
+    def _passes(self, study: optuna.Study, trial: FrozenTrial) -> bool:
+        """Whether a slow or hot trial passes after ten in a row.
 
-    def _relative_threshold(self, study: optuna.Study) -> float | None:
-        if self._hot_quantile is None:
-            return None
-        trials = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-        measured = [attributes.number(trial, attributes.EXPONENT) for trial in trials]
-        known = [exponent for exponent in measured if exponent is not None]
-        if len(known) < self._n_startup_trials:
-            return None
-        return max(0.0, float(np.quantile(known, self._hot_quantile)))
+        It follows from the attributes of the trials before it alone, whatever has become of them,
+        so that it is the same in a group of trials and after an interruption.
+        """
+        before = [t for t in study.get_trials(deepcopy=False) if t.number < trial.number]
+        row: list[float] = []
+        for fall in self._falls_since_the_last_good_one(before):
+            row = [] if _is_no_worse(fall, row) else [*row, fall]
+        return _is_no_worse(_fall_of(trial), row)
+
+    def _falls_since_the_last_good_one(self, trials: Sequence[FrozenTrial]) -> list[float]:
+        """Falls of the slow and hot trials at the end of a sequence, in its order."""
+        found: list[float] = []
+        for trial in reversed(trials):
+            if self._fault(trial) is not None:
+                found.append(_fall_of(trial))
+            elif _is_good(trial):
+                break
+        return found[::-1]
 
 
-def _quantile(level: float) -> float:
-    """Half the width of a two-sided normal interval, in standard deviations."""
-    return NormalDist().inv_cdf((1 + level) / 2)
+def _is_no_worse(fall: float, row: Sequence[float]) -> bool:
+    """Whether a fall is none below those of the last ten in a row; false with fewer."""
+    return len(row) >= PATIENCE and fall >= max(row[-PATIENCE:])
+
+
+def _fall_of(trial: FrozenTrial) -> float:
+    fall = attributes.number(trial, attributes.LOSS_FALL)
+    return -math.inf if fall is None else fall
+
+
+def _is_good(trial: FrozenTrial) -> bool:
+    """Whether a trial without a fault was measured, and can train."""
+    verdict = trial.user_attrs.get(attributes.VERDICT)
+    return verdict in (Verdict.EDGE, Verdict.NEUTRAL, Verdict.CONTRACTING, Verdict.HOT)

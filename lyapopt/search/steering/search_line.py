@@ -98,7 +98,7 @@ class Point:
 
     def is_hot(self, target: float) -> bool:
         """Whether the rate lies above the edge."""
-        if self.verdict in (Verdict.DIVERGED, Verdict.HOT) or self.has_blown_up:
+        if self.verdict == Verdict.DIVERGED or self.has_blown_up:
             return True
         return not self.exponent < target
 

@@ -133,11 +133,9 @@ SIGNATURES = {
     """,
     "lyapopt.search:LyapunovPruner": """
         *,
-        hot: float | None = 0.3,
+        slow: float | None = 0.05,
+        hot: float | None = 0.1,
         dead: bool = True,
-        level: float = 0.95,
-        hot_quantile: float | None = None,
-        n_startup_trials: int = 10,
         wrapped: BasePruner | None = None,
     """,
     "lyapopt.search:ForecastPruner": """
