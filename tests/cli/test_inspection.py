@@ -181,7 +181,7 @@ def test_columns_rows_and_their_order_are_chosen(folder: Path, run: Run) -> None
     assert numbers("--where", 'activation == "off"') == [1]
     assert numbers("--sort", "value") == [1, 0, 2, 3, 4, 5]
     assert numbers("--sort", "-value,-trial") == [0, 1, 5, 4, 3, 2]
-    assert numbers("--sort", "verdict,-trial") == [1, 0, 2, 5, 4, 3]
+    assert numbers("--sort", "verdict,-trial") == [0, 2, 1, 5, 4, 3]
     some = rows("--columns", "trial,lr, gradient_evaluations", "--where", "trial == 5")
     assert some == [{"trial": 5, "lr": 0.5, "gradient_evaluations": 0.0}]
     _, out, _ = run("trials", "study.db", "--columns", "trial,reason,units")

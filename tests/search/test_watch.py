@@ -37,7 +37,7 @@ def loop(model: nn.Module, optimizer: torch.optim.Optimizer, monitor: Any, steps
         optimizer.step()
 
 
-@pytest.mark.parametrize(("lr", "verdict"), [(0.05, "edge"), (0.24, "hot")])
+@pytest.mark.parametrize(("lr", "verdict"), [(0.05, "contracting"), (0.24, "hot")])
 def test_the_exponent_of_a_quadratic_is_exact_also_for_float32_weights(
     lr: float, verdict: str
 ) -> None:
@@ -79,7 +79,7 @@ def test_a_trial_gets_exponent_verdict_and_cost() -> None:
         loop(model, optimizer, monitor)
     study.tell(trial, 1.0)
     attributes = study.trials[0].user_attrs
-    assert attributes["verdict"] == "edge"
+    assert attributes["verdict"] == "contracting"
     assert attributes["gradient_evaluations"] == 20 + 12
     assert attributes["exponent"] == pytest.approx(monitor.exponent, rel=1e-5)
 

@@ -30,7 +30,7 @@ study_name: foreign
 storage: {storage}
 search_space: {{lr: {{type: float, low: 1e-3, high: 0.5, log: true}}}}
 sampler: edge-of-chaos
-pruner: {{name: lyapunov}}
+pruner: {{name: lyapunov, slow: null}}
 probe: {{horizon: 4}}
 budget: {{gradient_evaluations: 1000000}}
 n_trials: {n_trials}

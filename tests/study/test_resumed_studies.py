@@ -47,7 +47,9 @@ search_space:
   momentum: {type: float, low: 0.0, high: 0.9}
   init_seed: {type: seed}
 """
-MEDIAN = "pruner: {name: lyapunov, hot: 2.0, wrapped: {name: median, n_startup_trials: 3}}\n"
+MEDIAN = (
+    "pruner: {name: lyapunov, hot: 2.0, slow: null, wrapped: {name: median, n_startup_trials: 3}}\n"
+)
 TPE = "sampler: {name: tpe, n_startup_trials: 3}\n"
 EDGE = "sampler: {name: edge-of-chaos, steer: lr, base: {name: tpe, n_startup_trials: 3}}\n"
 HYPERBAND = "pruner: {name: hyperband, min_resource: 4, reduction_factor: 2}\n"

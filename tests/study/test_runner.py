@@ -34,7 +34,7 @@ search_space:
   init_seed: {{type: seed}}
 probe: {{horizon: 8, neighbours: 2}}
 sampler: {{name: tpe, n_startup_trials: 4}}
-pruner: {{name: lyapunov, wrapped: {{name: median, n_startup_trials: 3}}}}
+pruner: {{name: lyapunov, slow: null, wrapped: {{name: median, n_startup_trials: 3}}}}
 n_trials: 14
 trials_at_once: 4
 """
