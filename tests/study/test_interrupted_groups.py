@@ -70,7 +70,7 @@ PRUNERS = {
     "hyperband": "{name: hyperband, min_resource: 4, max_resource: 24, reduction_factor: 2}",
     "hyperband-auto": "{name: hyperband, min_resource: 4, reduction_factor: 2}",
     "patient": "{name: patient, patience: 1, wrapped: {name: successive-halving, min_resource: 4}}",
-    "lyapunov": "{name: lyapunov, slow: null, wrapped: {name: successive-halving, min_resource: 4}}",
+    "lyapunov": "{name: lyapunov, slow: null, wrapped: {name: sha, min_resource: 4}}",
     "wilcoxon": "{name: wilcoxon, p_threshold: 0.4, n_startup_steps: 1}",
     "median": "{name: median, n_startup_trials: 3}",
     "gated-percentile": "{name: gated-percentile, n_startup_trials: 3}",

@@ -60,7 +60,8 @@ def test_loss_and_exponent_are_two_values_of_a_file_and_hot_trials_are_pruned(
 ) -> None:
     path = write(
         tmp_path,
-        "value: both\ndirections: [minimize, minimize]\npruner: {name: lyapunov, hot: 0.05, slow: null}\n",
+        "value: both\ndirections: [minimize, minimize]\n"
+        "pruner: {name: lyapunov, hot: 0.05, slow: null}\n",
     )
     run(path, "n_trials=10", "search_space.lr.low=0.5", "search_space.lr.high=3")
     study = optuna.load_study(study_name="first", storage=load_study_file(path).storage)
