@@ -36,3 +36,7 @@ Overrides = Annotated[
 ]
 OutputFormat = Annotated[Format, typer.Option("--format", "-f", help="How to print it.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but the best trial.")]
+Save = Annotated[
+    Path | None,
+    typer.Option(metavar="PATH", help="Write the trained weights there, for load_state_dict."),
+]

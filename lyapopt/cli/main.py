@@ -13,6 +13,7 @@ from lyapopt.cli.commands import bench, storage
 from lyapopt.cli.commands.best import best
 from lyapopt.cli.commands.dashboard import dashboard
 from lyapopt.cli.commands.init import init
+from lyapopt.cli.commands.replay import replay
 from lyapopt.cli.commands.report import report
 from lyapopt.cli.commands.run import run
 from lyapopt.cli.commands.schema import schema
@@ -32,7 +33,19 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _command in (init, run, worker, validate, schema, status, trials, best, dashboard, report):
+for _command in (
+    init,
+    run,
+    worker,
+    validate,
+    schema,
+    status,
+    trials,
+    best,
+    replay,
+    report,
+    dashboard,
+):
     app.command()(_command)
 app.add_typer(storage.app, name="storage")
 app.add_typer(bench.app, name="bench")

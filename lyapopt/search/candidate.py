@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 import optuna
+from torch import nn
 
 from lyapopt import interruption
 from lyapopt.dynamics import Training
@@ -77,6 +78,8 @@ class Candidate:
         kept: What is kept of it, likewise.
         reason: Why the pruner says to stop, likewise.
         is_leased: Whether the runner of a study writes it, which nobody else must then.
+        keeps_model: Whether its trained model is wanted.
+        model: That, a copy of the user's, once it has ended.
         started_at: When it was asked for.
     """
 
@@ -105,6 +108,8 @@ class Candidate:
     kept: RecordSettings | None = None
     reason: str | None = None
     is_leased: bool = False
+    keeps_model: bool = False
+    model: nn.Module | None = None
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     @classmethod

@@ -204,6 +204,8 @@ class TrainingGroup:
             if candidate.number in values and candidate.is_running:
                 due[candidate.number].pop(0)
                 self._report(candidate, values[candidate.number], not due[candidate.number])
+        for stack in stacks:
+            stack.keep_models()
 
     def _evaluate(self, stack: TrainingStack, rows: list[int]) -> dict[int, float]:
         finite = stack.are_finite()

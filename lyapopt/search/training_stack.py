@@ -172,6 +172,12 @@ class TrainingStack:
         candidate.gradient_evaluations += FORWARD_COST * batches
         return checkpoint
 
+    def keep_models(self) -> None:
+        """Give the candidates that have ended their models, where these are wanted."""
+        for row, candidate in enumerate(self.candidates):
+            if candidate.keeps_model and candidate.model is None and not candidate.is_running:
+                candidate.model = self.step.models(self.z)[row]
+
     def of_running(self) -> TrainingStack | None:
         """The stack without the candidates that have ended; `None` if all have."""
         rows = [row for row, candidate in enumerate(self.candidates) if candidate.is_running]

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path as FilePath
+from typing import Any
 
 from lyapopt.checks import Arguments
+from lyapopt.errors import UserError
 from lyapopt.redaction import redacted
 from lyapopt.study.file.document import (
     Document,
@@ -20,7 +23,7 @@ from lyapopt.study.file.model import StudyFile
 from lyapopt.study.file.reading import parse_yaml, split_lines
 from lyapopt.study.file.validation import check_document
 
-__all__ = ["load_study_file"]
+__all__ = ["load_study_file", "study_of_definition"]
 
 _MAX_BYTES = 1_000_000
 _BEGIN = "`lyapopt init` writes one to start from"
@@ -47,8 +50,36 @@ def load_study_file(path: str | FilePath, overrides: Sequence[str] = ()) -> Stud
     document = read_yaml_file(path)
     apply_overrides(document, overrides)
     study = check_document(document, default_name=FilePath(path).stem)
-    study._source = FilePath(path)
+    study._source, study._written = FilePath(path), _plain_mapping(document)
     return study
+
+
+def study_of_definition(text: str, storage: str, store: str | None = None) -> StudyFile:
+    """The study that `StudyFile.definition` has kept, with another place for its results.
+
+    Args:
+        text: The definition.
+        storage: URL of Optuna's storage.
+        store: URL of our own database, where it is another.
+
+    Raises:
+        UserError: If it is damaged, or of a version that this one does not read.
+    """
+    try:
+        kept = json.loads(text)
+        data, source = kept["file"], kept["source"]
+    except (ValueError, TypeError, LookupError) as error:
+        raise UserError(f"what is kept of the study file cannot be read: {error}") from error
+    data = {**data, "storage": storage, **({} if store is None else {"store": store})}
+    document = Document(data)
+    study = check_document(document, default_name="study")
+    study._source, study._written = None if source is None else FilePath(source), data
+    return study
+
+
+def _plain_mapping(document: Document) -> dict[str, Any] | None:
+    data: Any = document.data
+    return data if isinstance(data, dict) else None
 
 
 # the file

@@ -168,6 +168,7 @@ class StudyFile(Section):
     output: Output = Field(default_factory=Output, description="What the terminal shows.")
 
     _source: FilePath | None = PrivateAttr(default=None)
+    _written: dict[str, Any] | None = PrivateAttr(default=None)
 
     @property
     def source(self) -> FilePath | None:
@@ -178,6 +179,15 @@ class StudyFile(Section):
     def base_dir(self) -> FilePath | None:
         """The file's folder, in which import paths are looked up first."""
         return None if self._source is None else self._source.resolve().parent
+
+    def definition(self) -> str | None:
+        """What the file says, as JSON, but where results go: none of a study made in Python."""
+        if self._written is None:
+            return None
+        data = {k: v for k, v in self._written.items() if k not in ("storage", "store")}
+        data["study_name"] = self.study_name
+        source = None if self._source is None else str(self._source.resolve())
+        return json.dumps({"source": source, "file": data}, sort_keys=True)
 
     def resolved(self) -> "StudyFile":
         """The same study for a process in another folder: with absolute paths."""

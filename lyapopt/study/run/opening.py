@@ -47,6 +47,8 @@ from lyapopt.study.run.storage import open_storage, open_store, study_mutex
 from lyapopt.study.run.worker_table import WorkerSettings
 
 _DIGEST: Final = "lyapopt:digest"
+DEFINITION: Final = "lyapopt:file"
+"""System attribute of a study: what its file said when it was last run."""
 
 
 @dataclass(frozen=True)
@@ -293,6 +295,9 @@ def _compare_digest(study: optuna.Study, file: StudyFile, listener: StudyListene
     """Remember what the study is defined by; say so if that has changed."""
     # Once it was a user attribute, which a dashboard shows among the user's own.
     known = study.user_attrs.get(_DIGEST) or get_study_attribute(study, _DIGEST)
+    definition = file.definition()
+    if definition is not None and get_study_attribute(study, DEFINITION) != definition:
+        set_study_attribute(study, DEFINITION, definition)  # for `replay`
     if known == file.digest():
         return
     if known is not None:
