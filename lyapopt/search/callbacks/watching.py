@@ -26,6 +26,7 @@ from lyapopt.search.recording.destination import Recording
 from lyapopt.search.steering.optimizer_rates import set_rate
 from lyapopt.search.steering.own_loop import SteeredRate
 from lyapopt.search.steering.search import SearchSettings
+from lyapopt.search.steering.search_line import RESOLUTION
 from lyapopt.settings import RecordSettings
 from lyapopt.store import TrajectoryStore
 
@@ -149,7 +150,16 @@ class Watching:
             seed=derive_seed(self.seed, number, rate.name),
         )
         where = type(self).__name__
-        settings = SearchSettings(_no_build, probe, steer=rate.name, seed=self.seed, where=where)
+        settings = SearchSettings(
+            _no_build,
+            probe,
+            steer=rate.name,
+            rates_at_once=1,
+            rounds=5,
+            stride=RESOLUTION,
+            seed=self.seed,
+            where=where,
+        )
         recording = Recording.of(SearchArguments(where), self.record, self.store)
         optimizer = optimizer_name(loop.optimizer)
         value = rate.steered(settings, optimizer, recording, probe=plain)

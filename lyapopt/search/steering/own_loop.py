@@ -29,8 +29,9 @@ from lyapopt.search.recording.destination import Recording, is_new
 from lyapopt.search.run_record import run_record
 from lyapopt.search.steering.edge_cache import CachedEdges, line_key
 from lyapopt.search.steering.loop_objects import LoopObjects
+from lyapopt.search.steering.rate_rules import STEPS
 from lyapopt.search.steering.search import Request, SearchSettings, Steered, steer_lines
-from lyapopt.search.steering.search_line import Axis
+from lyapopt.search.steering.search_line import RESOLUTION, Axis
 from lyapopt.search.steering.target import History, prior_target
 from lyapopt.settings import RecordSettings
 from lyapopt.store import TrajectoryStore
@@ -55,8 +56,8 @@ def suggest_lr(
     clip_grad_norm: float | None = None,
     target: float | None = None,
     probe: Probe | None = None,
-    rates_at_once: int = 3,
-    rounds: int = 3,
+    rates_at_once: int = 1,
+    rounds: int = 5,
     reuse: float | None = None,
     seeds: Sequence[str] = (),
     seed: int = 0,
@@ -82,9 +83,9 @@ def suggest_lr(
     is left to you. Parameter groups of different rates are probed in the same ratio to the first.
 
     It costs `(neighbours + 1) * horizon` gradient evaluations a rate, at most `rounds *
-    rates_at_once` of them (360 as it comes, 240 beside the edge of a former trial, mostly 120 once
-    five are complete), and memory for `rates_at_once * (neighbours + 1)` copies in float64. All is
-    counted in the trial's `gradient_evaluations`; the probes are in its user attribute
+    rates_at_once` of them (80 as it comes, 64 beside the edge of a former trial, mostly 32 to 48
+    once five are complete), and memory for `rates_at_once * (neighbours + 1)` copies in float64.
+    All is counted in the trial's `gradient_evaluations`; the probes are in its user attribute
     `lyapopt:steering`, and in our tables of the study's database.
 
     Values that are given (`enqueue_trial`, `FixedTrial`) and rates that were suggested before in
@@ -105,7 +106,7 @@ def suggest_lr(
         scheduler: The schedule, as a function from the step to a factor on the rate.
         clip_grad_norm: The norm that the loop clips gradients to, if it does.
         target: Exponent to be met, nats per step; `None` learns it.
-        probe: The measurement; `Probe()` by default.
+        probe: The measurement; by default 8 steps beside one neighbour, as in `lyapopt.find_lr`.
         rates_at_once: Rates that are probed together.
         rounds: Rounds of probes at most; one less near edges of former trials.
         reuse: Draw the rate of a trial whose other parameters, but for `seeds`, are those of a
@@ -147,7 +148,7 @@ def suggest_lr(
     check.instance("seeds", seeds, Sequence, names)
     if isinstance(seeds, str):
         check.refuse("seeds", seeds, names)
-    probe = probe or Probe()
+    probe = probe or Probe(horizon=STEPS)
     number = logical_number(trial) if isinstance(trial, optuna.Trial) else 0
     seed = check.whole("seed", seed)
     loop = LoopObjects(
@@ -174,6 +175,7 @@ def suggest_lr(
         target=check.optional(check.real, "target", target, above=0),
         rates_at_once=rates_at_once,
         rounds=rounds,
+        stride=RESOLUTION,
         reuse=reuse,
         seed=seed,
         where="suggest_lr",

@@ -31,7 +31,10 @@ TARGET: Final = 0.003
 
 _USUAL: Final = {"SGD": 0.1, "momentum": 0.03, **dict.fromkeys(ADAPTIVE, 0.003)}
 _OTHER = 0.01
-_GRADIENTS, _FEWEST = 16, 8  # at one rate
+STEPS: Final = 8
+"""Steps beside a neighbour, at one rate."""
+
+_GRADIENTS, _FEWEST = 2 * STEPS, 8  # at one rate
 _RATES = 5  # that a budget should suffice for
 _BLOW_UP = 1.5  # times the losses at the smallest rate, on the same batches
 _RISE = 0.02  # of the lowest loss at a smaller rate

@@ -33,6 +33,8 @@ class SearchSettings:
         target: Exponent to be met, nats per step; `None` learns it.
         rates_at_once: Rates of one search line that are probed together.
         rounds: Rounds of probes at most; one less near cached edges.
+        stride: From a guess on, decades to the next rate as long as all are cold or all hot; `None`
+            halves what is left of the range.
         reuse: Standard deviation, in decades, of rates that are drawn around the cached edge of a
             search line that differs in its seeds alone; `None` searches every line.
         seed: Study seed.
@@ -48,6 +50,7 @@ class SearchSettings:
     target: float | None = None
     rates_at_once: int = 3
     rounds: int = 3
+    stride: float | None = None
     reuse: float | None = None
     seed: int = 0
     where: str = "EdgeOfChaosSampler"
@@ -193,7 +196,11 @@ class _LineSearch:
     def at(cls, request: Request, edge: float | None, settings: SearchSettings) -> _LineSearch:
         """A search that begins around a guess of the edge, if there is one."""
         guess = None if edge is None else request.axis.coordinate(edge)
-        line = SearchLine(request.axis, math.nan, guess)
+        stride = settings.stride
+        if guess is not None and stride is not None:
+            line = SearchLine(request.axis, math.nan, guess, stride=stride * request.axis.decade)
+        else:
+            line = SearchLine(request.axis, math.nan, guess)
         return cls(request, settings, line, settings.rounds)
 
     @classmethod
