@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
+from lyapopt.display import one_line
+
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem;
        color: #222; background: #fff; overflow-wrap: anywhere }
@@ -79,7 +81,8 @@ def page(title: str, command: str, sections: Sequence[Section]) -> str:
         "<meta name='viewport' content='width=device-width, initial-scale=1'>",
         f"<title>{html.escape(title)}</title><style>{_STYLE}</style>",
         f"<script>{get_plotlyjs()}</script></head><body>",
-        f"<h1>{html.escape(title)}</h1><p>Made by <code>{html.escape(command)}</code></p>",
+        f"<h1>{html.escape(title)}</h1>",
+        f"<p>Made by <code>{html.escape(one_line(command))}</code></p>",
     ]
     config = {"displaylogo": False, "responsive": True}
     for section in sections:

@@ -68,9 +68,10 @@ class Seen:
     wrong: list[str] = field(default_factory=list)
 
     def open(self, query: str = "") -> None:
-        """Open our page, and wait until its figures are drawn."""
+        """Open our page, and wait until its figures are drawn, those below the edge as well."""
         self.page.goto(f"{self.address}lyapopt/{query}")
         self.page.wait_for_selector(READY)
+        self.page.wait_for_selector("article:not([data-drawn])", state="detached")
 
     def picture(self, name: str) -> None:
         """Keep a picture of the whole page."""

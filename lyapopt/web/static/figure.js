@@ -56,6 +56,12 @@ export class Card {
     this.element.dataset.drawn = String(Number(this.element.dataset.drawn || 0) + 1);
   }
 
+  /** Whether it is on the screen. */
+  isNear() {
+    const { top, bottom } = this.element.getBoundingClientRect();
+    return top < innerHeight && bottom > 0;
+  }
+
   /** Mark another trial. */
   async mark(trial) {
     if (this.figure && !this.panel.of_trial) await this.draw(this.figure, trial);

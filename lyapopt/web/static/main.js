@@ -69,8 +69,13 @@ async function refresh() {
   showSummary(page, choose);
   fillFilters(page.several ? [] : study.filters, () => renew(loadFigures));
   if (isFirst) makeCards();
-  await Promise.all([loadFigures(), loadTrial()]);
-  if (turn === loading) say(`as of ${new Date().toLocaleTimeString()}`, "idle");
+  const facts = loadFacts();
+  const isNear = cards.map((card) => card.isNear());
+  await load(cards.filter((_, i) => isNear[i]));
+  await facts;
+  if (turn !== loading) return;
+  say(`as of ${new Date().toLocaleTimeString()}`, "idle");
+  await load(cards.filter((_, i) => !isNear[i]), 1); // what is seen comes first
 }
 
 function makeCards() {
@@ -84,7 +89,7 @@ function makeCards() {
   one("main").classList.toggle("with-trial", hasTrial);
 }
 
-async function load(some) {
+async function load(some, atOnce = AT_ONCE) {
   const waiting = [...some];
   const work = async () => {
     for (let card = waiting.shift(); card; card = waiting.shift()) {
@@ -99,7 +104,7 @@ async function load(some) {
       }
     }
   };
-  await Promise.all(Array.from({ length: AT_ONCE }, work));
+  await Promise.all(Array.from({ length: atOnce }, work));
 }
 
 async function loadFigures() {
@@ -108,6 +113,11 @@ async function loadFigures() {
 }
 
 async function loadTrial() {
+  await loadFacts();
+  await load(cards.filter((card) => card.panel.of_trial));
+}
+
+async function loadFacts() {
   if (page.several) return;
   one("#number").value = shown.trial ?? "";
   if (shown.trial === null) return showNothing("There is no trial yet.");
@@ -116,7 +126,6 @@ async function loadTrial() {
   const facts = await ask("api/trial", params);
   if (number !== shown.trial) return;
   showFacts(facts);
-  await load(cards.filter((card) => card.panel.of_trial));
 }
 
 /** Show another trial, here and in every figure. */
