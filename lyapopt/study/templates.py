@@ -11,7 +11,7 @@ from lyapopt.errors import UserError
 from lyapopt.shipped import shipped
 from lyapopt.study.file import json_schema_text
 
-__all__ = ["SCHEMA", "Template", "template_files", "write_files"]
+__all__ = ["SCHEMA", "Template", "check_name", "template_files", "write_files"]
 
 SCHEMA = "study.schema.json"
 """Name of the schema beside a study file, as the file's first line says it to editors."""
@@ -46,8 +46,7 @@ def template_files(template: Template, path: Path) -> dict[Path, str]:
         >>> list(map(str, template_files(Template.CUSTOM, Path("study.yaml"))))
         ['study.yaml', 'own_network.py', 'study.schema.json']
     """
-    if path.suffix.lower() not in (".yaml", ".yml"):
-        raise UserError(f"{one_line(path)} is no name of a study file: let it end in .yaml")
+    check_name(path)
     study, *others = _FILES[template]
     text = (shipped("studies") / study).read_text(encoding="utf-8")
     files = {path: text.replace(f"studies/{study}", path.as_posix())}
@@ -55,6 +54,16 @@ def template_files(template: Template, path: Path) -> dict[Path, str]:
         files[path.with_name(name)] = (shipped("studies") / name).read_text(encoding="utf-8")
     files[path.with_name(SCHEMA)] = json_schema_text()
     return files
+
+
+def check_name(path: Path) -> None:
+    """Refuse a name that does not end as a study file's does.
+
+    Raises:
+        UserError: If so.
+    """
+    if path.suffix.lower() not in (".yaml", ".yml"):
+        raise UserError(f"{one_line(path)} is no name of a study file: let it end in .yaml")
 
 
 def write_files(files: Mapping[Path, str], *, replace: bool = False) -> list[Path]:
