@@ -71,7 +71,7 @@ _RULE = Range(
     lambda v: isinstance(v, str) and (v in ("forecast", "paper") or ":" in v),
 )
 _HOT = Range("a number above 0, in nats per step (or null: hot systems are kept)", lambda v: v > 0)
-_SLOW = Range("a share, such as 0.05 (or null: slow systems are kept)", lambda v: v < 1)
+_SLOW = Range("a share, such as 0.01 (or null: slow systems are kept)", lambda v: v < 1)
 _NO_TRIALS = Range("null: a file holds no trials", lambda _: False)
 _POINTS = Range(
     "a list of points, such as [[1, 0], [0, 1]], all of as many numbers", lambda v: _is_table(v)

@@ -38,7 +38,7 @@ class VerdictRule:
 
     hot: float = 0.1
     resolution: float = 1e-3
-    slow: float = 0.05
+    slow: float = 0.01
     blow_up: float = 1e3
 
     def __post_init__(self) -> None:

@@ -16,6 +16,7 @@ from lyapopt.bench.search.replay import Replay, Watch, report_steps, run_ranked,
 from lyapopt.bench.search.table_probe import AnotherNet, LogRate, Shuffled, TableProbe
 from lyapopt.bench.tables.measures import exponents
 from lyapopt.bench.tables.table import Table
+from lyapopt.probe.verdicts import relative_fall
 from lyapopt.search.steering import STEERING
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -90,6 +91,34 @@ def test_a_watched_trial_pays_for_its_neighbours(table: Table) -> None:
     run_trials(watched, RandomSampler(), pruner, Watch(20, 2))
     first = plain.found[0][0]
     assert watched.found[0][0] == pytest.approx(first + 2 * 20)
+
+
+@pytest.mark.parametrize("neighbours", [0, 1])
+def test_neighbours_are_paid_for_where_the_loss_has_fallen_alone(
+    table: Table, neighbours: int
+) -> None:
+    watch = Watch(10, neighbours, slow=0.01)
+    replay = Replay(table, 2.0, 0)
+    study = replay.study(RandomSampler())
+    falls = []
+    for _ in range(8):
+        trial, cell = replay.ask(study)
+        before = replay.spent
+        watch.show(trial, replay, cell)
+        falls.append(relative_fall(table.losses[cell, :10]))
+        assert replay.spent - before == (10 * neighbours if falls[-1] >= 0.01 else 0)
+        shown = study.trials[-1].user_attrs
+        if shown["verdict"] != "diverged":
+            assert shown["loss_fall"] == pytest.approx(falls[-1], rel=1e-4)
+            assert ("exponent" in shown) == (neighbours > 0 and falls[-1] >= 0.01)
+    assert min(falls) < 0.01 < max(falls)
+
+
+def test_what_is_pruned_is_not_ranked(table: Table) -> None:
+    replay = Replay(table, 3.0, 1)
+    METHODS["random + fell + ranking"].run(replay)
+    assert replay.found
+    assert replay.spent <= replay.limit + 1
 
 
 def test_rates_are_snapped_to_the_nearest_of_the_grid(table: Table) -> None:

@@ -47,18 +47,18 @@ def is_pruned(before: list[Trial], trial: Trial, **limits: Any) -> bool:
 @pytest.mark.parametrize(
     ("trial", "reason"),
     [
-        (measured(0.06), None),
-        (measured(0.05), None),
-        (measured(0.049), "slow: the loss fell by 4.90% of its first value"),
+        (measured(0.011), None),
+        (measured(0.01), None),
+        (measured(0.0099), "slow: the loss fell by 0.99% of its first value"),
         (measured(-0.2), "slow: the loss rose by 20.00% of its first value"),
         (measured(0.5, 0.1), None),
         (measured(0.5, 0.11, "hot"), "hot: exponent 0.11 above 0.1 nats per step"),
-        (measured(0.01, 0.11, "hot"), "hot"),
+        (measured(0.001, 0.11, "hot"), "hot"),
         ({"verdict": "diverged"}, "diverged"),
         (measured(0.0, 0.0, "dead"), "dead"),
         ({}, None),
         ({"exponent": 0.05, "verdict": "edge"}, None),
-        ({"loss_fall": 0.01}, "slow"),
+        ({"loss_fall": 0.001}, "slow"),
     ],
 )
 def test_slow_hot_dead_and_diverged_trials_are_pruned(trial: Trial, reason: str | None) -> None:
@@ -86,33 +86,33 @@ def test_what_is_switched_off_prunes_nothing(trial: Trial, limits: dict[str, Any
     assert decided([], trial, **limits) is None
 
 
-TEN = [measured(0.01 + k / 1000) for k in range(10)]  # falls up to .019
+TEN = [measured(0.001 + k / 10_000) for k in range(10)]  # falls up to .0019
 
 
 def test_after_ten_in_a_row_the_next_that_is_no_worse_passes_and_says_so() -> None:
-    assert is_pruned(TEN[:9], measured(0.03))
-    assert is_pruned(TEN, measured(0.018))
-    decision = decided(TEN, measured(0.019))
+    assert is_pruned(TEN[:9], measured(0.003))
+    assert is_pruned(TEN, measured(0.0018))
+    decision = decided(TEN, measured(0.0019))
     assert decision is not None
     assert not decision.pruned
     assert decision.reason.endswith("passes, since 10 in a row were no better")
 
 
 def test_the_row_begins_anew_after_one_has_passed() -> None:
-    row = [*TEN, measured(0.03)]
-    assert is_pruned(row, measured(0.04))
-    assert is_pruned([*row, *TEN[:9]], measured(0.04))
-    assert not is_pruned([*row, *TEN], measured(0.04))
+    row = [*TEN, measured(0.003)]
+    assert is_pruned(row, measured(0.004))
+    assert is_pruned([*row, *TEN[:9]], measured(0.004))
+    assert not is_pruned([*row, *TEN], measured(0.004))
 
 
 def test_a_good_trial_ends_the_row() -> None:
-    assert is_pruned([*TEN[:5], measured(0.5), *TEN[5:]], measured(0.04))
+    assert is_pruned([*TEN[:5], measured(0.5), *TEN[5:]], measured(0.004))
 
 
 def test_failed_and_diverged_trials_count_neither_way() -> None:
     between = [{"verdict": "failed"}, {"verdict": "diverged"}, {}, {"verdict": "dead"}]
     row = [trial for pair in zip(TEN, [*between] * 3, strict=False) for trial in pair]
-    assert not is_pruned(row, measured(0.03))
+    assert not is_pruned(row, measured(0.003))
     assert is_pruned(TEN, {"verdict": "diverged"})
     assert is_pruned(TEN, measured(0.0, 0.0, "dead"))
 
@@ -152,7 +152,7 @@ def test_stricter_limits_prune_whatever_milder_ones_do(
 @settings(max_examples=20, deadline=None)
 @given(st.lists(TRIALS, min_size=40, max_size=40))
 def test_it_never_prunes_everything(trials: list[Trial]) -> None:
-    best = [measured(0.04, 0.0)] * len(trials)  # all slow, none worse than the others
+    best = [measured(0.004, 0.0)] * len(trials)  # all slow, none worse than the others
     study = study_of([*trials, *best])
     pruner = LyapunovPruner()
     verdicts = [pruner.decide(study, trial) for trial in study.trials]

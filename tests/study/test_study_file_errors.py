@@ -192,7 +192,7 @@ SMALL_CASES = [
     (TRIALS, f"{TRIALS}\n^pruner: percentile", "`percentile` is missing", ""),
     (TRIALS, f"{TRIALS}\npruner: {{name: percentile, percentile: ^101}}", "between 0 and 100", ""),
     (TRIALS, f"{TRIALS}\npruner: {{name: lyapunov, hot: ^-1}}", "a number above 0", ""),
-    (TRIALS, f"{TRIALS}\npruner: {{name: lyapunov, slow: ^1}}", "a share, such as 0.05", ""),
+    (TRIALS, f"{TRIALS}\npruner: {{name: lyapunov, slow: ^1}}", "a share, such as 0.01", ""),
     (TRIALS, f"{TRIALS}\npruner: {{name: lyapunov, dead: ^1}}", "true or false, got 1", ""),
     (TRIALS, f"{TRIALS}\npruner: {{name: patient, patience: 1, wrapped: ^x}}", "called x", ""),
     (TASK, "objective: {call: a:b}\n^rank_at: 5", "trains as long as it likes", "remove it"),

@@ -7,6 +7,12 @@ edges were cached for other trials (`reuse`), and all was frozen for the second 
 on the eighteen cases of `lyapopt.bench.tables.cases.HELD_IN`, by
 `lyapopt.bench.search.tuning.scan`: knowing how the first settings had done on the held-out cases,
 and looking at none of their tables.
+
+What `LyapunovPruner` prunes (`PRUNED`) was frozen on 2026-11-26 on ten held-in cases: digits-mlp
+(all three optimisers), concrete-mlp (momentum, adam), mnist1d-mlp/sgd, digits-deep (sgd, adam),
+digits-rnn/adam and digits-gru/momentum. Tried were falls of 0 to 8 % at steps 5, 10 and 20, trends
+of the loss, limits on the exponent of .05 to .3, bands of exponents, and how many are pruned in a
+row; `studies/RESULTS.md` has the areas. No held-out case was looked at.
 """
 
 from __future__ import annotations
@@ -67,8 +73,25 @@ class Screened:
     candidates: int
 
 
+@dataclass(frozen=True)
+class Pruned:
+    """What is pruned after the probe.
+
+    Attributes:
+        horizon: Steps of the probe.
+        neighbours: Trajectories beside the reference.
+        slow: Share of the first loss that the loss must have fallen by.
+        hot: Exponent above which a trial is pruned, nats per step.
+    """
+
+    horizon: int
+    neighbours: int
+    slow: float
+    hot: float
+
+
 STEERED = Steered(horizon=10, neighbours=1, target="adaptive", rates_at_once=1, rounds=3)
 RANKED = Ranked(replace(STEERED, reuse=0.5), part=1 / 8, share=0.7)
 SCREENED = Screened(horizon=10, neighbours=1, candidates=8)
-HOT = 0.1
+PRUNED = Pruned(horizon=10, neighbours=1, slow=0.01, hot=0.1)
 FORECAST_K, FORECAST_ALPHA = 5, 0.05

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, SuccessiveHalvingPruner
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
@@ -12,7 +12,7 @@ from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from lyapopt.bench.search.frozen import (
     FORECAST_ALPHA,
     FORECAST_K,
-    HOT,
+    PRUNED,
     RANKED,
     SCREENED,
     STEERED,
@@ -192,15 +192,67 @@ def _watched(name: str, make: Callable[[], BasePruner], base: str = "TPE") -> Me
     def run(replay: Replay) -> None:
         run_trials(replay, _SAMPLERS[base](), make(), Watch(FIRST_REPORT, 1))
 
-    return Method(f"{base} + {name}", "ours", run)
-
-
-def _lyapunov() -> BasePruner:
-    return LyapunovPruner(hot=HOT, wrapped=MedianPruner(n_startup_trials=5))
+    return Method(f"{base} + {name}", "control", run)
 
 
 def _forecast() -> BasePruner:
     return ForecastPruner(k=FORECAST_K, alpha=FORECAST_ALPHA)
+
+
+def pruned_early(
+    base: str, name: str, is_ranked: bool = False, family: Family = "ours", **changed: Any
+) -> Method:
+    """`LyapunovPruner` after the probe of every trial.
+
+    Args:
+        base: The sampler.
+        name: How the method is called beside it.
+        is_ranked: Whether what is left is ranked as ours is.
+        family: What it is here for.
+        changed: `loss` alone, without neighbours; neighbours for `all`, not just for trials whose
+            loss has fallen; a `placebo` of the exponent; a `wrapped` pruner.
+    """
+
+    def run(replay: Replay) -> None:
+        has_neighbours = not changed.get("loss")
+        placebo: MakePlacebo | None = changed.get("placebo")
+        watch = Watch(
+            PRUNED.horizon,
+            PRUNED.neighbours if has_neighbours else 0,
+            None if changed.get("all") else PRUNED.slow,
+            None if placebo is None else placebo(PRUNED.horizon, PRUNED.neighbours),
+        )
+        wrapped = MedianPruner(n_startup_trials=5) if changed.get("wrapped") else None
+        hot = PRUNED.hot if has_neighbours else None
+        pruner = LyapunovPruner(slow=PRUNED.slow, hot=hot, wrapped=wrapped)
+        if not is_ranked:
+            run_trials(replay, _SAMPLERS[base](), pruner, watch)
+            return
+        keep = max(1, round(RANKED.share * replay.budget))
+        steps = max(_part(replay, RANKED.part), PRUNED.horizon)
+        run_ranked(replay, _SAMPLERS[base](), steps, keep, pruner=pruner, watch=watch)
+
+    ranked = " + ranking" if is_ranked else ""
+    return Method(f"{base} + {name}{ranked}", family, run, is_anytime=not is_ranked)
+
+
+def _of_pruning() -> Iterator[Method]:
+    """The pruner, what it is without exponents, and with those of something else."""
+    for is_ranked in (False, True):
+        yield pruned_early("random", "LyapunovPruner", is_ranked)
+        yield pruned_early("random", "LyapunovPruner, neighbours for all", is_ranked, all=True)
+        yield pruned_early("random", "fell", is_ranked, "rival", loss=True)
+        for name, placebo in (
+            ("shuffled exponent", Shuffled),
+            ("log lr", LogRate),
+            ("another net", AnotherNet),
+        ):
+            label = f"LyapunovPruner ({name})"
+            yield pruned_early("random", label, is_ranked, "placebo", placebo=placebo)
+    yield pruned_early("TPE", "LyapunovPruner")
+    yield pruned_early("TPE", "LyapunovPruner + Median", wrapped=True)
+    yield pruned_early("TPE", "fell", family="rival", loss=True)
+    yield pruned_early("TPE", "fell + Median", family="rival", loss=True, wrapped=True)
 
 
 def _placebo(name: str, placebo: MakePlacebo) -> Method:
@@ -236,7 +288,7 @@ METHODS: Mapping[str, Method] = {
         _steered_trials("TPE", "SHA"),
         _screening("forecast"),
         _screening("paper"),
-        _watched("LyapunovPruner", _lyapunov),
+        *_of_pruning(),
         _watched("ForecastPruner", _forecast),
         _watched("GatedPercentilePruner", GatedPercentilePruner),
         _placebo("shuffled exponent", Shuffled),
@@ -264,6 +316,9 @@ CORE = (
     "screening (forecast)",
     "screening (paper)",
     "TPE + LyapunovPruner",
+    "TPE + fell",
+    "random + LyapunovPruner + ranking",
+    "random + fell + ranking",
     "placebo: shuffled exponent",
     "placebo: log lr",
     "placebo: exponent of another net",

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from optuna.trial import TrialState
 
 from lyapopt.bench.tables.measures import measurements
 from lyapopt.bench.tables.table import Table
+from lyapopt.probe import Measurement, Verdict
 from lyapopt.search import attributes
 from lyapopt.search.probing.records import DRAWN, SteeringRecord
 from lyapopt.search.samplers.seeded import SeededSampler
@@ -120,12 +121,36 @@ class Watch:
     """The first steps of every trial are a probe whose result the pruner reads.
 
     Args:
-        horizon: Steps of the probe.
-        neighbours: Trajectories beside the reference.
+        horizon: Steps of the probe, after which every trial is evaluated too.
+        neighbours: Trajectories beside the reference; with none, the loss is all that is known.
+        slow: Neighbours are run, after the reference and from the same weights and batches, only
+            for trials whose loss has fallen by this share; `None` runs them for all.
+        placebo: Gives every trial the exponent of something else.
     """
 
     horizon: int = 20
     neighbours: int = 1
+    slow: float | None = None
+    placebo: Callable[[Table, int, int], Measurement] | None = None
+
+    def show(self, trial: optuna.Trial, replay: Replay, cell: int) -> None:
+        """Charge the neighbours, and put the measurement where pruners look for it."""
+        found = measurements(replay.table, max(1, self.neighbours), self.horizon)[cell]
+        shown = attributes.of_measurement(found)
+        is_run = self.neighbours and not (self.slow is not None and found.loss_fall < self.slow)
+        if is_run:
+            replay.charge(self.neighbours * self.horizon)
+            if self.placebo is not None:
+                other = self.placebo(replay.table, cell, replay.seed)
+                shown = {**attributes.of_measurement(replace(other, loss_fall=found.loss_fall))}
+                if found.verdict == Verdict.DIVERGED:
+                    shown = attributes.of_measurement(found)
+        else:  # a divergence shows in the loss
+            shown.pop(attributes.EXPONENT, None)
+        for name, value in shown.items():
+            trial.set_user_attr(name, value)
+        if np.isfinite(found.losses[0]):
+            trial.set_user_attr(attributes.INITIAL_LOSS, float(found.losses[0]))
 
 
 def run_trials(
@@ -146,11 +171,12 @@ def run_trials(
     """
     study = replay.study(sampler, pruner)
     reports = [replay.table.facts.steps] if pruner is None else report_steps(replay.table)
+    if watch is not None:
+        reports = sorted({watch.horizon, *reports})
     while not replay.is_spent:
         trial, cell = replay.ask(study)
         if watch is not None:
-            replay.charge(watch.neighbours * watch.horizon)
-            _show(trial, replay, cell, watch)
+            watch.show(trial, replay, cell)
         _train(replay, study, trial, cell, _made_by_probe(trial, probe_steps), reports)
 
 
@@ -180,6 +206,21 @@ def _train(
     study.tell(trial, value)
 
 
+def _survives(
+    replay: Replay, study: optuna.Study, trial: optuna.Trial, cell: int, watch: Watch
+) -> bool:
+    """Train a candidate over the horizon of its probe, and ask the pruner."""
+    watch.show(trial, replay, cell)
+    replay.charge(watch.horizon)
+    value = replay.evaluate(cell, watch.horizon)
+    if np.isfinite(value):
+        trial.report(value, watch.horizon)
+        if not trial.should_prune():
+            return True
+    study.tell(trial, state=TrialState.PRUNED)
+    return False
+
+
 def _made_by_probe(trial: optuna.Trial, steps: int) -> int:
     """Steps of a trial that its probe has made; none where its rate was drawn without one."""
     record = SteeringRecord.of_trial(trial.study.trials[trial.number]) if steps else None
@@ -193,15 +234,6 @@ def report_steps(table: Table) -> list[int]:
     return sorted((even | {FIRST_REPORT, 40, 80}) & known)
 
 
-def _show(trial: optuna.Trial, replay: Replay, cell: int, watch: Watch) -> None:
-    """Put a measurement where pruners look for it."""
-    found = measurements(replay.table, watch.neighbours, watch.horizon)[cell]
-    for name, value in attributes.of_measurement(found).items():
-        trial.set_user_attr(name, value)
-    if np.isfinite(found.losses[0]):
-        trial.set_user_attr(attributes.INITIAL_LOSS, float(found.losses[0]))
-
-
 def run_ranked(
     replay: Replay,
     sampler: BaseSampler,
@@ -209,6 +241,8 @@ def run_ranked(
     keep: int = 1,
     by: str = "validation",
     probe_steps: int = 0,
+    pruner: BasePruner | None = None,
+    watch: Watch | None = None,
 ) -> None:
     """Train many a little, rank them, and train the best to the end (Egele et al.).
 
@@ -222,20 +256,30 @@ def run_ranked(
         keep: How many are trained to the end; fewer where the budget is too small.
         by: `validation` or `training`.
         probe_steps: Steps of every probed candidate that its sampler's probe has made already.
+        pruner, watch: What is pruned after the horizon of a probe is not ranked.
 
     Source: R. Egele et al., arXiv:2307.15422 and 2404.04111.
     """
     facts = replay.table.facts
-    study = replay.study(sampler)
+    study = replay.study(sampler, pruner)
     evaluation = facts.evaluation_cost if by == "validation" else 0.0
     rest = facts.steps - steps + facts.evaluation_cost
     keep = max(1, min(keep, int(replay.limit / (rest + steps + evaluation))))
     begun: list[tuple[float, int, optuna.Trial, int]] = []
     most_expensive = 0.0
-    while not begun or replay.spent + most_expensive + keep * rest <= replay.limit:
+    while (
+        not begun and not replay.is_spent
+    ) or replay.spent + most_expensive + keep * rest <= replay.limit:
         before = replay.spent
         trial, cell = replay.ask(study)
-        replay.charge(max(0, steps - _made_by_probe(trial, probe_steps)))
+        done = _made_by_probe(trial, probe_steps)
+        if watch is not None:
+            is_kept = _survives(replay, study, trial, cell, watch)
+            most_expensive = max(most_expensive, replay.spent - before)
+            if not is_kept:
+                continue
+            done = max(done, watch.horizon)
+        replay.charge(max(0, steps - done))
         if by == "validation":
             score = replay.evaluate(cell, steps)
         else:
