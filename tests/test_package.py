@@ -76,7 +76,8 @@ def test_the_wheel_holds_all_that_commands_read_and_says_what_it_is(wheel: Path)
         for path in (ROOT / folder).iterdir():
             if path.is_file():
                 assert f"lyapopt/{folder}/{path.name}" in names
-    code = {f"lyapopt/{p.relative_to(ROOT / 'lyapopt')}" for p in ROOT.glob("lyapopt/**/*.py")}
+    read = [*ROOT.glob("lyapopt/**/*.py"), *ROOT.glob("lyapopt/web/static/*")]
+    code = {f"lyapopt/{path.relative_to(ROOT / 'lyapopt')}" for path in read}
     assert code <= {*names}
     assert f"lyapopt-{lyapopt.__version__}-py3" in (ROOT / "README.md").read_text()
     tops = {name.partition("/")[0] for name in names}

@@ -41,6 +41,7 @@ def dashboard_app(
     read_only: bool = False,
     pages: WSGIApplication | None = None,
     artifacts: Path | None = None,
+    token: str | None = None,
 ) -> WSGIApplication:
     """optuna-dashboard over a storage, and pages of ours at `/lyapopt`.
 
@@ -52,6 +53,7 @@ def dashboard_app(
         read_only: Whether to refuse everything that would change the storage.
         pages: What answers at `/lyapopt`.
         artifacts: Folder of the pictures of trials.
+        token: What each request must know, if anything.
 
     Raises:
         UserError: If optuna-dashboard is not installed.
@@ -65,4 +67,4 @@ def dashboard_app(
     mounted = {} if pages is None else {"/lyapopt": pages}
     store = None if artifacts is None else FileSystemArtifactStore(artifacts)
     app = DispatcherMiddleware(optuna_dashboard.wsgi(storage, artifact_store=store), mounted)
-    return Guard(app, host, port, read_only=read_only)
+    return Guard(app, host, port, read_only=read_only, token=token)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import ipaddress
+import re
+import secrets
 import signal
 import socket
 from dataclasses import dataclass
@@ -17,10 +19,11 @@ from lyapopt.interruption import finishing
 if TYPE_CHECKING:
     from wsgiref.types import WSGIApplication
 
-__all__ = ["Server", "bind"]
+__all__ = ["Server", "bind", "checked_token", "new_token"]
 
 _FIRST_PORT = 8080
 _PORTS_TRIED = 50
+_SHORTEST_TOKEN = 16  # characters
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,8 @@ class Server:
     def url(self) -> str:
         """What to open in a browser."""
         named = f"[{self.host}]" if ":" in self.host else self.host
+        if ipaddress.ip_address(self.host).is_unspecified:
+            named = socket.gethostname()
         return f"http://{named}:{self.port}/"
 
     def serve(self, app: WSGIApplication) -> None:
@@ -75,17 +80,18 @@ class Server:
             interruption.forget(signal.SIGINT)
 
 
-def bind(host: str, port: int | None = None) -> Server:
-    """Listen on a loopback address.
+def bind(host: str, port: int | None = None, *, has_token: bool = False) -> Server:
+    """Listen on an address: without a token, on one that this machine alone reaches.
 
     Args:
-        host: `127.0.0.1`, `::1` or `localhost`.
+        host: `127.0.0.1`, `::1` or `localhost`, or with a token any address of this machine.
         port: Port; `None` takes 8080, or the next one that is free.
+        has_token: Whether requests will have to know a token.
 
     Raises:
         UserError: If the address is not of this machine alone, or the port is taken.
     """
-    address = _loopback(host)
+    address = _address(host, has_token)
     ports = range(_FIRST_PORT, _FIRST_PORT + _PORTS_TRIED) if port is None else [port]
     for candidate in ports:
         try:
@@ -114,17 +120,35 @@ def _listen(address: str, port: int) -> socket.socket:
     return listening
 
 
-def _loopback(host: str) -> str:
+def new_token() -> str:
+    """A token that nobody guesses."""
+    return secrets.token_urlsafe(24)
+
+
+def checked_token(token: str) -> str:
+    """A token of the user's own.
+
+    Raises:
+        UserError: If it is short, or cannot stand in a cookie.
+    """
+    if len(token) < _SHORTEST_TOKEN or re.fullmatch(r"[A-Za-z0-9_.~-]+", token) is None:
+        raise UserError(
+            f"--token: at least {_SHORTEST_TOKEN} letters, digits or - _ . ~, or auto for a new one"
+        )
+    return token
+
+
+def _address(host: str, has_token: bool) -> str:
     name = host.strip("[]")
     if name == "localhost":
         return "127.0.0.1"
     try:
-        if ipaddress.ip_address(name).is_loopback:
+        if ipaddress.ip_address(name).is_loopback or has_token:
             return name
     except ValueError:
         pass
     raise UserError(
         f"--host {one_line(host)}: the dashboard has no login, and everybody who reaches it can "
         "delete studies; it listens on 127.0.0.1 only. From elsewhere, use a tunnel: "
-        "ssh -L 8080:127.0.0.1:8080 this-machine"
+        "ssh -L 8080:127.0.0.1:8080 this-machine; or give --token auto, where nobody listens in"
     )

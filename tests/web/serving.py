@@ -44,7 +44,7 @@ def served(storage: str, *options: str) -> Iterator[tuple[subprocess.Popen[str],
     try:
         assert process.stdout is not None
         line = process.stdout.readline()
-        found = re.search(r"http://127\.0\.0\.1:(\d+)/", line)
+        found = re.search(r"http://[\w.-]+:(\d+)/", line)
         assert found, line + str(process.communicate(timeout=10))
         yield process, int(found[1])
     finally:

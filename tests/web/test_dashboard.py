@@ -18,7 +18,7 @@ from serving import BROWSER_FLAGS, CHROMIUM, PATIENCE, served
 from lyapopt.errors import UserError
 from lyapopt.study.file import load_study_file
 from lyapopt.study.run.runner import run_study
-from lyapopt.web import bind
+from lyapopt.web import bind, checked_token, new_token
 
 pytest.importorskip("optuna_dashboard", reason="the extra `dashboard` is not installed")
 
@@ -103,6 +103,45 @@ def test_read_only_refuses_writes_and_ctrl_c_ends_it_well(database: Path) -> Non
         assert "Traceback" not in shown
     storage = f"sqlite:///{database}"
     assert optuna.get_all_study_names(storage) == ["shown"]
+
+
+def test_what_is_written_comes_as_json_and_artifacts_run_in_no_one_s_name(port: int) -> None:
+    study = "/api/studies/1/note"
+    for kind in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data; x"):
+        assert ask(port, "PUT", study, Content_Type=kind)[0] == 415
+    headers = ask(port, "GET", "/artifacts/1/1/00000000-0000-0000-0000-000000000000")[1]
+    assert headers["Content-Security-Policy"].startswith("sandbox")
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    status, headers, page = ask(port, "GET", "/lyapopt/")
+    assert status == 200
+    assert "script-src 'self';" in headers["Content-Security-Policy"]
+    assert not re.search(rb"<script(?![^>]*src=)|\son\w+=|javascript:", page)
+    assert ask(port, "GET", "/lyapopt")[1]["Location"] == "/lyapopt/"
+    assert ask(port, "GET", "/lyapopt/static/..%2f..%2fapp.py")[0] == 404
+    assert ask(port, "POST", "/lyapopt/api/start")[0] == 405
+
+
+def test_a_network_is_served_only_with_a_token_that_each_request_knows(database: Path) -> None:
+    token = "a-token-of-24-characters"
+    with served(str(database), "--host", "0.0.0.0", "--token", token) as (_, port):
+        assert ask(port, "GET", "/api/studies")[0] == 401
+        assert ask(port, "GET", "/lyapopt/")[0] == 401
+        assert ask(port, "GET", "/lyapopt/?token=another-of-24-characters")[0] == 401
+        status, headers, _ = ask(port, "GET", f"/lyapopt/?study=shown&token={token}")
+        assert (status, headers["Location"]) == (303, "/lyapopt/?study=shown")
+        cookie = headers["Set-Cookie"].partition(";")[0]
+        assert "HttpOnly" in headers["Set-Cookie"]
+        assert ask(port, "GET", "/lyapopt/", Cookie=cookie)[0] == 200
+        assert ask(port, "GET", "/api/studies", Authorization=f"Bearer {token}")[0] == 200
+        assert ask(port, "GET", "/api/studies", Cookie="lyapopt_token=no")[0] == 401
+        assert (
+            ask(port, "GET", "/api/studies", Cookie=cookie, Host=f"evil.example:{port}")[0] == 421
+        )
+        assert ask(port, "GET", f"//evil.example?token={token}")[1]["Location"] == "/evil.example"
+    assert checked_token(new_token())
+    for short in ("abc", "with a space and long", "semi;colon;semi;colon"):
+        with pytest.raises(UserError, match="at least 16"):
+            checked_token(short)
 
 
 def test_a_port_that_is_taken_is_passed_over_or_named() -> None:

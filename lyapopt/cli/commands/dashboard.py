@@ -27,6 +27,14 @@ def dashboard(
     read_only: Annotated[
         bool, typer.Option("--read-only", help="Refuse everything that would change the storage.")
     ] = False,
+    token: Annotated[
+        str | None,
+        typer.Option(
+            envvar="LYAPOPT_DASHBOARD_TOKEN",
+            help="What a browser must know, or auto for a new one; needed for --host of a network. "
+            "The connection is not encrypted.",
+        ),
+    ] = None,
     layout: Annotated[
         str | None,
         typer.Option(
@@ -49,9 +57,11 @@ def dashboard(
     """
     # Imported here for `--help`, and in two parts: a wrong argument is refused without Optuna, 1 s.
     from lyapopt.cli.target import target_of
-    from lyapopt.web import bind, dashboard_app, require_dashboard
+    from lyapopt.web import bind, checked_token, dashboard_app, new_token, require_dashboard
 
     require_dashboard()
+    if token is not None:
+        token = new_token() if token == "auto" else checked_token(token)
     target = target_of(storage, study)
     if refresh:
         return _refresh(target)
@@ -68,15 +78,19 @@ def dashboard(
 
     logs.configure("warning")
     warnings.simplefilter("ignore", DamagedDataWarning)  # the page says what is damaged
-    server = bind(host, port)
+    server = bind(host, port, has_token=token is not None)
     opened = open_storage(target.storage, create=False)
-    pages = Pages(Shelf(target.storage, opened, target.store), chosen, target.study_name)
+    shelf = Shelf(target.storage, opened, target.store)
+    if study is not None:
+        shelf.stamp(study)  # refuses one that is not there
+    pages = Pages(shelf, chosen, target.study_name)
     app = dashboard_app(opened, server.host, server.port, read_only=read_only, pages=pages,
-                        artifacts=artifact_folder(target.storage))  # fmt: skip
+                        artifacts=artifact_folder(target.storage), token=token)  # fmt: skip
     suffix = " (read-only)" if read_only else ""
+    query = "" if token is None else f"?token={token}"
     with finishing(lambda _: None):
-        echo(f"dashboard of {one_line(masked(target.storage))}{suffix}: {server.url}")
-        echo(f"exponents, trajectories and decisions: {server.url}lyapopt/")
+        echo(f"dashboard of {one_line(masked(target.storage))}{suffix}: {server.url}{query}")
+        echo(f"exponents, trajectories and decisions: {server.url}lyapopt/{query}")
         pages.warm()
         echo("Ctrl-C ends it", err=True)
         server.serve(app)

@@ -19,6 +19,10 @@ from lyapopt.store.engine import has_sql, parse_url, sqlite_path
 
 if TYPE_CHECKING:
     from PIL.ImageDraw import ImageDraw
+    from PIL.ImageFont import FreeTypeFont
+    from PIL.ImageFont import ImageFont as PlainFont
+
+    BaseImageFont = FreeTypeFont | PlainFont
 
 Floats = NDArray[np.float64]
 
@@ -101,7 +105,7 @@ def _panel(
     y: Floats,
     colour: str,
     is_log: bool,
-    font: object,
+    font: BaseImageFont,
 ) -> None:
     left, top, right, bottom = box
     pen.rectangle((left, top, right, bottom), outline=_FRAME, width=_FINE)

@@ -65,14 +65,14 @@ class Pages:
         self._layouts: dict[str, Layout] = {**own, **shipped_layouts(), **own}
         self._routes = Map(
             [
-                Rule("/", endpoint=self._page),
-                Rule("/static/<name>", endpoint=self._static),
-                Rule("/plotly.js", endpoint=self._plotly),
-                Rule("/api/start", endpoint=self._start),
-                Rule("/api/state", endpoint=self._state),
-                Rule("/api/page", endpoint=self._contents),
-                Rule("/api/figure", endpoint=self._figure),
-                Rule("/api/trial", endpoint=self._trial),
+                Rule("/", endpoint=self._page, methods=["GET"]),
+                Rule("/static/<name>", endpoint=self._static, methods=["GET"]),
+                Rule("/plotly.js", endpoint=self._plotly, methods=["GET"]),
+                Rule("/api/start", endpoint=self._start, methods=["GET"]),
+                Rule("/api/state", endpoint=self._state, methods=["GET"]),
+                Rule("/api/page", endpoint=self._contents, methods=["GET"]),
+                Rule("/api/figure", endpoint=self._figure, methods=["GET"]),
+                Rule("/api/trial", endpoint=self._trial, methods=["GET"]),
             ]
         )
 
