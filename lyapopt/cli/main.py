@@ -21,6 +21,7 @@ from lyapopt.cli.commands.status import status
 from lyapopt.cli.commands.trials import trials
 from lyapopt.cli.commands.validate import validate
 from lyapopt.cli.commands.worker import worker
+from lyapopt.cli.examples import with_examples
 from lyapopt.cli.exit_codes import run_reporting_failures
 from lyapopt.interruption import watched_command
 
@@ -49,6 +50,7 @@ for _command in (
     app.command()(_command)
 app.add_typer(storage.app, name="storage")
 app.add_typer(bench.app, name="bench")
+with_examples(app)
 
 
 def _print_version(is_asked_for: bool) -> None:
