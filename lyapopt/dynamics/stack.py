@@ -82,16 +82,22 @@ def read_system(training: Training) -> AnySystem:
 def maps_of(
     systems: Sequence[AnySystem], compile: Compile = "auto", expected_steps: int | None = None
 ) -> list[tuple[list[int], AnyTrainingMap]]:
-    """Maps of systems of equal structure: one, unless running them together shows otherwise."""
+    """Maps of systems of equal structure: one, unless running them together shows otherwise.
+
+    Returns:
+        For every map the positions of its systems, those of equal activations together.
+    """
     unstacked = [system for system in systems if isinstance(system, UnstackedSystem)]
     if unstacked:  # its structure is equal to no other
         return [([0], UnstackedMap(unstacked))]
-    rows = [system for system in systems if isinstance(system, System)]
+    order = _by_activations(systems, range(len(systems)))
+    rows = [system for system in (systems[k] for k in order) if isinstance(system, System)]
     try:
-        return [(list(range(len(rows))), TrainingMap.of_systems(rows, compile, expected_steps))]
+        return [(order, TrainingMap.of_systems(rows, compile, expected_steps))]
     except NotStackableError as refusal:
         unstacked = [_unstacked(system.training, refusal) for system in rows]
-        return [([row], UnstackedMap([system])) for row, system in enumerate(unstacked)]
+        pairs = zip(order, unstacked, strict=True)
+        return [([position], UnstackedMap([system])) for position, system in pairs]
 
 
 def group_by_structure(trainings: Iterable[Training]) -> list[list[int]]:
@@ -121,7 +127,7 @@ def _positions_by_structure(systems: Sequence[AnySystem]) -> list[list[int]]:
     return [_by_activations(systems, positions) for positions in groups.values()]
 
 
-def _by_activations(systems: Sequence[AnySystem], positions: list[int]) -> list[int]:
+def _by_activations(systems: Sequence[AnySystem], positions: Iterable[int]) -> list[int]:
     """Rows of equal activations next to each other, where they run fastest."""
     alike: dict[Hashable, list[int]] = {}
     for position in positions:

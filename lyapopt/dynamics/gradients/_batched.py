@@ -15,8 +15,10 @@ from lyapopt.dynamics.batches import Batch
 from lyapopt.dynamics.gradients._interface import RowBuffers, RowGradients, RowWeights
 from lyapopt.dynamics.gradients._single import SingleGradients
 from lyapopt.dynamics.gradients._template import Binding, Template
+from lyapopt.dynamics.gradients.perceptron import recognised
 from lyapopt.dynamics.gradients.rowwise import NoRule, Rows
 from lyapopt.dynamics.layers import DeterministicLayers
+from lyapopt.dynamics.system import System
 
 _MANY_EXAMPLES = 16  # in a batch: few make many small calls out of one
 _TINY = 16  # units of a layer, up to which a product is cheaper without a matrix product
@@ -28,6 +30,8 @@ _IN_MEMORY = 2**30
 
 What fits into a processor's cache runs up to twice as fast; GPUs want all at once.
 """
+_IN_CACHE_OF_PASSES = 2**23
+"""The same of passes that are written out, which use their memory again."""
 _FEWEST = 4  # rows of a part
 
 
@@ -42,6 +46,11 @@ class _Fixed(NamedTuple):
     tensors: dict[str, Rows]
     keys: Rows
 
+    @property
+    def choices(self) -> dict[str, Tensor]:
+        """Which row has which activation, where nothing else differs."""
+        return {name: value.data for name, value in self.tensors.items()}
+
     def of_rows(self, rows: slice | Tensor) -> _Fixed:
         tensors = {name: Rows(value.data[rows]) for name, value in self.tensors.items()}
         return _Fixed(tensors, Rows(self.keys.data[rows]))
@@ -54,11 +63,13 @@ class BatchedGradients:
 
     Args:
         template: The model of the stack and its fixed tensors.
-        batch_size: Examples in a batch.
+        systems: Systems of equal structure.
     """
 
-    def __init__(self, template: Template, batch_size: int) -> None:
+    def __init__(self, template: Template, systems: Sequence[System]) -> None:
+        batch_size = systems[0].order.size
         self._template = template
+        self._passes = recognised(template, systems)
         self._single: SingleGradients | None = None
         self._binding = Binding(template.model)
         self._binding.bind(template.shared)
@@ -67,6 +78,7 @@ class BatchedGradients:
         self._bytes_of_row: int | None = None
         self._fixed: dict[int, _Fixed] = {}
         self._fixed_parts: dict[tuple[int, int], _Fixed] = {}
+        self._alive: tuple[Tensor, _Fixed] | None = None
 
     def wants_innermost(self, rows: int) -> bool:
         """Whether so many rows are computed faster with the rows innermost in memory."""
@@ -89,14 +101,14 @@ class BatchedGradients:
 
     def unconditional(self, w: RowWeights, b: RowBuffers, batch: Batch, t: int) -> RowGradients:
         """The same in one part and whatever the numbers are, so that it can be recorded."""
-        return self._of_stack(w, b, batch, t, self._of_trajectories(w))
+        return self._recorded(w, b, batch, t, self._of_trajectories(w))
 
     def _of_some(self, w: Tensor, b: Tensor, batch: Batch, t: int, rows: Tensor) -> RowGradients:
         """Gradients of some rows; the others are NaN."""
         g, losses = torch.full_like(w, torch.nan), w.new_full((len(w),), torch.nan)
         buffers = b.clone()
         if len(rows):
-            fixed = self._of_trajectories(w).of_rows(rows)
+            fixed = self._of_rows(w, rows)
             # The memory layout stays as it is, since it says how to compute.
             alive = w.t()[:, rows].t() if self._is_innermost(w) else w[rows]
             g[rows], losses[rows], buffers[rows] = self._of_stack(
@@ -104,8 +116,15 @@ class BatchedGradients:
             )
         return RowGradients(g, losses, buffers)
 
+    def _of_rows(self, w: Tensor, rows: Tensor) -> _Fixed:
+        """Fixed tensors of the rows that have not diverged, kept for the next step."""
+        fixed = self._of_trajectories(w)
+        if self._alive is None or not torch.equal(self._alive[0], rows):
+            self._alive = rows, fixed.of_rows(rows)
+        return self._alive[1]
+
     def _of_all(self, w: Tensor, b: Tensor, batch: Batch, t: int) -> RowGradients:
-        if len(w) == 1:
+        if len(w) == 1 and self._passes is None:
             self._single = self._single or SingleGradients(self._template)
             return self._single(w, b, batch, t)
         count = self._rows_at_once(w, b, batch, t)
@@ -125,12 +144,18 @@ class BatchedGradients:
 
         Learned from two rows, whose tensors that wait for the backward pass are counted.
         """
+        if self._bytes_of_row is None and self._passes is not None:
+            numbers = (
+                self._passes.numbers_per_example * batch.tensors[-1].shape[1 - batch.is_shared]
+            )
+            self._bytes_of_row = numbers * w.element_size()
         if self._bytes_of_row is None:
             saved = _SavedBytes([w, b, *batch.tensors])
             with saved:
                 self._of_part(w, b, batch, t, slice(0, 2))
             self._bytes_of_row = max(1, saved.total // 2)
-        limit = _IN_MEMORY if w.is_cuda else _IN_CACHE
+        in_cache = _IN_CACHE if self._passes is None else _IN_CACHE_OF_PASSES
+        limit = _IN_MEMORY if w.is_cuda else in_cache
         return max(_FEWEST, limit // self._bytes_of_row)
 
     def _of_part(self, w: Tensor, b: Tensor, batch: Batch, t: int, rows: slice) -> RowGradients:
@@ -140,8 +165,15 @@ class BatchedGradients:
             self._fixed_parts[at] = fixed.of_rows(rows)
         return self._of_stack(w[rows], b[rows], batch.of_rows(rows), t, self._fixed_parts[at])
 
-    @torch.enable_grad()
     def _of_stack(self, w: Tensor, b: Tensor, batch: Batch, t: int, fixed: _Fixed) -> RowGradients:
+        if self._passes is None or self._is_innermost(w):
+            return self._recorded(w, b, batch, t, fixed)
+        g, losses = self._passes(w.contiguous(), batch, fixed.choices)
+        return RowGradients(g, losses, b)
+
+    @torch.enable_grad()
+    def _recorded(self, w: Tensor, b: Tensor, batch: Batch, t: int, fixed: _Fixed) -> RowGradients:
+        """Gradients of a stack by autograd."""
         template = self._template
         innermost = self._is_innermost(w)
         leaf = (w.t().contiguous() if innermost else w).detach().requires_grad_()
@@ -181,7 +213,7 @@ class BatchedGradients:
                 name: Rows(value.repeat_interleave(trajectories, 0))
                 for name, value in self._template.stacked.items()
             }
-            self._fixed_parts = {}
+            self._fixed_parts, self._alive = {}, None
             self._fixed = {
                 trajectories: _Fixed(tensors, Rows(keys.repeat_interleave(trajectories)))
             }

@@ -39,7 +39,7 @@ class StackGradients:
         self._batched: BatchedGradients | None = None
         self.composable: Gradients = self._vmap.composable
         if not any(system.trace.has_own_gradients for system in systems):
-            self._batched = BatchedGradients(self._template, systems[0].order.size)
+            self._batched = BatchedGradients(self._template, systems)
 
     def __call__(self, w: RowWeights, b: RowBuffers, batch: Batch, t: int) -> RowGradients:
         """Gradients that cannot be differentiated again; see `Gradients`."""
