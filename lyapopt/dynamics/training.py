@@ -137,16 +137,21 @@ class Evaluation:
     examples: int
 
 
-def evaluate(parts: Iterable[tuple[nn.Module, Training, Examples]]) -> Evaluation:
-    """Loss and metric of models in evaluation mode, each with its training and its data."""
+def evaluate(parts: Iterable[tuple[nn.Module | Tensor, Training, Examples]]) -> Evaluation:
+    """Loss and metric of models in evaluation mode, each with its training and its data.
+
+    Args:
+        parts: In the place of a model, its outputs may be given.
+    """
     losses, metrics, count = [], [], 0
     for model, training, examples in parts:
         *inputs, target = examples.tensors
         count = examples.count
-        around = Surroundings(model, training.loss_fn, training.metric)
+        is_known = isinstance(model, Tensor)
+        around = Surroundings(None if is_known else model, training.loss_fn, training.metric)
         seed = derive_seed(training.seed, "evaluation")
         with torch.no_grad(), around.kept(seed):
-            outputs = model.eval()(*inputs)
+            outputs = model if isinstance(model, Tensor) else model.eval()(*inputs)
             with RefusedBroadcasting("Training: validation"):
                 losses.append(float(training.loss_fn(outputs, target)))
             if training.metric is not None:

@@ -209,15 +209,28 @@ class TrainingGroup:
 
     def _evaluate(self, stack: TrainingStack, rows: list[int]) -> dict[int, float]:
         finite = stack.are_finite()
+        found = {stack.candidates[row].number: math.nan for row in rows if not finite[row]}
+        found.update(self._evaluate_finite(stack, [row for row in rows if finite[row]]))
+        return found
+
+    def _evaluate_finite(self, stack: TrainingStack, rows: list[int]) -> dict[int, float]:
+        """Values of some rows; if that raises, row by row, so that one row fails alone."""
+        if not rows:
+            return {}
+        try:
+            checkpoints = stack.evaluate(rows)
+        except Exception as error:
+            if len(rows) > 1:
+                parts = [self._evaluate_finite(stack, [row]) for row in rows]
+                return {number: value for part in parts for number, value in part.items()}
+            stack.candidates[rows[0]].fail("evaluation", error)
+            return {}
         found: dict[int, float] = {}
-        for row in rows:
+        for row, checkpoint in zip(rows, checkpoints, strict=True):
             candidate = stack.candidates[row]
-            if not finite[row]:
-                found[candidate.number] = math.nan
-                continue
             try:
-                found[candidate.number] = self._value(stack.evaluate(row))
-            except Exception as error:
+                found[candidate.number] = self._value(checkpoint)
+            except TrainingError as error:
                 candidate.fail("evaluation", error)
         return found
 

@@ -161,16 +161,21 @@ class TrainingStack:
         finite: list[bool] = torch.isfinite(self.z).all(-1)[:, 0].tolist()
         return finite
 
-    def evaluate(self, row: int) -> Checkpoint:
-        """Evaluate one candidate on its validation data, and charge it for that."""
-        candidate = self.candidates[row]
-        evaluation = self.step.evaluate(self.z, [row])
-        metric = None if evaluation.metrics is None else evaluation.metrics[0]
-        checkpoint = Checkpoint(self.t, evaluation.losses[0], metric)
-        candidate.checkpoints.append(checkpoint)
+    def evaluate(self, rows: Sequence[int]) -> list[Checkpoint]:
+        """Evaluate some candidates on their validation data, and charge them for that.
+
+        All of them together or, if that raises, none.
+        """
+        evaluation = self.step.evaluate(self.z, rows)
         batches = evaluation.examples / self.step.batch_size
-        candidate.gradient_evaluations += FORWARD_COST * batches
-        return checkpoint
+        found = []
+        for position, row in enumerate(rows):
+            candidate = self.candidates[row]
+            metric = None if evaluation.metrics is None else evaluation.metrics[position]
+            found.append(Checkpoint(self.t, evaluation.losses[position], metric))
+            candidate.checkpoints.append(found[-1])
+            candidate.gradient_evaluations += FORWARD_COST * batches
+        return found
 
     def keep_models(self) -> None:
         """Give the candidates that have ended their models, where these are wanted."""

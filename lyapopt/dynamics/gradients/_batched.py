@@ -32,6 +32,7 @@ What fits into a processor's cache runs up to twice as fast; GPUs want all at on
 """
 _IN_CACHE_OF_PASSES = 2**23
 """The same of passes that are written out, which use their memory again."""
+_OF_EVALUATION = 2**26  # bytes of rows that are evaluated at once
 _FEWEST = 4  # rows of a part
 
 
@@ -67,13 +68,13 @@ class BatchedGradients:
     """
 
     def __init__(self, template: Template, systems: Sequence[System]) -> None:
-        batch_size = systems[0].order.size
+        self._batch_size = systems[0].order.size
         self._template = template
         self._passes = recognised(template, systems)
         self._single: SingleGradients | None = None
         self._binding = Binding(template.model)
         self._binding.bind(template.shared)
-        self._is_tiny = _is_tiny(template) and batch_size >= _MANY_EXAMPLES
+        self._is_tiny = _is_tiny(template) and self._batch_size >= _MANY_EXAMPLES
         self._has_lost_rows = False
         self._bytes_of_row: int | None = None
         self._fixed: dict[int, _Fixed] = {}
@@ -102,6 +103,24 @@ class BatchedGradients:
     def unconditional(self, w: RowWeights, b: RowBuffers, batch: Batch, t: int) -> RowGradients:
         """The same in one part and whatever the numbers are, so that it can be recorded."""
         return self._recorded(w, b, batch, t, self._of_trajectories(w))
+
+    def evaluated(self, w: RowWeights, x: Tensor, systems: list[int]) -> Tensor | None:
+        """Outputs of some systems, where evaluation runs what training runs; else `None`."""
+        if self._passes is None:
+            return None
+        choices = {name: stack[systems] for name, stack in self._template.stacked.items()}
+        at_once = max(1, _OF_EVALUATION // (self._bytes_of_pass(len(x), w) or 1))
+        parts = [slice(start, start + at_once) for start in range(0, len(w), at_once)]
+        found = [
+            self._passes.outputs(w[part], x, {name: c[part] for name, c in choices.items()})
+            for part in parts
+        ]
+        return torch.cat(found)
+
+    def _bytes_of_pass(self, examples: int, w: Tensor) -> int | None:
+        """What a row of a pass that is written out takes in memory."""
+        passes = self._passes
+        return None if passes is None else passes.numbers_per_example * examples * w.element_size()
 
     def _of_some(self, w: Tensor, b: Tensor, batch: Batch, t: int, rows: Tensor) -> RowGradients:
         """Gradients of some rows; the others are NaN."""
@@ -144,11 +163,8 @@ class BatchedGradients:
 
         Learned from two rows, whose tensors that wait for the backward pass are counted.
         """
-        if self._bytes_of_row is None and self._passes is not None:
-            numbers = (
-                self._passes.numbers_per_example * batch.tensors[-1].shape[1 - batch.is_shared]
-            )
-            self._bytes_of_row = numbers * w.element_size()
+        if self._bytes_of_row is None:
+            self._bytes_of_row = self._bytes_of_pass(self._batch_size, w)
         if self._bytes_of_row is None:
             saved = _SavedBytes([w, b, *batch.tensors])
             with saved:

@@ -6,6 +6,8 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
+from torch import Tensor
+
 from lyapopt.dynamics.batches import Batch
 from lyapopt.dynamics.gradients._batched import BatchedGradients
 from lyapopt.dynamics.gradients._interface import (
@@ -80,6 +82,19 @@ class StackGradients:
         """Take `vmap` from now on, which knows every operation."""
         _LOG.debug("stacking by vmap: %s", reason)
         self._batched = None
+
+    def evaluated(self, w: RowWeights, x: Tensor, systems: list[int]) -> Tensor | None:
+        """Outputs `(rows, batch, units)` of models that do the same when they are evaluated.
+
+        Args:
+            w: Weights, one row a system.
+            x: Inputs of all.
+            systems: Which systems they are.
+
+        Returns:
+            `None` where each model has to be run.
+        """
+        return None if self._batched is None else self._batched.evaluated(w, x, systems)
 
     def outputs(self, w: RowWeights, b: RowBuffers, inputs: Batch) -> Any:
         """Outputs of the model in evaluation mode, each `(rows, batch, ...)`.

@@ -205,6 +205,14 @@ class PerceptronPasses:
         self._backward(x, weights, self._split(g), space)
         return g, losses
 
+    @torch.no_grad()
+    def outputs(self, w: Tensor, x: Tensor, choices: Mapping[str, Tensor]) -> Tensor:
+        """Outputs `(rows, batch, units)` for inputs `(batch, ...)` that all rows share."""
+        inputs = x.flatten(1).expand(len(w), -1, -1)
+        space = _Workspace(self._layers, len(w), len(x), inputs, choices)
+        self._forward(inputs, self._split(w), space)
+        return space.y[-1]
+
     def _workspace(self, rows: int, x: Tensor, choices: Mapping[str, Tensor]) -> _Workspace:
         key = rows, x.shape[1], tuple(map(id, choices.values()))
         if key not in self._workspaces:
