@@ -7,19 +7,19 @@ from typing import Final
 from lyapopt.study.file import StudyFile
 from lyapopt.study.run.worker_table import Group
 
-_FIRST_STOPS: Final = (2, 5, 10, 15, 20)
-_LATER: Final = 10
+_FIRST_STOPS: Final = (2, 5, 10, 15, 20, 30)
+_LATER: Final = 20
 
 
 class Schedule:
     """The groups of a study.
 
     A larger group trains faster and starts with less knowledge, since its trials do not see each
-    other's results. Groups therefore grow at first: they end at trial 2, 5, 10, 15, 20, 30, 40 and
+    other's results. Groups therefore grow at first, and none is larger than what is known before it: they end at trial 2, 5, 10, 15, 20, 30, 40, 60, 80 and
     so on, or at the multiples of `trials_at_once`. Under a budget no group is larger than all
     before it, since nobody knows yet what a trial costs. How many trials the study is to have in
     the end changes nothing: a study that is continued has the groups of one that was longer from
-    the beginning. (Ten, and not a power of two: totals are mostly round, and end a group then.)
+    the beginning. (Twenty, and not a power of two: totals are mostly round, and end a group then.)
 
     Args:
         size: `trials_at_once`, if it is given.
@@ -27,7 +27,7 @@ class Schedule:
 
     Example:
         >>> [Schedule().group_of(number) for number in (0, 4, 17, 59)]
-        [(0, 2), (2, 5), (15, 20), (50, 60)]
+        [(0, 2), (2, 5), (15, 20), (40, 60)]
         >>> [Schedule(8, has_budget=True).group_of(number) for number in (0, 1, 3, 7, 9)]
         [(0, 1), (1, 2), (2, 4), (4, 8), (8, 16)]
     """

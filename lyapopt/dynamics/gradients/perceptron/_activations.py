@@ -14,15 +14,18 @@ _aten: Any = torch.ops.aten
 
 
 class Kernel(NamedTuple):
-    """An activation in two calls.
+    """An activation in two calls, each in place.
 
     Attributes:
-        forward: Writes `y = f(a)`, from `(a, y)`.
-        backward: Multiplies `g` by the derivative in place, from `(g, a, y)`.
+        forward: Makes `y = f(y)`.
+        backward: Multiplies `g` by the derivative, from `(g, v)`: `v` is the input where that is
+            needed, else the output.
+        reads_input: Whether the derivative is computed from the input, which is kept then.
     """
 
-    forward: Callable[[Tensor, Tensor], object]
-    backward: Callable[[Tensor, Tensor, Tensor], object]
+    forward: Callable[[Tensor], object]
+    backward: Callable[[Tensor, Tensor], object]
+    reads_input: bool = False
 
 
 def kernel_of(activation: nn.Module) -> Kernel | None:
@@ -31,74 +34,60 @@ def kernel_of(activation: nn.Module) -> Kernel | None:
     return None if make is None or not is_plain(activation) else make(activation)
 
 
-def _sigmoid(_: Any) -> Kernel:
-    return Kernel(
-        lambda a, y: torch.sigmoid(a, out=y),
-        lambda g, a, y: _aten.sigmoid_backward.grad_input(g, y, grad_input=g),
-    )
-
-
-def _tanh(_: Any) -> Kernel:
-    return Kernel(
-        lambda a, y: torch.tanh(a, out=y),
-        lambda g, a, y: _aten.tanh_backward.grad_input(g, y, grad_input=g),
-    )
-
-
-def _relu(_: Any) -> Kernel:
-    return Kernel(
-        lambda a, y: torch.clamp_min(a, 0, out=y),
-        lambda g, a, y: _aten.threshold_backward.grad_input(g, y, 0, grad_input=g),
-    )
-
-
 def _gelu(part: Any) -> Kernel:
     how = part.approximate
     return Kernel(
-        lambda a, y: _aten.gelu.out(a, approximate=how, out=y),
-        lambda g, a, y: _aten.gelu_backward.grad_input(g, a, approximate=how, grad_input=g),
+        lambda y: _aten.gelu_(y, approximate=how),
+        lambda g, a: _aten.gelu_backward.grad_input(g, a, approximate=how, grad_input=g),
+        reads_input=True,
     )
 
 
 def _elu(part: Any) -> Kernel:
     alpha = part.alpha
     return Kernel(
-        lambda a, y: _aten.elu.out(a, alpha, out=y),
-        lambda g, a, y: _aten.elu_backward.grad_input(g, alpha, 1, 1, False, a, grad_input=g),
+        lambda y: _aten.elu_(y, alpha),
+        lambda g, a: _aten.elu_backward.grad_input(g, alpha, 1, 1, False, a, grad_input=g),
+        reads_input=True,
     )
 
 
 def _leaky_relu(part: Any) -> Kernel:
     slope = part.negative_slope
     return Kernel(
-        lambda a, y: _aten.leaky_relu.out(a, slope, out=y),
-        lambda g, a, y: _aten.leaky_relu_backward.grad_input(g, a, slope, False, grad_input=g),
-    )
-
-
-def _silu(_: Any) -> Kernel:
-    return Kernel(
-        lambda a, y: _aten.silu.out(a, out=y),
-        lambda g, a, y: _aten.silu_backward.grad_input(g, a, grad_input=g),
+        lambda y: _aten.leaky_relu_(y, slope),
+        lambda g, a: _aten.leaky_relu_backward.grad_input(g, a, slope, False, grad_input=g),
+        reads_input=True,
     )
 
 
 def _softplus(part: Any) -> Kernel:
     beta, threshold = part.beta, part.threshold
     return Kernel(
-        lambda a, y: _aten.softplus.out(a, beta, threshold, out=y),
-        lambda g, a, y: _aten.softplus_backward.grad_input(g, a, beta, threshold, grad_input=g),
+        lambda y: _aten.softplus.out(y, beta, threshold, out=y),
+        lambda g, a: _aten.softplus_backward.grad_input(g, a, beta, threshold, grad_input=g),
+        reads_input=True,
     )
 
 
 _KERNELS: dict[type[nn.Module], Callable[[Any], Kernel]] = {
-    nn.Identity: lambda _: Kernel(lambda a, y: y.copy_(a), lambda g, a, y: None),
-    nn.Sigmoid: _sigmoid,
-    nn.Tanh: _tanh,
-    nn.ReLU: _relu,
+    nn.Identity: lambda _: Kernel(lambda y: None, lambda g, y: None),
+    nn.Sigmoid: lambda _: Kernel(
+        torch.sigmoid_, lambda g, y: _aten.sigmoid_backward.grad_input(g, y, grad_input=g)
+    ),
+    nn.Tanh: lambda _: Kernel(
+        torch.tanh_, lambda g, y: _aten.tanh_backward.grad_input(g, y, grad_input=g)
+    ),
+    nn.ReLU: lambda _: Kernel(
+        torch.relu_, lambda g, y: _aten.threshold_backward.grad_input(g, y, 0, grad_input=g)
+    ),
+    nn.SiLU: lambda _: Kernel(
+        _aten.silu_,
+        lambda g, a: _aten.silu_backward.grad_input(g, a, grad_input=g),
+        reads_input=True,
+    ),
     nn.GELU: _gelu,
     nn.ELU: _elu,
     nn.LeakyReLU: _leaky_relu,
-    nn.SiLU: _silu,
     nn.Softplus: _softplus,
 }

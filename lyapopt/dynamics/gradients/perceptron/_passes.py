@@ -130,20 +130,39 @@ class _Workspace:
         choices: Mapping[str, Tensor],
     ) -> None:
         self.choices = choices  # kept, so that no other tensors get their addresses
-        make = like.new_empty
-        self.a = [make(rows, batch, layer.outputs) for layer in layers]
-        self.d = [make(rows, batch, layer.outputs) for layer in layers]
-        self.y = [
-            make(rows, batch, layer.outputs) if layer.kernels else a
-            for layer, a in zip(layers, self.a, strict=True)
-        ]
+        self.y = [like.new_empty(rows, batch, layer.outputs) for layer in layers]
+        self.d = [like.new_empty(rows, batch, layer.outputs) for layer in layers]
         self.runs = [
             [
-                (layer.kernels[kernel], a[start:stop], y[start:stop], d[start:stop])
+                _Run(layer.kernels[kernel], y[start:stop], d[start:stop])
                 for kernel, start, stop in _runs(layer, choices, rows)
             ]
-            for layer, a, y, d in zip(layers, self.a, self.y, self.d, strict=True)
+            for layer, y, d in zip(layers, self.y, self.d, strict=True)
         ]
+
+
+class _Run:
+    """Neighbouring rows with one activation.
+
+    Args:
+        kernel: The activation.
+        y: Memory of its inputs, and then of its outputs.
+        d: Memory of the derivative in its outputs, and then in its inputs.
+    """
+
+    def __init__(self, kernel: Kernel, y: Tensor, d: Tensor) -> None:
+        self._kernel, self._y, self._d = kernel, y, d
+        self._kept = torch.empty_like(y) if kernel.reads_input else y
+
+    def forward(self) -> None:
+        """From inputs to outputs."""
+        if self._kept is not self._y:
+            self._kept.copy_(self._y)
+        self._kernel.forward(self._y)
+
+    def backward(self) -> None:
+        """From the derivative in the outputs to that in the inputs."""
+        self._kernel.backward(self._d, self._kept)
 
 
 def _runs(layer: _Layer, choices: Mapping[str, Tensor], rows: int) -> list[tuple[int, int, int]]:
@@ -235,13 +254,13 @@ class PerceptronPasses:
     def _forward(
         self, x: Tensor, weights: Sequence[tuple[Tensor, Tensor | None]], space: _Workspace
     ) -> None:
-        for (weight, bias), a, y, runs in zip(weights, space.a, space.y, space.runs, strict=True):
+        for (weight, bias), y, runs in zip(weights, space.y, space.runs, strict=True):
             if bias is None:
-                torch.bmm(x, weight.mT, out=a)
+                torch.bmm(x, weight.mT, out=y)
             else:
-                torch.baddbmm(bias.unsqueeze(1), x, weight.mT, out=a)
-            for kernel, a_run, y_run, _ in runs:
-                kernel.forward(a_run, y_run)
+                torch.baddbmm(bias.unsqueeze(1), x, weight.mT, out=y)
+            for run in runs:
+                run.forward()
             x = y
 
     def _backward(
@@ -254,8 +273,8 @@ class PerceptronPasses:
         inputs = [x, *space.y[:-1]]
         for k in reversed(range(len(self._layers))):
             d, (to_weight, to_bias) = space.d[k], gradients[k]
-            for kernel, a_run, y_run, d_run in space.runs[k]:
-                kernel.backward(d_run, a_run, y_run)
+            for run in space.runs[k]:
+                run.backward()
             torch.bmm(d.mT, inputs[k], out=to_weight)
             if to_bias is not None:
                 torch.sum(d, 1, out=to_bias)
