@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter, deque
+from collections.abc import Sequence
 from typing import Final, get_args
 
 from optuna.trial import FrozenTrial
@@ -15,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lyapopt.cli.progress import ProgressListener, numbers_in_words, seed_names
+from lyapopt.cli.running_table import running_table
 from lyapopt.cli.text import assignments, count, counts, duration, short
 from lyapopt.cli.trial_table import style_of, trial_table
 from lyapopt.display import one_line
@@ -22,11 +24,12 @@ from lyapopt.store.states import EndState
 from lyapopt.store.trials import StoredTrial
 from lyapopt.study.analysis.overview import best_trials, load_study
 from lyapopt.study.file import StudyFile
-from lyapopt.study.run.events import StudyEvent
+from lyapopt.study.run.events import RunningTrial, StudyEvent
 
 _NEWEST = 10
 _REFRESHES_PER_SECOND = 4
 _LINES_ABOVE = 8
+_LINES_OF_RUNNING = 4  # an empty one, the head, a trial, and one below
 _STATES: Final = get_args(EndState)
 _VERDICTS = ("edge", "neutral", "contracting", "cool", "hot", "dead", "diverged")
 """In the order in which they are counted; `cool` is a word of former versions."""
@@ -49,6 +52,7 @@ class LiveListener(ProgressListener):
         self._best: list[StoredTrial] = []
         self._newest: deque[StoredTrial] = deque(maxlen=_NEWEST)
         self._running: list[int] = []
+        self._training: Sequence[RunningTrial] = ()
         self._cost = 0.0
         self._done = 0
         self._total: int | None = None
@@ -86,7 +90,12 @@ class LiveListener(ProgressListener):
     def group_started(self, numbers: list[int]) -> None:
         """Show which trials are training."""
         self._running = list(numbers)
+        self._training = ()
         self._group_began = time.monotonic()
+
+    def training(self, trials: Sequence[RunningTrial]) -> None:
+        """Show how far each of them is."""
+        self._training = trials
 
     def finished(self, trial: FrozenTrial, reason: str | None) -> None:
         """Take in a trial that has ended."""
@@ -107,8 +116,13 @@ class LiveListener(ProgressListener):
     def _render(self) -> RenderableType:
         width = self._console.width
         parts: list[RenderableType] = [self._heading(), *self._facts()]
-        room = max(1, min(_NEWEST, self._console.height - _LINES_ABOVE - 2))
-        newest = list(self._newest)[-room:]
+        room = max(1, self._console.height - _LINES_ABOVE - 2)
+        running = [trial for trial in self._training if trial.is_running]
+        if running and room > _LINES_OF_RUNNING:
+            shown = running[: max(1, min(_NEWEST, room // 2))]
+            parts += [Text(), running_table(shown, width, self._seeds)]
+            room -= len(shown) + _LINES_OF_RUNNING - 1
+        newest = list(self._newest)[-max(1, min(_NEWEST, room)) :]
         if newest:
             parts.append(Text())
             parts.append(trial_table(newest, width, seeds=self._seeds, with_reason=False))

@@ -63,6 +63,7 @@ class Candidate:
         has_blown_up: Whether its loss is finite, and far above the first ones.
         checkpoints: Evaluations so far.
         steps: Optimiser steps done.
+        loss: The latest training loss that it has shown, for those who watch.
         gradient_evaluations: Cost so far, neighbours and (a third each) forward passes counted.
         examples: Training examples seen so far, neighbours counted.
         decisions: What pruners decided.
@@ -93,6 +94,7 @@ class Candidate:
     has_blown_up: bool = False
     checkpoints: list[Checkpoint] = field(default_factory=list)
     steps: int = 0
+    loss: float | None = None
     gradient_evaluations: float = 0.0
     examples: int = 0
     decisions: list[Decision] = field(default_factory=list)
@@ -125,6 +127,11 @@ class Candidate:
     def is_running(self) -> bool:
         """Whether it has not ended yet."""
         return self.outcome is None
+
+    @property
+    def exponent(self) -> float | None:
+        """The measured exponent, once there is one."""
+        return None if self.measurement is None else self.measurement.exponent
 
     def adopt(self, other: Candidate, probe: Probe, kept: RecordSettings | None) -> None:
         """Take over what was measured by an objective that this trial's own objective has called.

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -18,6 +19,8 @@ from lyapopt.probe.probe import FORWARD_COST
 from lyapopt.search.candidate import Candidate, Checkpoint, Outcome
 from lyapopt.search.trajectory_recorder import Recorder
 from lyapopt.settings import RecordSettings
+
+_SECONDS_BETWEEN_SHOWS = 0.2
 
 Row = tuple[Candidate, AnySystem]
 """A candidate and its training, read."""
@@ -40,6 +43,7 @@ class TrainingStack:
     z: Tensor
     recorder: Recorder
     t: int = 0
+    _shown: float = field(default=0.0, init=False)
 
     @classmethod
     def of(
@@ -101,6 +105,7 @@ class TrainingStack:
 
         def observe(t: int, z: Tensor, losses: Tensor | None) -> None:
             assert losses is not None
+            self._show(candidates, losses)
             if recorder is not None:
                 recorder.observe(step, t, z, losses)
             if kept:
@@ -149,6 +154,7 @@ class TrainingStack:
                     z, losses = self.step.step_with_losses(self.z, self.t)
                     self.recorder.observe(self.step, self.t, self.z, losses)
                     self.z, self.t = z, self.t + 1
+                    self._show(self.candidates, losses, self.t)
         except Exception as error:
             for candidate in self.candidates:
                 candidate.fail(f"step {self.t}", error)
@@ -193,6 +199,18 @@ class TrainingStack:
         kept = [self.candidates[row] for row in rows]
         self.recorder.keep([candidate.number for candidate in kept])
         return TrainingStack(kept, self.step.select(rows), self.z[rows], self.recorder, self.t)
+
+    def _show(
+        self, candidates: Sequence[Candidate], losses: Tensor, steps: int | None = None
+    ) -> None:
+        """Let those who watch see losses and steps, several times a second."""
+        now = time.monotonic()
+        if now < self._shown + _SECONDS_BETWEEN_SHOWS:
+            return
+        self._shown = now
+        for candidate, loss in zip(candidates, losses[:, 0].tolist(), strict=True):
+            candidate.loss = loss
+            candidate.steps = candidate.steps if steps is None else steps
 
     def _set_steps(self) -> None:
         for candidate in self.candidates:

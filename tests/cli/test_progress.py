@@ -7,6 +7,8 @@ import os
 import pty
 import re
 import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,7 @@ from lyapopt.cli.live import LiveListener
 from lyapopt.cli.progress import LineListener
 from lyapopt.cli.running import listener_for
 from lyapopt.study.file import StudyFile, load_study_file
+from lyapopt.study.run.events import RunningTrial, StudyListener
 from lyapopt.study.run.runner import run_study
 
 
@@ -46,6 +49,53 @@ def test_the_live_table_fits_and_shows_the_newest_trials(file: StudyFile, width:
     assert re.search(r"best +trial \d", text)
     assert re.search(r"verdict", text)
     assert re.search(r"^ *7 ", text, re.MULTILINE)
+
+
+@dataclass
+class Training:
+    number: int
+    steps: int
+    loss: float | None = None
+    exponent: float | None = None
+    verdict: str | None = None
+    is_running: bool = True
+    params: dict[str, object] = field(default_factory=lambda: {"lr": 0.25, "init_seed": 12345678})
+
+
+@pytest.mark.parametrize("width", [40, 60, 100])
+def test_trials_of_a_running_group_are_shown_with_step_loss_exponent_and_verdict(
+    file: StudyFile, width: int
+) -> None:
+    listener = LiveListener(file, console(width, force_terminal=True))
+    listener.group_started([0, 1, 2])
+    ended = Training(2, 8, 9.5, 0.5, "hot", is_running=False)
+    listener.training([Training(0, 30, 0.125, -0.75, "edge"), Training(1, 7), ended])
+    plain = console(width)
+    plain.print(listener._render())
+    assert isinstance(plain.file, io.StringIO)
+    text = plain.file.getvalue()
+    assert all(len(line.rstrip()) <= width for line in text.splitlines())
+    assert re.search(r"^ +0 +30 +0\.125 +-0\.75 +edge", text, re.MULTILINE)
+    assert re.search(r"^ +1 +7 ", text, re.MULTILINE)
+    assert "hot" not in text
+    assert "1234" not in text
+
+
+def test_a_run_lets_its_trials_be_looked_at_while_they_train(file: StudyFile) -> None:
+    class Watching(StudyListener):
+        def __init__(self) -> None:
+            self.groups: list[Sequence[RunningTrial]] = []
+
+        def training(self, trials: Sequence[RunningTrial]) -> None:
+            assert all(trial.is_running and trial.steps == 0 for trial in trials)
+            self.groups.append(trials)
+
+    listener = Watching()
+    run_study(file, listener)
+    seen = [trial for group in listener.groups for trial in group]
+    assert [trial.number for trial in seen] == list(range(8))
+    assert all(trial.steps >= 8 and trial.exponent is not None for trial in seen)
+    assert all(trial.loss is not None for trial in seen)
 
 
 def test_a_resumed_study_counts_what_it_had(file: StudyFile) -> None:

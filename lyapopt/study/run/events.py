@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 from optuna.trial import FrozenTrial
 
@@ -27,6 +29,38 @@ class StudyEvent:
     ledger: Ledger
 
 
+class RunningTrial(Protocol):
+    """A trial while it trains; what it says is as of now, and may be read from any thread."""
+
+    @property
+    def number(self) -> int:
+        """Its logical number."""
+
+    @property
+    def params(self) -> Mapping[str, Any]:
+        """Its parameters."""
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps done."""
+
+    @property
+    def loss(self) -> float | None:
+        """The latest training loss."""
+
+    @property
+    def exponent(self) -> float | None:
+        """The measured exponent, once there is one."""
+
+    @property
+    def verdict(self) -> str | None:
+        """The verdict, once there is one."""
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it has not ended yet."""
+
+
 class StudyListener:
     """Told what happens while a study runs; the methods do nothing unless overridden."""
 
@@ -38,6 +72,9 @@ class StudyListener:
 
     def group_started(self, numbers: list[int]) -> None:
         """A group of trials begins to train."""
+
+    def training(self, trials: Sequence[RunningTrial]) -> None:
+        """The trials of the group, which this process trains and which can be looked at."""
 
     def finished(self, trial: FrozenTrial, reason: str | None) -> None:
         """A trial has ended."""

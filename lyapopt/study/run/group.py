@@ -113,6 +113,7 @@ class GroupRunner:
             flush(self._study)  # so that each trial names its run before anything can go wrong
             self._heartbeat.speak_for([candidate.trial for candidate in candidates])
             self._listener.group_started([candidate.number for candidate in candidates])
+            self._listener.training(tuple(candidates))
             self._objective.train(candidates)
 
     def _ask(self, number: int, tries: Sequence[FrozenTrial], request: Request) -> Candidate:

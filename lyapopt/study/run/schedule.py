@@ -15,11 +15,12 @@ class Schedule:
     """The groups of a study.
 
     A larger group trains faster and starts with less knowledge, since its trials do not see each
-    other's results. Groups therefore grow at first, and none is larger than what is known before it: they end at trial 2, 5, 10, 15, 20, 30, 40, 60, 80 and
-    so on, or at the multiples of `trials_at_once`. Under a budget no group is larger than all
-    before it, since nobody knows yet what a trial costs. How many trials the study is to have in
-    the end changes nothing: a study that is continued has the groups of one that was longer from
-    the beginning. (Twenty, and not a power of two: totals are mostly round, and end a group then.)
+    other's results. Groups therefore grow at first: they end at trial 2, 5, 10, 15, 20, 30,
+    40, 60, 80 and so on, or at the multiples of `trials_at_once`. Under a budget no group is larger
+    than all before it, since nobody knows yet what a trial costs. How many trials the study is to
+    have in the end changes nothing: a study that is continued has the groups of one that was longer
+    from the beginning. (Twenty, and not a power of two: totals are mostly round, and end a group
+    then.)
 
     Args:
         size: `trials_at_once`, if it is given.
