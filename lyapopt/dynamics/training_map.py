@@ -336,18 +336,13 @@ class TrainingMap:
         """
         chosen = list(range(len(self._systems)) if rows is None else rows)
         systems = [self._systems[row] for row in chosen]
-        known = self._outputs_on_validation(z, chosen)
-        return evaluate(
-            (
-                self._model(row, z[row, 0]) if known is None else known[position],
-                system.training,
-                system.validation,
-            )
-            for position, (row, system) in enumerate(zip(chosen, systems, strict=True))
-        )
+        outputs = self._outputs_on_validation(z, chosen)
+        models = (self._model(row, z[row, 0]) for row in chosen) if outputs is None else outputs
+        parts = zip(models, systems, strict=True)
+        return evaluate((model, system.training, system.validation) for model, system in parts)
 
     def _outputs_on_validation(self, z: Tensor, rows: list[int]) -> Tensor | None:
-        """Outputs of all rows in one pass, if the model has one and the data are the same."""
+        """Outputs of all rows in one pass, if there is one and the data are the same."""
         data = [self._systems[row].validation.tensors for row in rows]
         if not rows or any(len(own) != 2 or own[0] is not data[0][0] for own in data):
             return None
