@@ -57,6 +57,13 @@ def network(
     }
 
 
+def without_a_living_unit(make: MakeOptimizer) -> dict[str, Any]:
+    model = nn.Sequential(nn.Linear(1, 1, bias=False), nn.ReLU())
+    nn.init.constant_(model[0].weight, -1.0)
+    data = {"model": model, "optimizer": make(model.parameters(), lr=0.1)}
+    return {**data, "loader": (torch.ones(4, 1), torch.ones(4, 1)), "loss_fn": nn.MSELoss()}
+
+
 @pytest.mark.parametrize("curvature", [1.0, 37.0, 3000.0])
 def test_gradient_descent_on_a_quadratic_gets_the_last_rate_below_its_edge(
     curvature: float,
@@ -188,7 +195,7 @@ def test_it_says_where_no_rate_or_every_rate_is_too_hot_and_where_nothing_moves(
     assert (hot.status, hot.rate) == ("hot", pytest.approx(1e-5))
     assert "every rate down to 1e-05 diverges" in hot.notes[0]
     for make in (torch.optim.SGD, torch.optim.Adam):
-        dead = lyapopt.find_lr(**quadratic(0.0, make))
+        dead = lyapopt.find_lr(**without_a_living_unit(make))
         assert dead.status == "dead"
         assert "nothing moves" in dead.notes[0]
     few = lyapopt.find_lr(**quadratic(10.0), steps=20)
@@ -197,6 +204,19 @@ def test_it_says_where_no_rate_or_every_rate_is_too_hot_and_where_nothing_moves(
     some = lyapopt.find_lr(**quadratic(1e4), steps=70)
     assert some.status == "unknown"
     assert "the best may lie below" in some.notes[0]
+
+
+def test_the_edge_of_a_plateau_is_not_trusted() -> None:
+    def flat_at_first(outputs: Tensor, target: Tensor) -> Tensor:
+        return 100 + nn.functional.mse_loss(outputs, target)  # which falls by less than 1 %
+
+    found = lyapopt.find_lr(**{**quadratic(1.0), "loss_fn": flat_at_first})
+    edge = found.table["rate"][~found.table["is_hot"]].max()
+    assert found.status == "slow"
+    assert found.rate == pytest.approx(math.sqrt(edge * 0.1))
+    assert "the loss hardly falls" in found.notes[0]
+    below_what_is_usual = lyapopt.find_lr(**{**quadratic(100.0), "loss_fn": flat_at_first})
+    assert below_what_is_usual.status == "crossed"
 
 
 def test_a_loss_that_refuses_what_has_blown_up_makes_a_rate_too_hot() -> None:

@@ -38,13 +38,14 @@ def find_lr(
         for group in optimizer.param_groups:
             group["lr"] = found.rate
 
-    A learning-rate finder by the exponent instead of the loss: copies of the network train for
-    8 steps beside a slightly perturbed neighbour, and the rate is the largest at which the two do
-    not yet separate faster than is good for the optimiser (0.003 nats per step for SGD with or
-    without momentum, 0.06 for Adam and its like). The search begins at a usual rate, goes by
-    decades until there is a bracket, and halves that down to a quarter of a decade: 4 or 5 rates,
-    mostly 64 or 80 gradient evaluations. It begins at the present weights, in float64 whatever the
-    network is in, and no schedule is applied: of one that warms up the rate is its largest.
+    A copy of the network trains for 8 steps beside a slightly perturbed neighbour, and the rate is
+    the largest at which the two separate by less than 0.003 nats per step. For Adam and its like,
+    whose edge is blurred, 16 steps of the loss decide: the rate is a quarter of a decade below the
+    largest that lowers it as much as any smaller one. The search begins at a usual rate, goes by
+    decades until one is too hot and one is not, and halves that down to a quarter of a decade: 4 or
+    5 rates, mostly 64 to 80 gradient evaluations. It begins at the present weights, in float64
+    where the network can be run so, and no schedule is applied: of one that warms up the rate is
+    its largest.
 
     Model, optimizer, loader and all generators are left as they are, bit for bit. Parameter groups
     of different rates keep their ratio to the first.
@@ -67,7 +68,7 @@ def find_lr(
     Returns:
         The rate with its `status`, a `table` and a `figure()` of what was measured, its cost, and
         `notes` of what cannot be known: where no rate is too hot or all are, nothing moves, the
-        schedule warms up, or `steps` are too few.
+        loss is on a plateau, the schedule warms up, or `steps` are too few.
 
     Raises:
         SteeringFailedError: If the first steps raise at every rate, or the loss is not finite from

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
 
 FoundRule = Literal["exponent", "loss"]
-FoundStatus = Literal["crossed", "cold", "hot", "dead", "unknown"]
+FoundStatus = Literal["crossed", "cold", "hot", "dead", "slow", "unknown"]
 COLUMNS: Final = ("rate", "exponent", "fall", "loss", "verdict", "is_hot", "round")
 
 
@@ -26,7 +26,8 @@ class Steering:
             largest.
         status: `crossed`: a rate was found beyond which rates are too hot. Otherwise `rate` is a
             guess: `cold` (no rate of the range is too hot), `hot` (all are), `dead` (nothing
-            moves), `unknown` (the budget did not suffice).
+            moves), `slow` (the loss hardly falls: a plateau, whose edge says little of later
+            steps), `unknown` (the budget did not suffice).
         rule: What says that a rate is too hot: the `exponent`, above `target`; or the `loss`, which
             a smaller rate has lowered more.
         target: Nats per step; NaN where the loss decides.

@@ -38,6 +38,7 @@ _GRADIENTS, _FEWEST = 2 * STEPS, 8  # at one rate
 _RATES = 5  # that a budget should suffice for
 _BLOW_UP = 1.5  # times the losses at the smallest rate, on the same batches
 _RISE = 0.02  # of the lowest loss at a smaller rate
+_SLOW = 0.01
 _MARGIN = 1 / 4  # decades that the loss is trusted less: it looks no further than 16 steps
 
 
@@ -66,6 +67,16 @@ class Tried:
     def late(self) -> float:
         """Mean loss over the second half of the steps."""
         return float(self.losses[len(self.losses) // 2 :].mean())
+
+    @property
+    def is_slow(self) -> bool:
+        """Whether the loss fell by less than 1 %, from the first step and between halves.
+
+        So it is on a plateau, beyond which the curvature and with it the edge may be others.
+        """
+        first = abs(float(self.losses[0]))
+        early = float(self.losses[: len(self.losses) // 2].mean())
+        return max(early, float(self.losses[0])) - self.late < _SLOW * first
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,11 @@ _HOT = "already {:.3g} is too hot: the best may lie below; give a lower `low`"
 _DIVERGED = "every rate down to {:.3g} diverges: look at the loss and at the scale of the inputs"
 _OPEN = "{} gradients did not suffice to see where rates become too hot: the best may lie {}"
 
+_SLOW = (
+    "at {:.3g}, the edge, the loss hardly falls in so few steps: beyond such a plateau the edge "
+    "may be far lower. The rate is half way, as a ratio, between it and what is usual"
+)
+
 _log = logging.getLogger(__name__)
 
 
@@ -163,6 +168,9 @@ class RateSearch:
         if line.status == "dead":
             return "dead", usual, (_DEAD.format(usual),)
         cold, hot = line.ends()
+        if cold is not None and self._is_on_a_plateau(float(cold.value), usual):
+            edge = float(cold.value)
+            return "slow", math.sqrt(edge * usual), (_SLOW.format(edge),)
         if cold is not None and hot is not None:
             margin = self.rule.margin * axis.decade
             return "crossed", float(axis.value(cold.coordinate - margin)), ()
@@ -177,6 +185,11 @@ class RateSearch:
             return "hot", float(hot.value), (text.format(float(hot.value)),)
         below = axis.value(hot.coordinate - axis.decade)
         return "unknown", float(below), (_OPEN.format(self.budget, "below"),)
+
+    def _is_on_a_plateau(self, edge: float, usual: float) -> bool:
+        """Whether the edge is that of a plateau, and lies where it would do harm if it fell."""
+        by_exponent = self.rule.name == "exponent"
+        return by_exponent and edge > usual and self.tried[edge].is_slow
 
     def _table(self) -> pd.DataFrame:
         """One row a rate, ascending."""
