@@ -37,8 +37,6 @@ if TYPE_CHECKING:
     from lyapopt.probe import Measurement, Probe, Verdict
     from lyapopt.search import (
         EdgeOfChaosSampler,
-        ForecastPruner,
-        GatedPercentilePruner,
         LyapunovPruner,
         Objective,
         ScreeningSampler,
@@ -60,8 +58,6 @@ __all__ = [
     "BufferedStorage",
     "EdgeOfChaosSampler",
     "Exponent",
-    "ForecastPruner",
-    "GatedPercentilePruner",
     "LyapunovPruner",
     "Map",
     "Measurement",
@@ -97,8 +93,6 @@ __all__ = [
 _HOMES = {
     "BufferedStorage": "lyapopt.store.buffered",
     "EdgeOfChaosSampler": "lyapopt.search",
-    "ForecastPruner": "lyapopt.search",
-    "GatedPercentilePruner": "lyapopt.search",
     "ScreeningSampler": "lyapopt.search",
     "enqueue_best": "lyapopt.search.ranking",
     "find_lr": "lyapopt.search.steering.find_lr",
@@ -138,7 +132,7 @@ _CALLBACKS = {
     "TransformersWatch": "lyapopt.search.callbacks.transformers",
 }
 
-_PACKAGES = ("exponents", "figures")  # that are public as a whole
+_PACKAGES = ("exponents", "figures", "paper")  # that are public as a whole
 
 
 def __getattr__(name: str) -> Any:

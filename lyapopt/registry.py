@@ -237,14 +237,8 @@ _PRUNERS = (
         rules=(_HIDDEN,),
     ),
     Row(
-        "forecast",
-        "lyapopt.search:ForecastPruner",
-        ranges={"k": _COUNT, "alpha": _OPEN_UNIT},
-        rules=(_HIDDEN,),
-    ),
-    Row(
         "gated-percentile",
-        "lyapopt.search:GatedPercentilePruner",
+        "lyapopt.paper:GatedPercentilePruner",
         ranges={"percentile": _OPEN_PERCENT, "n_startup_trials": _COUNT},
         rules=(_HIDDEN,),
     ),

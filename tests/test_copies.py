@@ -19,6 +19,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import lyapopt
+from lyapopt.paper import GatedPercentilePruner
 from lyapopt.search.monitor import Monitor
 from lyapopt.search.steering import Steering
 
@@ -120,8 +121,7 @@ OBJECTS: dict[str, tuple[Callable[[str], Any], Callable[[Any], Any]]] = {
         proposals,
     ),
     "Exponent": (lambda _: measured(lyapopt.training_exponent), values),
-    "ForecastPruner": (lambda _: lyapopt.ForecastPruner(), decisions),
-    "GatedPercentilePruner": (lambda _: lyapopt.GatedPercentilePruner(), decisions),
+    "GatedPercentilePruner": (lambda _: GatedPercentilePruner(), decisions),
     "LyapunovPruner": (lambda _: lyapopt.LyapunovPruner(), decisions),
     "Measurement": (lambda _: PROBE.measure([build({})])[0], itself),
     "Objective": (

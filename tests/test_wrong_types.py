@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 import lyapopt
 from lyapopt.errors import UserError
+from lyapopt.paper import GatedPercentilePruner
 from lyapopt.probe import VerdictRule
 from lyapopt.search import RecordSettings
 
@@ -154,12 +155,8 @@ CASES: dict[str, tuple[Callable[..., Any], dict[str, tuple[Any, ...]]]] = {
             "seed": INTEGERS,
         },
     ),
-    "ForecastPruner": (
-        lyapopt.ForecastPruner,
-        {"k": COUNTS, "alpha": SHARES, "wrapped": _WRAPPED, "seed": INTEGERS},
-    ),
     "GatedPercentilePruner": (
-        lyapopt.GatedPercentilePruner,
+        GatedPercentilePruner,
         {"percentile": (*NUMBERS, 0, 100), "n_startup_trials": COUNTS, "wrapped": _WRAPPED},
     ),
     "LyapunovPruner": (

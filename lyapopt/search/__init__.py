@@ -13,7 +13,7 @@
 from lyapopt.search.candidate import Candidate, Outcome
 from lyapopt.search.monitor import Monitor, watch
 from lyapopt.search.objective import Objective, TrialFailedError
-from lyapopt.search.pruners import ForecastPruner, GatedPercentilePruner, LyapunovPruner
+from lyapopt.search.pruners import LyapunovPruner
 from lyapopt.search.ranking import enqueue_best
 from lyapopt.search.samplers.seeded import SeededSampler
 from lyapopt.search.screening import ScreeningSampler
@@ -27,8 +27,6 @@ from lyapopt.space import SeedParameter
 __all__ = [
     "Candidate",
     "EdgeOfChaosSampler",
-    "ForecastPruner",
-    "GatedPercentilePruner",
     "LyapunovPruner",
     "Monitor",
     "Objective",

@@ -21,10 +21,9 @@ from lyapopt.dynamics import Training
 from lyapopt.dynamics.precision import in_dtype
 from lyapopt.errors import UserError
 from lyapopt.figures.weight_trajectories import collect as collect_weights
+from lyapopt.paper import GatedPercentilePruner
 from lyapopt.probe import Probe
 from lyapopt.search import (
-    ForecastPruner,
-    GatedPercentilePruner,
     LyapunovPruner,
     Objective,
     RecordSettings,
@@ -307,17 +306,12 @@ def measured_trial(exponent: float, loss: float, number: int) -> optuna.trial.Fr
             "slow: the loss rose by",
         ),
         (
-            ForecastPruner(k=2, alpha=0.1),
-            {"probability", "alpha", "threshold"},
-            "of entering the best 2, below 0.1 (20 trials)",
-        ),
-        (
             GatedPercentilePruner(percentile=50),
             {"exponent", "threshold", "initial_loss", "gate_low", "gate_high"},
             "the 50th percentile of",
         ),
     ],
-    ids=["hot", "slow", "forecast", "gated"],
+    ids=["hot", "slow", "gated"],
 )
 def test_every_pruner_stores_its_decision_with_reason_and_numbers(
     pruner: Any, numbers: set[str], reason: str, tmp_path: Any

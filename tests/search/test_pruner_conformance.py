@@ -13,7 +13,8 @@ import pytest
 from optuna import pruners as p
 
 from lyapopt.errors import UserError
-from lyapopt.search import ForecastPruner, GatedPercentilePruner, LyapunovPruner
+from lyapopt.paper import GatedPercentilePruner
+from lyapopt.search import LyapunovPruner
 from lyapopt.testing.pruner_kit import MakePruner, PrunerTestCase
 
 
@@ -51,15 +52,6 @@ class TestLyapunov(Measured):
     )
     def pruner(self, request: pytest.FixtureRequest) -> MakePruner:
         return functools.partial(LyapunovPruner, **request.param)
-
-
-class TestForecast(Measured):
-    @pytest.fixture(
-        params=[{"k": 2, "alpha": 0.3}, {"wrapped": p.MedianPruner(n_startup_trials=3)}],
-        ids=["k", "median"],
-    )
-    def pruner(self, request: pytest.FixtureRequest) -> MakePruner:
-        return functools.partial(ForecastPruner, **request.param)
 
 
 class TestGatedPercentile(Measured):
@@ -124,7 +116,7 @@ class TestWilcoxon(PrunerTestCase):
         return functools.partial(p.WilcoxonPruner, n_startup_steps=2)
 
 
-@pytest.mark.parametrize("pruner_class", [LyapunovPruner, ForecastPruner, GatedPercentilePruner])
+@pytest.mark.parametrize("pruner_class", [LyapunovPruner, GatedPercentilePruner])
 def test_a_hyperband_pruner_inside_ours_is_refused(pruner_class: Any) -> None:
     hyperband = p.HyperbandPruner()
     for wrapped in (hyperband, LyapunovPruner(wrapped=p.PatientPruner(p.NopPruner(), 1))):

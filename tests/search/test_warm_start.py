@@ -13,7 +13,6 @@ from optuna.samplers import RandomSampler, TPESampler
 from lyapopt.probe import Probe
 from lyapopt.search import (
     EdgeOfChaosSampler,
-    ForecastPruner,
     Objective,
     ScreeningSampler,
     SearchSpace,
@@ -116,25 +115,6 @@ def test_new_trials_have_runs_of_their_own_and_leave_those_of_the_other_study_al
     optuna.delete_study(study_name="warm", storage=url)
     store.gc(grace=0)
     assert store.exponents("other").equals(before)
-
-
-def test_a_forecast_is_calibrated_on_the_other_studys_trials() -> None:
-    others = []
-    for k in range(30):
-        others.append(
-            optuna.trial.create_trial(
-                params={"lr": 0.1, "width": 4},
-                distributions=SPACE.distributions,
-                value=k / 30,
-                intermediate_values={1: k / 30},
-                user_attrs={"exponent": k / 30},
-            )
-        )
-    study = warm(RandomSampler(0), others, pruner=ForecastPruner(k=3, alpha=0.2))
-    trial = study.ask(SPACE.distributions)
-    trial.set_user_attr("exponent", 0.9)
-    trial.report(0.9, 1)
-    assert trial.should_prune()
 
 
 def test_attributes_that_are_no_records_are_passed_over() -> None:

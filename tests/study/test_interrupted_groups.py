@@ -74,7 +74,6 @@ PRUNERS = {
     "wilcoxon": "{name: wilcoxon, p_threshold: 0.4, n_startup_steps: 1}",
     "median": "{name: median, n_startup_trials: 3}",
     "gated-percentile": "{name: gated-percentile, n_startup_trials: 3}",
-    "forecast": "{name: forecast, wrapped: {name: median, n_startup_trials: 3}}",
 }
 
 

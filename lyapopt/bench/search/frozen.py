@@ -94,4 +94,3 @@ STEERED = Steered(horizon=10, neighbours=1, target="adaptive", rates_at_once=1, 
 RANKED = Ranked(replace(STEERED, reuse=0.5), part=1 / 8, share=0.7)
 SCREENED = Screened(horizon=10, neighbours=1, candidates=8)
 PRUNED = Pruned(horizon=10, neighbours=1, slow=0.01, hot=0.1)
-FORECAST_K, FORECAST_ALPHA = 5, 0.05

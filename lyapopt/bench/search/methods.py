@@ -10,8 +10,6 @@ from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, Successive
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 
 from lyapopt.bench.search.frozen import (
-    FORECAST_ALPHA,
-    FORECAST_K,
     PRUNED,
     RANKED,
     SCREENED,
@@ -34,7 +32,8 @@ from lyapopt.bench.search.table_probe import (
     TableProbe,
     never_build,
 )
-from lyapopt.search.pruners import ForecastPruner, GatedPercentilePruner, LyapunovPruner
+from lyapopt.paper import GatedPercentilePruner
+from lyapopt.search.pruners import LyapunovPruner
 from lyapopt.search.screening import ScreeningSampler
 from lyapopt.search.steering import EdgeOfChaosSampler
 
@@ -195,10 +194,6 @@ def _watched(name: str, make: Callable[[], BasePruner], base: str = "TPE") -> Me
     return Method(f"{base} + {name}", "control", run)
 
 
-def _forecast() -> BasePruner:
-    return ForecastPruner(k=FORECAST_K, alpha=FORECAST_ALPHA)
-
-
 def pruned_early(
     base: str, name: str, is_ranked: bool = False, family: Family = "ours", **changed: Any
 ) -> Method:
@@ -289,7 +284,6 @@ METHODS: Mapping[str, Method] = {
         _screening("forecast"),
         _screening("paper"),
         *_of_pruning(),
-        _watched("ForecastPruner", _forecast),
         _watched("GatedPercentilePruner", GatedPercentilePruner),
         _placebo("shuffled exponent", Shuffled),
         _placebo("log lr", LogRate),

@@ -133,19 +133,12 @@ SIGNATURES = {
     """,
     "lyapopt.search:LyapunovPruner": """
         *,
-        slow: float | None = 0.05,
+        slow: float | None = 0.01,
         hot: float | None = 0.1,
         dead: bool = True,
         wrapped: BasePruner | None = None,
     """,
-    "lyapopt.search:ForecastPruner": """
-        *,
-        k: int = 5,
-        alpha: float = 0.05,
-        wrapped: BasePruner | None = None,
-        seed: int = 0,
-    """,
-    "lyapopt.search:GatedPercentilePruner": """
+    "lyapopt.paper:GatedPercentilePruner": """
         *,
         percentile: float = 50.0,
         n_startup_trials: int = 8,
