@@ -1,10 +1,13 @@
 """What is tried of one rate, and from when on it is too hot: by the exponent, or by the loss.
 
-Which of the two was chosen on held-in networks, at equal cost. Gradient descent with or without
-momentum has a sharp edge, beyond which a training that begins well comes to nothing: there the
-exponent of 8 steps sees what the loss does not. Adam and its like divide by the size of their
-gradients, which blurs the edge, and their first steps from empty moments separate anything: there
-16 steps of the loss say more.
+Which of the two was chosen on held-in networks, at equal cost, and frozen on 2026-11-26; what came
+of it on held-out ones is in `studies/RESULTS.md` (`lyapopt bench rates --full`).
+
+Gradient descent with or without momentum has a sharp edge, beyond which a training that begins well
+comes to nothing: there the exponent of 8 steps sees what the loss does not. Adam and its like
+divide by the size of their gradients, which blurs the edge, and their first steps from empty
+moments separate anything: there 16 steps of the loss say more. Where the loss hardly falls, on a
+plateau, neither is known.
 """
 
 from __future__ import annotations
