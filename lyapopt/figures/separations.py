@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -39,6 +40,7 @@ class Separations:
         ends: Steps at which the segments end.
         growth: Mean growth over each segment, nats per step.
         exponent, low, high: What was measured, nats per step; NaN where it is not known.
+        since: Step from which on the exponent is the growth.
     """
 
     trial: int | None
@@ -52,6 +54,7 @@ class Separations:
     exponent: float = math.nan
     low: float = math.nan
     high: float = math.nan
+    since: int = 0
 
 
 def collect(
@@ -86,7 +89,10 @@ def collect(
     ends = steps[bounds[1:]]
     numbers = {name: _number(measured.get(key)) for name, key in _KEYS.items()}
     rescalings = steps[inner[inner < len(steps) - 1]]
-    return Separations(number, steps, logs, mean, segment, rescalings, ends, growth, **numbers)
+    since = _since(measured, steps)
+    return Separations(
+        number, steps, logs, mean, segment, rescalings, ends, growth, **numbers, since=since
+    )
 
 
 _KEYS: Mapping[str, str] = {"exponent": "value", "low": "low", "high": "high"}
@@ -190,11 +196,14 @@ def _add_separations(figure: go.Figure, found: Separations) -> None:
         hovertemplate="step %{x}: ln separation %{y:.4g}<extra></extra>",
         **place,
     )
-    if math.isfinite(found.exponent) and math.isfinite(found.mean[0]):
+    start = int(np.searchsorted(found.steps, found.since))
+    if math.isfinite(found.exponent) and math.isfinite(found.mean[start]):
         value = shown_interval(found.exponent, found.low, found.high)
         figure.add_scatter(
-            x=[int(found.steps[0]), int(found.steps[-1])],
-            y=rounded(found.mean[0] + found.exponent * (found.steps[[0, -1]] - found.steps[0])),
+            x=found.steps[[start, -1]].tolist(),
+            y=rounded(
+                found.mean[start] + found.exponent * (found.steps[[start, -1]] - found.steps[start])
+            ),
             mode="lines",
             line={"color": COLOURS[1], "dash": "dash", "width": 1.5},
             name=f"exponent {value} nats per step",
@@ -233,6 +242,13 @@ def _measured(exponents: pd.DataFrame | None, trial: int | None) -> Mapping[str,
     if trial is not None and "trial_number" in exponents:
         of_trial = exponents[exponents["trial_number"] == trial]
     return {} if of_trial.empty else {str(name): each for name, each in of_trial.iloc[0].items()}
+
+
+def _since(measured: Mapping[str, object], steps: NDArray[np.int64]) -> int:
+    """The step before the first over which the exponent was averaged, as its estimand says."""
+    said = re.search(r"over steps (\d+) to (\d+)", str(measured.get("estimand", "")))
+    first = int(said[1]) - 1 if said else (_whole(measured.get("burn_in")) or 0)
+    return first if steps[0] <= first < steps[-1] else int(steps[0])
 
 
 def _number(value: object) -> float:

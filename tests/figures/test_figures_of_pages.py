@@ -9,6 +9,7 @@ import pandas as pd
 from made import long_form, said
 
 from lyapopt.figures import best_so_far as drawn_best
+from lyapopt.figures import separations
 from lyapopt.figures import trial_losses as drawn_losses
 from lyapopt.figures.best_so_far import collect as best
 from lyapopt.figures.trial_losses import collect as losses
@@ -70,3 +71,15 @@ def test_losses_of_one_trial_with_the_decision_that_ended_it() -> None:
     assert "not finite from step 2" in said(figure)
     assert np.isfinite(np.array(figure.data[0].y, dtype=float)).all()
     assert losses(series, trial=8) is None
+
+
+def test_an_exponent_is_drawn_over_the_steps_that_it_was_measured_over() -> None:
+    logs = [0.0, -1.0, -2.0, -1.5, -1.0]
+    measured = {"trial_number": [3], "value": [0.5], "low": [math.nan], "high": [math.nan]}
+    rows = pd.DataFrame({**measured, "estimand": ["growth rate over steps 3 to 4 of this run"]})
+    figure = separations(long_form(3, "separation", logs), rows, trial=3)
+    [line] = [trace for trace in figure.data if (trace.name or "").startswith("exponent")]
+    assert (line.x, line.y) == ((2, 4), (-2.0, -1.0))
+    whole = separations(long_form(3, "separation", logs), rows.drop(columns="estimand"), trial=3)
+    [line] = [trace for trace in whole.data if (trace.name or "").startswith("exponent")]
+    assert (line.x, line.y) == ((0, 4), (0.0, 2.0))

@@ -31,6 +31,7 @@ probe: {horizon: 8, neighbours: 2}
 sampler: random
 n_trials: 16
 trials_at_once: 8
+pruner: lyapunov
 """
 
 

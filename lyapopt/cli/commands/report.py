@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 from pathlib import Path
 from typing import Annotated
@@ -37,6 +38,7 @@ def report(
     from lyapopt.errors import UserError
     from lyapopt.store.errors import masked
     from lyapopt.study.analysis.data import StudyData
+    from lyapopt.study.run.replay import studied_file
     from lyapopt.web.layouts import DEFAULT, find_layout
     from lyapopt.web.report import study_report
 
@@ -52,7 +54,10 @@ def report(
     words = ["lyapopt", "report", masked(storage), "--study", data.name, "-o", str(output)]
     if layout is not None:
         words += ["--layout", layout]
-    text = study_report(data, chosen, shlex.join(words))
+    file = None
+    with contextlib.suppress(UserError):  # plain Optuna has made it
+        file = studied_file(target.storage, data.name, target.store).as_dict()
+    text = study_report(data, chosen, shlex.join(words), file)
     try:
         output.write_text(text, encoding="utf-8", errors="replace")
     except OSError as error:

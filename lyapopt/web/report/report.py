@@ -26,13 +26,16 @@ _MOST_BEST = 10
 _LOOKED_AT = 20  # trials, for the settings that all were run with
 
 
-def study_report(data: StudyData, layout: Layout, command: str) -> str:
+def study_report(
+    data: StudyData, layout: Layout, command: str, file: Mapping[str, Any] | None = None
+) -> str:
     """The HTML of the report: one page that needs no network.
 
     Args:
         data: The study.
         layout: Which figures it has, in which order; those of one trial are of the best.
         command: The command that made it.
+        file: What the study's file said, where that is known.
     """
     facts = study_facts(data)
     sections = [
@@ -49,7 +52,7 @@ def study_report(data: StudyData, layout: Layout, command: str) -> str:
         Section("What ended trials, and why", tables=[ending_table(data)]),
         Section("Figures", figures=[figure_of(panel, data, trial=facts["first"])
                                     for panel in layout.panels if _is_drawn(panel.figure, data)]),
-        Section("Settings", tables=[*_settings(data)]),
+        Section("Settings", tables=[*_settings(data, file or {})]),
     ]  # fmt: skip
     return page(f"Study {one_line(data.name, 200)}", command, sections)
 
@@ -101,18 +104,24 @@ def _first_trials(data: StudyData) -> list[StoredTrial]:
     return [trial for trial in found if trial is not None and trial.values]
 
 
-def _settings(data: StudyData) -> Iterator[Table]:
+def _settings(data: StudyData, file: Mapping[str, Any]) -> Iterator[Table]:
+    """What the file said, or else how the first trials were measured; and with which versions."""
     yield parameter_table(data)
-    if not data.is_recorded or not len(data.runs):
-        return
-    first = data.runs.head(_LOOKED_AT)
-    settings = next((each for each in first["settings"] if isinstance(each, Mapping)), {})
-    versions = next((each for each in first["versions"] if isinstance(each, Mapping)), {})
-    rows = [[one_line(name, 80), one_line(worded(value), 200)] for name, value in _flat(settings)]
-    yield Table(["setting", "value"], rows, "As the first trials were measured and recorded")
-    yield Table(
-        ["version of", ""], [[one_line(n, 40), one_line(v, 60)] for n, v in versions.items()]
+    is_recorded = data.is_recorded and len(data.runs) > 0
+    empty: Mapping[str, Any] = {"settings": (), "versions": ()}
+    first: Any = data.runs.head(_LOOKED_AT) if is_recorded else empty
+    found, versions = (
+        next((each for each in first[name] if isinstance(each, Mapping)), {})
+        for name in ("settings", "versions")
     )
+    said = {name: each for name, each in file.items() if name not in ("storage", "store")}
+    rows = [
+        [one_line(name, 80), one_line(worded(each), 300)] for name, each in _flat(said or found)
+    ]
+    caption = "As the study's file says" if said else "As the first trials were measured"
+    yield Table(["setting", "value"] if rows else [], rows, caption if rows else "")
+    names = ["version of", ""] if versions else []
+    yield Table(names, [[one_line(n, 40), one_line(v, 60)] for n, v in versions.items()])
 
 
 def _flat(settings: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
