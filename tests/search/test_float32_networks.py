@@ -58,6 +58,7 @@ def steered(network: UserNetwork, lr: float, dtype: torch.dtype) -> Found:
         lambda params: network.training(params["lr"], dtype),
         low=network.rates[0],
         high=network.rates[1],
+        steps=1200,
     )
     return found.rate, None, None, f"{found.status} {list(found.table.verdict)}"
 
