@@ -15,6 +15,10 @@ import pytest
 from serving import CHROMIUM, PATIENCE, ROOT, browser, served
 
 import lyapopt
+from lyapopt.study.file import load_study_file
+from lyapopt.study.run.events import StudyListener
+from lyapopt.study.run.runner import run_study
+from lyapopt.web.following import Following
 from lyapopt.web.inside import artifact_folder, refresh_studies
 from lyapopt.web.inside.note import merged, note_of
 from lyapopt.web.inside.pictures import Curves, picture
@@ -142,3 +146,33 @@ def test_optuna_dashboard_shows_them_and_the_link_leads_to_our_page(database: Pa
         expect(link).to_be_visible(timeout=PATIENCE)
         assert link.get_attribute("href") == "/lyapopt/?study=shown"
         seen.picture("optuna-dashboard-note")
+
+
+def test_a_run_has_its_pages_written_while_it_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LYAPOPT_DASHBOARD", "1")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.chdir(tmp_path)
+    Path("study.yaml").write_text(STUDY + "trials_at_once: 6\n")
+    file = load_study_file("study.yaml")
+    notes: list[str] = []
+
+    class Waiting(StudyListener):
+        """Lets the run wait for the first pages."""
+
+        def finished(self, trial: optuna.trial.FrozenTrial, reason: str | None) -> None:
+            if following._process is not None and not notes:
+                assert following._process.wait(timeout=300) == 0
+                study = optuna.load_study(study_name="shown", storage="sqlite:///study.db")
+                notes.append(optuna_dashboard.get_note(study))
+
+    following = Following(Waiting(), file, pause=0.0)
+    run_study(file, following)
+    assert following.conclude(["shown"])
+    study = optuna.load_study(study_name="shown", storage="sqlite:///study.db")
+    [early] = notes
+    assert "(/lyapopt/?study=shown)" in early
+    assert early != optuna_dashboard.get_note(study)
+    off = file.model_copy(update={"output": file.output.model_copy(update={"dashboard": False})})
+    assert not Following(StudyListener(), off).is_on

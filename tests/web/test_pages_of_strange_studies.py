@@ -10,9 +10,12 @@ from typing import Any
 
 import optuna
 import pytest
+import sqlalchemy
 from serving import CHROMIUM, browser, served
 from werkzeug.test import Client
 
+from lyapopt.bench.store.filling import add_trials
+from lyapopt.store import new_run_id
 from lyapopt.study.run.storage import open_storage
 from lyapopt.web.inside import refresh_studies
 from lyapopt.web.layouts import DEFAULT, shipped_layouts
@@ -172,3 +175,27 @@ def test_a_browser_executes_nothing_of_a_hostile_study(tmp_path: Path) -> None:
         assert seen.page.locator("body script").count() == 0
         seen.picture("hostile")
     assert seen.wrong == []
+
+
+@pytest.mark.slow
+def test_ten_thousand_trials_make_small_figures_that_are_drawn_once(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/study.db"
+    study = optuna.create_study(storage=url, study_name="odd")
+    runs = [new_run_id() for _ in range(10_000)]
+    add_trials(sqlalchemy.create_engine(url), study, runs, seed=0)
+    shelf = Shelf(url, open_storage(url, create=False))
+    client = Client(Pages(shelf))
+    first = shelf.study("odd")
+    for name in shipped_layouts():
+        page = client.get("/api/page", query_string={"study": "odd", "layout": name}).json
+        for panel in page["panels"]:
+            asked = {"study": "odd", "layout": name, "index": panel["index"]}
+            figure = client.get("/api/figure", query_string=asked)
+            assert len(figure.data) < 300_000, panel
+            again = client.get(
+                "/api/figure", query_string=asked, headers={"If-None-Match": figure.headers["ETag"]}
+            )
+            assert again.status_code == 304
+    assert shelf.study("odd") is first
+    study.optimize(measured, n_trials=1)
+    assert shelf.study("odd") is not first
