@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import random
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import CellType, CodeType, FunctionType, MethodType
@@ -19,6 +18,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from lyapopt.dynamics.own_draws import generators, own_draws, turns
 from lyapopt.dynamics.randomness import derive_seed
 
 _MANY = 10_000
@@ -26,7 +26,6 @@ _MANY = 10_000
 _MOST_OBJECTS = 2_000
 _PASSES = ("forward", "training_step")
 _EMPTY = nn.Module()
-_lock = threading.RLock()
 
 Restore = Callable[[], bool]
 """Puts back what was there, and tells whether it had changed."""
@@ -78,12 +77,13 @@ class Surroundings:
     def kept(self, seed: int | None = None) -> Iterator[Kept]:
         """Context after which all is as it was.
 
-        Global generators belong to all threads, so that threads take turns.
+        Global generators belong to all threads: threads take turns, and all but the main thread
+        draw from copies of torch's, which the loops of other threads do not move.
 
         Args:
             seed: What all generators are seeded with inside, if anything.
         """
-        with _lock:
+        with turns, own_draws():
             kept = Kept()
             states = [*_global_states(), *map(_state_of, self._generators)]
             if seed is not None:
@@ -108,10 +108,9 @@ class Surroundings:
         """Seed all generators; for use where they are kept."""
         random.seed(seed)
         np.random.seed(seed % 2**32)
-        torch.default_generator.manual_seed(seed)
         # Not torch.manual_seed: it would also seed devices that nobody uses yet, for later.
-        if _has_cuda():
-            torch.cuda.manual_seed_all(seed)
+        for each in generators():
+            each.manual_seed(seed)
         for position, each in enumerate(self._generators):
             _seed(each, derive_seed(seed, position, "generator"))
 
@@ -133,20 +132,20 @@ _State = tuple[Callable[[], Any], Callable[[Any], Any], Any]
 
 
 def _global_states() -> list[_State]:
-    found: list[_State] = [
+    return [
         (random.getstate, random.setstate, random.getstate()),
         (np.random.get_state, np.random.set_state, np.random.get_state()),
-        (torch.get_rng_state, torch.set_rng_state, torch.get_rng_state()),
+        (_torch_states, _set_torch_states, _torch_states()),
     ]
-    if _has_cuda():
-        cuda = torch.cuda
-        found.append((cuda.get_rng_state_all, cuda.set_rng_state_all, cuda.get_rng_state_all()))
-    return found
 
 
-def _has_cuda() -> bool:
-    """Whether GPUs are in use: to ask more of torch would start them."""
-    return bool(torch.cuda.is_initialized())  # type: ignore[no-untyped-call]  # torch has no types
+def _torch_states() -> list[torch.Tensor]:
+    return [each.get_state() for each in generators()]
+
+
+def _set_torch_states(states: list[torch.Tensor]) -> None:
+    for each, state in zip(generators(), states, strict=False):  # GPUs may be in use by now
+        each.set_state(state)
 
 
 def _is_generator(value: object) -> bool:

@@ -14,6 +14,7 @@ from lyapopt.dynamics.broadcasting import RefusedBroadcasting
 from lyapopt.dynamics.data import BatchOrder, Examples
 from lyapopt.dynamics.layers import DeterministicLayers
 from lyapopt.dynamics.replaying import graph_of, plain_attributes
+from lyapopt.dynamics.surroundings import Surroundings
 from lyapopt.dynamics.training import Training
 from lyapopt.errors import NotStackableError, TrainingError, UserError
 
@@ -134,7 +135,7 @@ def _loss(
     training: Training, model: nn.Module, batch: list[Tensor], layers: DeterministicLayers
 ) -> Tensor:
     try:
-        with torch.random.fork_rng(devices=[]):
+        with Surroundings().kept():
             with layers:
                 outputs = model(*batch[:-1])
             with RefusedBroadcasting():

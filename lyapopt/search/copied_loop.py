@@ -84,10 +84,11 @@ class CopiedLoop:
         if any(has_frozen):
             self._neighbours.separate_what_is_trained()
         losses, batch = [], in_float64(batch)
-        for one in self._copies:
-            # All copies, and then the user's own step, see the same dropout masks.
-            with around.kept():
-                losses.append(one.accumulate(lambda copied: loss_of(copied, batch), weight))
+        with around.kept():  # from here no other thread takes random numbers away
+            for one in self._copies:
+                # All copies, and then the user's own step, see the same dropout masks.
+                with around.kept():
+                    losses.append(one.accumulate(lambda copied: loss_of(copied, batch), weight))
         self._batch_losses.append(losses)
 
     def step(self, optimizer: torch.optim.Optimizer) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import random
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -12,6 +11,7 @@ import numpy as np
 import torch
 
 from lyapopt.dynamics import Training
+from lyapopt.dynamics.own_draws import turns
 from lyapopt.dynamics.randomness import derive_seed
 
 Params = Mapping[str, Any]
@@ -19,8 +19,6 @@ Params = Mapping[str, Any]
 
 Build = Callable[[Params], Training]
 """A user's function that makes the training of a trial."""
-
-_global_generators = threading.RLock()
 
 
 def build_training(build: Build, params: Params, seed: int, number: int) -> Training:
@@ -45,7 +43,7 @@ def seeded(seed: int) -> Iterator[None]:
 
     Threads take turns.
     """
-    with _global_generators:
+    with turns:
         numpy_state, python_state = np.random.get_state(), random.getstate()
         is_initialized = bool(torch.cuda.is_initialized())  # type: ignore[no-untyped-call]
         devices = list(range(torch.cuda.device_count())) if is_initialized else []
