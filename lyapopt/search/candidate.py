@@ -6,13 +6,16 @@ import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Protocol
 
 import optuna
+import torch
 from torch import nn
 
 from lyapopt import interruption
 from lyapopt.dynamics import Training
+from lyapopt.errors import UserError
 from lyapopt.probe import Measurement, Probe, Reference, Verdict
 from lyapopt.search._optuna import attach, attached, logical_number
 from lyapopt.search.probing.building import Params
@@ -22,6 +25,12 @@ from lyapopt.search.trajectory_recorder import Recorder
 from lyapopt.settings import RecordSettings
 from lyapopt.store import Decision, RunRecord, new_run_id
 from lyapopt.store.states import EndState
+
+_NOT_USERS = (
+    *(str(Path(file).parent) for file in (interruption.__file__, torch.__file__)),
+    "<string>",
+)
+"""Code whose lines tell a user nothing about a refusal: ours, torch's, and that of dataclasses."""
 
 
 @dataclass(frozen=True)
@@ -188,8 +197,10 @@ class RunsCandidates(Protocol):
 
 
 def place_of(error: BaseException) -> str:
-    """Where an error was raised, as `(file:line)`."""
-    frames = traceback.extract_tb(error.__traceback__)
+    """Where an error was raised, as `(file:line)`; of a refusal, where a user's code met it."""
+    frames = list(traceback.extract_tb(error.__traceback__))
+    if isinstance(error, UserError):
+        frames = [each for each in frames if not each.filename.startswith(_NOT_USERS)]
     return f"({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
 
 

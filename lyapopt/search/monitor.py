@@ -203,7 +203,9 @@ class Monitor:
         self._probe = Probe(horizon, neighbours, radius, estimator="neighbours", rule=rule)
         self._run: WatchedRun | None = None
         if isinstance(trial, optuna.Trial):
-            self._run = WatchedRun(trial, self._probe, recording, seed)
+            self._run = WatchedRun(
+                trial, self._probe, recording, seed, says_short=loss_fn is not None
+            )
             # Where the loop does not close the monitor, it is closed when it is gone.
             weakref.finalize(self, self._run.abandon).atexit = False
 
@@ -246,6 +248,8 @@ class Monitor:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+        if self._run is not None and error is None:
+            self._run.say_if_short()
 
     def observe(self, x: Any, y: Any) -> None:
         """Show the monitor the batch that the next step is taken on; cheap after the horizon."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -129,3 +130,19 @@ def test_a_training_whose_value_is_its_exponent_needs_no_steps() -> None:
     study = optuna.create_study(sampler=RandomSampler(0))
     study.optimize(Objective(endless, SPACE, "exponent", PROBE), n_trials=1)
     assert study.trials[0].value == pytest.approx(study.trials[0].user_attrs["exponent"], rel=1e-5)
+
+
+def test_a_refusal_says_the_line_of_the_build_function_and_none_of_ours() -> None:
+    def refused(params: Mapping[str, Any]) -> Training:
+        return build(params, steps=-1)
+
+    def refused_later(params: Mapping[str, Any]) -> Training:
+        training = build(params)
+        weights = training.model.parameters
+        return replace(training, loss_fn=lambda out, y: out.mean() + next(weights()).sum())
+
+    line = build.__code__.co_firstlineno + 4
+    for trains, end in [(refused, f" ({__file__}:{line})"), (refused_later, "forward pass")]:
+        with pytest.raises(TrialFailedError) as failure:
+            optuna.create_study().optimize(Objective(trains, SPACE, probe=PROBE), n_trials=1)
+        assert str(failure.value).endswith(end)

@@ -334,9 +334,14 @@ def test_the_probes_of_a_sampler_are_part_of_what_a_watched_trial_costs(sqlite_u
     assert len(names) > 1
 
 
-def test_a_loop_that_ends_before_the_horizon_is_counted(sqlite_url: str) -> None:
+def test_a_loop_that_ends_before_the_horizon_is_counted_and_said_to_be_short_once(
+    sqlite_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
     study = new_study(sqlite_url)
     study.optimize(lambda trial: own_loop(trial, steps=4), n_trials=1)
+    study.optimize(lambda trial: own_loop(trial, steps=4, record=False), n_trials=1)
+    [said] = [each.getMessage() for each in caplog.records if "horizon" in each.getMessage()]
+    assert "after 4 steps, before the horizon of 6" in said
     [run] = TrajectoryStore(sqlite_url).runs().to_dict("records")
     assert (run["gradient_evaluations"], run["state"]) == (4 + 2 * 4, "complete")
     assert study.trials[0].user_attrs["gradient_evaluations"] == 12

@@ -1,5 +1,6 @@
 """Trials in several threads (`n_jobs`), which share torch's global generators."""
 
+import itertools
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -17,6 +18,8 @@ X = torch.randn(64, 10, generator=torch.Generator().manual_seed(0))
 Y = X[:, :3].argmax(1)
 x = X.view(4, 16, 10)
 
+COUNT = itertools.count(1)
+DRAWN: deque[float] = deque()
 DRAWING: dict[str, Callable[[], Tensor]] = {
     "dropout": lambda: nn.functional.dropout(x, 0.2),
     "native_dropout": lambda: torch.native_dropout(x, 0.2, True)[0],
@@ -67,34 +70,32 @@ def test_a_thread_draws_from_generators_of_its_own_what_torch_would(
 
 
 class Noisy(nn.Module):
-    """Notes what it draws where nobody puts it back; another thread draws at every pass."""
+    """Notes what it draws where nobody puts it back; another thread draws more at every pass."""
 
-    def __init__(self, drawn: deque[float], disturb: Callable[[], None]) -> None:
+    def __init__(self) -> None:
         super().__init__()
         self.layer = nn.Linear(10, 3)
-        self.drawn, self.disturb = drawn, disturb
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits with noise on the inputs."""
+        in_a_thread(lambda: torch.rand(next(COUNT)))
         noise = torch.randn_like(x)
-        self.disturb()
-        self.drawn.append(float(noise.sum()))
+        DRAWN.append(float(noise.sum()))
         logits: Tensor = self.layer(x + noise + nn.functional.dropout(x))
         return logits
 
 
 def test_copies_see_one_noise_while_other_threads_draw() -> None:
-    drawn: deque[float] = deque()
     found: list[lyapopt.Measurement | None] = []
 
     def work() -> None:
-        model = Noisy(drawn, lambda: in_a_thread(lambda: torch.rand(1)))
+        model = Noisy()
         sgd = torch.optim.SGD(model.parameters(), lr=0.01)
         monitor = lyapopt.watch(None, model, sgd, nn.functional.cross_entropy, horizon=5)
         for _ in range(5):
-            drawn.clear()
+            DRAWN.clear()
             monitor.observe(X, Y)
-            reference, neighbour = list(drawn)[-2:]
+            reference, neighbour = list(DRAWN)[-2:]
             assert reference == neighbour
             sgd.zero_grad()
             torch.autograd.backward(nn.functional.cross_entropy(model(X), Y))

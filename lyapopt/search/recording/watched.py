@@ -23,7 +23,7 @@ from lyapopt.search.candidate import Candidate, describe
 from lyapopt.search.pruners.asking import StopSignal
 from lyapopt.search.pruners.decision import reads_initial_loss
 from lyapopt.search.recording.cost import charge_probes, show_cost
-from lyapopt.search.recording.destination import Recording
+from lyapopt.search.recording.destination import Recording, is_new
 from lyapopt.search.run_record import run_record
 from lyapopt.search.trajectory_recorder import Recorder
 from lyapopt.settings import Estimator
@@ -59,12 +59,21 @@ class WatchedRun:
         probe: How the monitor measures.
         recording: What is kept, and where.
         seed: Seed of the monitor.
+        says_short: Whether a loop that ended before the horizon is said here, and nowhere else.
 
     Attributes:
         signal: Whether the pruner says to stop.
     """
 
-    def __init__(self, trial: optuna.Trial, probe: Probe, recording: Recording, seed: int) -> None:
+    def __init__(
+        self,
+        trial: optuna.Trial,
+        probe: Probe,
+        recording: Recording,
+        seed: int,
+        *,
+        says_short: bool = False,
+    ) -> None:
         complete_left()
         known = Candidate.of(trial)
         known.probe, known.steps = probe, 0
@@ -74,6 +83,7 @@ class WatchedRun:
         self._candidate = known
         self._recording = recording
         self._seed = seed
+        self._says_short = says_short
         self._recorder = known.recorder = Recorder(recording.settings, seed, [known.number])
         self._is_saved = True
 
@@ -150,6 +160,21 @@ class WatchedRun:
                 )
         self._is_saved = True
 
+    def say_if_short(self) -> None:
+        """Say once a study that a loop that nobody stopped has ended before the horizon."""
+        if not self._says_short:
+            return
+        candidate, study = self._candidate, self._candidate.trial.study
+        is_short = candidate.measurement is None and 0 < candidate.steps < self._probe.horizon
+        if is_short and candidate.reason is None and is_new(f"short: {study.study_name}"):
+            _log.warning(
+                "watch: the loop of trial %d ended after %d steps, before the horizon of %d, and "
+                "there is no exponent; give a smaller horizon",
+                candidate.number,
+                candidate.steps,
+                self._probe.horizon,
+            )
+
     def abandon(self) -> None:
         """Save what the monitor, which is gone, has not; never an error."""
         if getattr(_here, "is_collecting", False):
@@ -157,6 +182,7 @@ class WatchedRun:
             return
         try:
             self.save()
+            self.say_if_short()
         except Exception as error:
             number = self._candidate.trial.number
             _log.debug("trial %d is not completed: %s", number, one_line(describe(error)))
