@@ -12,12 +12,13 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from typing import Final
 
 from optuna.trial import FrozenTrial
 
 from lyapopt.study.file import StudyFile
-from lyapopt.study.run.events import StudyEvent, StudyListener
+from lyapopt.study.run.events import RunningTrial, StudyEvent, StudyListener
 
 _PAUSE: Final = 30.0  # seconds between two refreshes, and several times what one takes
 _FEWEST: Final = 5  # trials that have ended since the last
@@ -55,6 +56,10 @@ class Following(StudyListener):
     def group_started(self, numbers: list[int]) -> None:
         """Pass it on."""
         self._listener.group_started(numbers)
+
+    def training(self, trials: Sequence[RunningTrial]) -> None:
+        """Pass it on."""
+        self._listener.training(trials)
 
     def finished(self, trial: FrozenTrial, reason: str | None) -> None:
         """Pass it on; it may be time to write."""

@@ -21,6 +21,7 @@ from lyapopt.cli.running import listener_for
 from lyapopt.study.file import StudyFile, load_study_file
 from lyapopt.study.run.events import RunningTrial, StudyListener
 from lyapopt.study.run.runner import run_study
+from lyapopt.web.following import Following
 
 
 @pytest.fixture
@@ -91,7 +92,7 @@ def test_a_run_lets_its_trials_be_looked_at_while_they_train(file: StudyFile) ->
             self.groups.append(trials)
 
     listener = Watching()
-    run_study(file, listener)
+    run_study(file, Following(listener, file))  # as `lyapopt run` does
     seen = [trial for group in listener.groups for trial in group]
     assert [trial.number for trial in seen] == list(range(8))
     assert all(trial.steps >= 8 and trial.exponent is not None for trial in seen)

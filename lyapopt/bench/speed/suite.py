@@ -16,6 +16,8 @@ from lyapopt.bench.speed.startup import startup_rows
 from lyapopt.bench.speed.steps import step_rows
 from lyapopt.bench.speed.studies import RunFile, study_rows
 from lyapopt.bench.speed.trials import emptied_rows, trial_rows
+from lyapopt.bench.speed.whole.rows import QUICK as QUICK_SEARCHES
+from lyapopt.bench.speed.whole.rows import whole_rows
 from lyapopt.bench.timing import Report, Row
 
 
@@ -34,7 +36,7 @@ class Effort:
     compiles: bool = True
 
 
-PARTS = ("steps", "exponents", "trials", "asks", "studies", "startup")
+PARTS = ("whole", "steps", "exponents", "trials", "asks", "studies", "startup")
 QUICK = Effort(rounds=5, seconds=0.03, compiles=False)
 
 
@@ -53,6 +55,9 @@ def measure_speed(
         parts: Some of `PARTS`; all by default.
     """
     measures: dict[str, Callable[[Effort, list[str]], Iterator[Row]]] = {
+        "whole": lambda e, notes: whole_rows(
+            3 if e.compiles else 1, None if e.compiles else QUICK_SEARCHES
+        ),
         "steps": lambda e, notes: step_rows(e.rounds, e.seconds, e.compiles),
         "exponents": lambda e, notes: exponent_rows(e.rounds, e.seconds, e.compiles, notes),
         "trials": lambda e, notes: chain(

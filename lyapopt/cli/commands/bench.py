@@ -65,7 +65,7 @@ def speed(
         typer.Option(
             "--only",
             metavar="PART",
-            help="steps, exponents, trials, studies or startup.",
+            help="whole, steps, exponents, trials, asks, studies or startup.",
         ),
     ] = None,
 ) -> int:

@@ -1,0 +1,1 @@
+"""A study from start to end: the same search written plainly, and run by lyapopt."""
