@@ -46,7 +46,7 @@ export class Card {
     this.element.classList.toggle("table", figure.data.some((trace) => trace.type === "table"));
     const traces = [...figure.data, ...(this.panel.of_trial ? [] : rings(figure, trial))];
     const first = !this.plot.on;
-    await Plotly.react(this.plot, traces, figure.layout, CONFIG);
+    await Plotly.react(this.plot, traces, fitted(figure.layout), CONFIG);
     if (first && !this.panel.of_trial) {
       this.plot.on("plotly_click", (event) => {
         const number = clicked(event.points[0]);
@@ -72,6 +72,13 @@ export class Card {
     if (this.plot.on) Plotly.purge(this.plot);
     this.element.remove();
   }
+}
+
+/** The layout with a title that a phone has room for: plotly breaks no lines. */
+function fitted(layout) {
+  if (innerWidth > 500 || !layout.title) return layout;
+  const size = Math.min(15, Math.floor((innerWidth - 30) / (0.52 * (layout.title.text || "").length)));
+  return { ...layout, title: { ...layout.title, font: { ...layout.title.font, size: Math.max(9, size) } } };
 }
 
 /** The number of the trial of a point; other points have other data, or no text of a trial. */
