@@ -26,7 +26,8 @@ def stand_still(
     Either nothing but rounding changes: separations are equal, and so are weights or losses (a
     training that has converged stands still too, but its separations shrink). Or weight decay alone
     moves the weights: they move, though reference and neighbours have the same loss at every step,
-    so that no gradient is left that could tell them apart. A loss of exactly zero is no death.
+    so that no gradient is left that could tell them apart. A loss that has come down to exactly
+    zero is no death.
 
     Args:
         log_separations: As if never rescaled, `(horizon + 1, M, K)`.
@@ -52,7 +53,8 @@ def stand_still(
     if has_neighbours:
         moves |= _move(tail_weights, final_weights)
     is_dead |= _without_gradient(late, keeps_loss, eps) & moves
-    return (is_dead & (own != 0).any(0)).tolist()
+    is_solved = (own == 0).all(0) & (losses[0, :, 0] != 0)
+    return (is_dead & ~is_solved).tolist()
 
 
 def _keeps(before: Tensor, after: Tensor, eps: float) -> Tensor:

@@ -157,9 +157,9 @@ def test_weight_decay_on_a_living_network_is_no_death() -> None:
     assert found.verdict != Verdict.DEAD
 
 
-def test_a_loss_of_exactly_zero_is_no_death() -> None:
+def test_a_loss_that_has_come_down_to_exactly_zero_is_no_death() -> None:
     model = nn.Linear(1, 1, bias=False).double()
-    nn.init.constant_(model.weight, 3.0)
+    nn.init.constant_(model.weight, 0.5)
     sgd = torch.optim.SGD(model.parameters(), lr=0.1)
     x = torch.ones(4, 1, dtype=torch.float64)
 
