@@ -14,7 +14,7 @@ from typing import Any
 
 from lyapopt.display import printable
 
-__all__ = ["yaml_lines"]
+__all__ = ["flow", "yaml_lines"]
 
 _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]*")
 _NOT_WORDS = frozenset({"y", "n", "yes", "no", "on", "off", "true", "false", "null", "nan", "inf"})
@@ -35,6 +35,20 @@ def yaml_lines(data: Any) -> list[str]:
     if isinstance(data, Sequence) and not isinstance(data, str) and data:
         return [line for item in data for line in _item(item)]
     return [_scalar(data)]
+
+
+def flow(data: Any) -> str:
+    """Mappings and lists of scalars in one line.
+
+    Example:
+        >>> flow({"name": "lyapunov", "wrapped": {"name": "median"}, "hot": 0.1})
+        '{name: lyapunov, wrapped: {name: median}, hot: 0.1}'
+    """
+    if isinstance(data, Mapping):
+        return "{" + ", ".join(f"{_scalar(k)}: {flow(v)}" for k, v in data.items()) + "}"
+    if isinstance(data, list | tuple):
+        return "[" + ", ".join(map(flow, data)) + "]"
+    return _scalar(data)
 
 
 def _entry(name: str, value: Any) -> list[str]:

@@ -7,7 +7,10 @@ from lyapopt.cli.text import assignments, count, echo, plural, print_rows, short
 from lyapopt.display import one_line
 from lyapopt.store.errors import masked
 from lyapopt.study.file import ClassSpec, StudyFile
+from lyapopt.study.file.automatic import Choices
+from lyapopt.study.run.choices import with_choices
 from lyapopt.study.run.preview import preview
+from lyapopt.yaml_text import flow
 
 _SHOWN = 10
 
@@ -23,9 +26,12 @@ def show(file: StudyFile, extra: int | None) -> int:
         The exit code: 1 if no configuration could be built.
     """
     logs.configure(file.output.log_level)
+    file, chosen = with_choices(file)
     found = preview(file)
     where = one_line(masked(file.storage))
     echo(f"study {short(file.study_name)} in {where}: nothing was run\n")
+    if chosen is not None:
+        echo("\n".join([*in_words(chosen), ""]))
     print_rows(
         [
             ("sampler", class_in_words(file.sampler_spec)),
@@ -42,6 +48,17 @@ def show(file: StudyFile, extra: int | None) -> int:
         failure = found.failures[number]
         echo(f"{number:>5}  {assignments(params)}" + (f"  {one_line(failure)}" if failure else ""))
     return exit_codes.FAILED if all(found.failures) else exit_codes.DONE
+
+
+def in_words(chosen: Choices) -> list[str]:
+    """What was chosen for a study, ready to paste into its file, and why.
+
+    Example:
+        >>> in_words(Choices({"sampler": {"name": "tpe", "seed": 1}, "rank_at": 75}, ("why",)))
+        ['chosen: sampler: {name: tpe, seed: 1}', 'chosen: rank_at: 75', 'why']
+    """
+    settings = [f"chosen: {name}: {flow(value)}" for name, value in chosen.values.items()]
+    return [*settings, *chosen.reasons]
 
 
 def class_in_words(spec: ClassSpec) -> str:

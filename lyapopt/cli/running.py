@@ -15,6 +15,7 @@ import typer
 from rich.console import Console
 
 from lyapopt.cli import exit_codes, logs
+from lyapopt.cli.dry_run import in_words
 from lyapopt.cli.live import LiveListener
 from lyapopt.cli.progress import LineListener, NoteListener, ProgressListener
 from lyapopt.cli.summary import print_best_line, print_summary
@@ -27,6 +28,7 @@ from lyapopt.store.retry import RetryPolicy
 from lyapopt.study.admin.deletion import delete_study, number_of_trials
 from lyapopt.study.analysis.overview import Overview, load_study
 from lyapopt.study.file import StudyFile
+from lyapopt.study.run.choices import with_choices
 from lyapopt.study.run.cluster import run_on_dask
 from lyapopt.study.run.events import StudyListener
 from lyapopt.study.run.promotion import promoted_file
@@ -70,11 +72,14 @@ def run_study_file(file: StudyFile, options: Options) -> int:
     """
     console = logs.configure(file.output.log_level, quiet=options.quiet)
     if options.fresh:
-        _delete(file, options)
+        _delete(with_choices(file)[0], options)
+    file, chosen = with_choices(file)
     listener = listener_for(file, console, quiet=options.quiet)
     with finishing(listener.note), at_once(listener.abandon):
         with listener:
             following = Following(listener, file)
+            for line in () if chosen is None else in_words(chosen):
+                listener.note(line)
             result = _run(file, following, options)
         if result.interrupted:
             done = plural(len(result.ledger.done), "trial")

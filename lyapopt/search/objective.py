@@ -247,8 +247,8 @@ class Objective:
         """The number that a trial's network follows from."""
         return number if self._networks is None else self._networks[number]
 
-    def _steer(self, candidates: Sequence[Candidate]) -> None:
-        """Steer those that wait for it, in one batch, and build them."""
+    def steer(self, candidates: Sequence[Candidate]) -> None:
+        """Steer those of a group that wait for it, in one batch, and build them; else nothing."""
         waiting = [c for c in candidates if c.is_running and c.training is None]
         if not waiting:
             return
@@ -265,7 +265,7 @@ class Objective:
 
     def train(self, candidates: Sequence[Candidate]) -> None:
         """Train candidates together until each has an outcome."""
-        self._steer(candidates)
+        self.steer(candidates)
         running = [candidate for candidate in candidates if candidate.is_running]
         if not running:
             return

@@ -72,26 +72,21 @@ class Following(StudyListener):
         """Pass it on."""
         self._listener.stopped(event, reason)
 
-    def conclude(self, names: list[str]) -> bool:
-        """Write the pages of these studies as they are at the end, and wait until that is done.
+    def conclude(self, names: list[str]) -> None:
+        """Have the pages of these studies written as they are at the end; the run may end before.
 
         Args:
             names: Of the studies.
-
-        Returns:
-            Whether they were written.
         """
         if not self.is_on or not self._has_news:
-            return False
+            return
         if self._process is not None:
-            self._process.wait()
+            self._process.wait()  # two would write the same
         self._start(names)
-        assert self._process is not None
-        try:
-            return self._process.wait() == 0
-        except KeyboardInterrupt:
-            self._process.terminate()
-            raise
+
+    def wait(self) -> bool:
+        """Wait for pages that are being written; return whether they were."""
+        return self._process is not None and self._process.wait() == 0
 
     def _is_time(self) -> bool:
         now = time.monotonic()
@@ -110,7 +105,7 @@ class Following(StudyListener):
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            start_new_session=True,  # Ctrl-C is for the run
+            start_new_session=True,  # Ctrl-C is for the run, whose end it outlives
         )
         assert self._process.stdin is not None
         with contextlib.suppress(BrokenPipeError):  # it has ended already

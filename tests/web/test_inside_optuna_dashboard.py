@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -41,17 +42,26 @@ n_trials: 12
 
 @pytest.fixture(scope="module")
 def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Run by the command, which writes the pages at its end."""
+    """Run by the command, at whose end the pages are written behind it."""
     folder = tmp_path_factory.mktemp("inside")
     (folder / "study.yaml").write_text(STUDY)
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "LYAPOPT_DASHBOARD": "1"}
     command = [sys.executable, "-m", "lyapopt", "run", "study.yaml", "-q"]
     subprocess.run(command, cwd=folder, env=environment, check=True)
+    end = time.monotonic() + 300
+    while _pictures(loaded(folder / "study.db")) < 12:  # which come last
+        assert time.monotonic() < end
+        time.sleep(0.2)
     return folder / "study.db"
 
 
 def loaded(database: Path) -> optuna.Study:
     return optuna.load_study(study_name="shown", storage=f"sqlite:///{database}")
+
+
+def _pictures(study: optuna.Study) -> int:
+    attributes = study._storage.get_study_system_attrs(study._study_id)
+    return sum(name.startswith("dashboard:artifacts:") for name in attributes)
 
 
 def test_a_run_leaves_a_note_plots_and_pictures(database: Path) -> None:
@@ -169,7 +179,8 @@ def test_a_run_has_its_pages_written_while_it_goes_on(
 
     following = Following(Waiting(), file, pause=0.0)
     run_study(file, following)
-    assert following.conclude(["shown"])
+    following.conclude(["shown"])
+    assert following.wait()
     study = optuna.load_study(study_name="shown", storage="sqlite:///study.db")
     [early] = notes
     assert "(/lyapopt/?study=shown)" in early

@@ -10,14 +10,14 @@ from lyapopt.study.file.check_space import entry_path, possible, written_names
 from lyapopt.study.file.classes import ClassSpec
 from lyapopt.study.file.document import Path, Report
 from lyapopt.study.file.messages import describe, did_you_mean, known_names
-from lyapopt.study.file.model import NO_PRUNER, StudyFile
+from lyapopt.study.file.model import AUTO, NO_PRUNER, StudyFile
 
 __all__ = ["SAMPLER_CHECKS"]
 
 
 def check_sampler(study: StudyFile, report: Report) -> None:
     """What samplers need of the rest of the file."""
-    if not report.sound(("sampler",)) or study.sampler is None:
+    if not report.sound(("sampler",)) or study.sampler in (None, AUTO):
         return
     probing: str | None = None
     for spec, path in _with_paths(study.sampler, ("sampler",), report):
@@ -157,9 +157,9 @@ def _check_reference_points(spec: ClassSpec, path: Path, study: StudyFile, repor
 
 def check_pruner(study: StudyFile, report: Report) -> None:
     """Optuna prunes studies of one value only."""
-    if study.pruner is None or not report.sound(("pruner",), ("directions",)):
+    if study.pruner in (None, AUTO) or not report.sound(("pruner",), ("directions",)):
         return
-    if len(study.all_directions) == 1 or "pruner" not in study.model_fields_set:
+    if len(study.all_directions) == 1:
         return
     for spec, path in _with_paths(study.pruner, ("pruner",), report):
         if spec.import_path.startswith("optuna.") and spec != NO_PRUNER:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path as FilePath
 from typing import Annotated, Any, Literal
 
@@ -50,6 +51,8 @@ Direction = Literal["minimize", "maximize"]
 DEFAULT_SAMPLER = ClassSpec("optuna.samplers:TPESampler")
 DEFAULT_PRUNER = ClassSpec("optuna.pruners:MedianPruner")
 NO_PRUNER = ClassSpec("optuna.pruners:NopPruner")
+AUTO = ClassSpec("auto")
+"""Stands for a sampler or pruner that is chosen when the study begins."""
 
 
 def _resolved(value: Any, info: ValidationInfo) -> Any:
@@ -57,6 +60,8 @@ def _resolved(value: Any, info: ValidationInfo) -> Any:
     if value is None or isinstance(value, ClassSpec | BuiltinTask | CustomTask):
         return value
     name = str(info.field_name)
+    if value == "auto" and name in ("sampler", "pruner"):
+        return AUTO
     shared = info.context if isinstance(info.context, Report) else None
     report = shared or Report(Document({name: value}))
     before = len(report.issues)
@@ -123,12 +128,13 @@ class StudyFile(Section):
         "as it is; with promote, the best are then trained in full.",
     )
     sampler: _ClassSpec | None = Field(
-        default_factory=lambda: DEFAULT_SAMPLER,
-        description="Proposes parameters: a name, or name and arguments.",
+        default_factory=lambda: AUTO,
+        description="Proposes parameters: a name, or name and arguments; auto, which is the "
+        "default, chooses from task, space and budget, and whether trials are ranked.",
     )
     pruner: _ClassSpec | None = Field(
-        default_factory=lambda: DEFAULT_PRUNER,
-        description="Stops trials: a name, or name and arguments.",
+        default_factory=lambda: AUTO,
+        description="Stops trials: a name, or name and arguments; auto, which is the default.",
     )
     n_trials: Count | None = Field(
         default=None, description="Trials in the study, so that running again does the remainder."
@@ -169,6 +175,12 @@ class StudyFile(Section):
 
     _source: FilePath | None = PrivateAttr(default=None)
     _written: dict[str, Any] | None = PrivateAttr(default=None)
+    _chosen: Mapping[str, Any] | None = PrivateAttr(default=None)
+
+    @property
+    def chosen(self) -> Mapping[str, Any] | None:
+        """What was chosen where the file leaves it open, once that is done (`auto`)."""
+        return self._chosen
 
     @property
     def source(self) -> FilePath | None:
@@ -204,8 +216,8 @@ class StudyFile(Section):
 
     @property
     def sampler_spec(self) -> ClassSpec:
-        """The sampler; `null` is Optuna's default, TPE."""
-        return self.sampler or DEFAULT_SAMPLER
+        """The sampler; `null` is Optuna's default, TPE, and so is one not chosen yet."""
+        return DEFAULT_SAMPLER if self.sampler in (None, AUTO) else self.sampler
 
     @property
     def steered(self) -> frozenset[str]:
@@ -216,8 +228,9 @@ class StudyFile(Section):
     @property
     def pruner_spec(self) -> ClassSpec:
         """The pruner; `null` prunes nothing, and nothing prunes studies of several values."""
-        several = len(self.all_directions) > 1 and "pruner" not in self.model_fields_set
-        return NO_PRUNER if several or self.pruner is None else self.pruner
+        if self.pruner == AUTO:  # not chosen yet
+            return NO_PRUNER if len(self.all_directions) > 1 else DEFAULT_PRUNER
+        return self.pruner or NO_PRUNER
 
     @property
     def constants(self) -> dict[str, Any]:

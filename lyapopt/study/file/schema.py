@@ -70,8 +70,8 @@ def _class() -> Schema:
     """A sampler or pruner: a name, or a mapping with a name and keyword arguments."""
     names = [row.name for role in ("sampler", "pruner") for row in REGISTRY[role]]
     name = {
-        "anyOf": [{"enum": names}, {"type": "string"}],
-        "description": "One of ours or of Optuna's, or package.module:Class.",
+        "anyOf": [{"enum": ["auto", *names]}, {"type": "string"}],
+        "description": "auto, one of ours or of Optuna's, or package.module:Class.",
     }
     nested = {"anyOf": [{"$ref": "#/definitions/Class"}, {"type": "null"}]}
     mapping = {

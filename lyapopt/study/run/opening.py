@@ -41,12 +41,12 @@ from lyapopt.store.retry import RetryPolicy, as_store_error
 from lyapopt.study.file import StudyFile
 from lyapopt.study.file.messages import as_written
 from lyapopt.study.run import assembly
+from lyapopt.study.run.choices import DIGEST, keep_choices, known_digest
 from lyapopt.study.run.events import StudyListener
 from lyapopt.study.run.leases import Leases
 from lyapopt.study.run.storage import open_storage, open_store, study_mutex
 from lyapopt.study.run.worker_table import WorkerSettings
 
-_DIGEST: Final = "lyapopt:digest"
 DEFINITION: Final = "lyapopt:file"
 """System attribute of a study: what its file said when it was last run."""
 
@@ -293,8 +293,7 @@ def _in_words(distribution: BaseDistribution) -> str:
 
 def _compare_digest(study: optuna.Study, file: StudyFile, listener: StudyListener) -> None:
     """Remember what the study is defined by; say so if that has changed."""
-    # Once it was a user attribute, which a dashboard shows among the user's own.
-    known = study.user_attrs.get(_DIGEST) or get_study_attribute(study, _DIGEST)
+    known = known_digest(study)
     definition = file.definition()
     if definition is not None and get_study_attribute(study, DEFINITION) != definition:
         set_study_attribute(study, DEFINITION, definition)  # for `replay`
@@ -305,7 +304,8 @@ def _compare_digest(study: optuna.Study, file: StudyFile, listener: StudyListene
     else:
         for params in file.enqueue[len(study.get_trials(deepcopy=False)) :]:
             study.enqueue_trial(dict(params))
-    set_study_attribute(study, _DIGEST, file.digest())
+        keep_choices(study, file)
+    set_study_attribute(study, DIGEST, file.digest())
 
 
 def _name_values(study: optuna.Study, file: StudyFile) -> None:

@@ -14,9 +14,10 @@ from lyapopt.errors import UserError
 from lyapopt.exponents import derivatives
 from lyapopt.probe import Probe, Reference, reference_of
 from lyapopt.probe.probe import FORWARD_COST
-from lyapopt.search import Candidate
+from lyapopt.search import Candidate, Objective
 from lyapopt.search._optuna import grid_points_left, inside_optimize, ordered
 from lyapopt.search.candidate import describe
+from lyapopt.search.probing.records import STEERING
 from lyapopt.search.training_group import checkpoint_steps
 from lyapopt.settings import Value
 from lyapopt.study.file import StudyFile
@@ -48,7 +49,8 @@ class Preview:
 def preview(file: StudyFile) -> Preview:
     """Draw the first group of a study, and build what it would train.
 
-    The parameters are those that the study would begin with: they follow from its seed.
+    The parameters are those that the study would begin with: they follow from its seed. Rates that
+    are steered are found by probes here, too.
 
     Raises:
         UserError: If the file names something that cannot be used.
@@ -68,6 +70,8 @@ def preview(file: StudyFile) -> Preview:
     count = _group_size(file, study)
     with inside_optimize(study):
         candidates = [objective.prepare(study.ask()) for _ in range(count)]
+        if isinstance(objective, Objective):
+            objective.steer(candidates)
     probe = Probe.of(file.probe)
     failures = [_failure(candidate) for candidate in candidates]
     costs, measured = [], []
@@ -78,6 +82,7 @@ def preview(file: StudyFile) -> Preview:
             reference = reference_of(candidate.training, probe)
             costs.append(
                 full_cost(candidate.training, reference, probe, objective.reports, file.value)
+                + _steering_cost(candidate)
             )
         except UserError as error:
             failures[row] = describe(error)
@@ -129,6 +134,11 @@ def _group_size(file: StudyFile, study: optuna.Study) -> int:
     limits = [file.n_trials, grid_points_left(base_sampler(study), study)]
     known = [limit for limit in limits if limit is not None]
     return max(1, min([Schedule.of(file).group_of(0)[1], *known]))
+
+
+def _steering_cost(candidate: Candidate) -> float:
+    kept = candidate.trial.user_attrs.get(STEERING, {})
+    return float(kept.get("gradient_evaluations", 0.0))
 
 
 def _failure(candidate: Candidate) -> str | None:

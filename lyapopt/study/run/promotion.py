@@ -55,7 +55,7 @@ class Promotion:
 def promoted_file(file: StudyFile) -> StudyFile:
     """The study in which the best trials of a file's study are trained in full."""
     of_exponents = {"value": "loss", "direction": "minimize", "directions": None}
-    return file.model_copy(
+    full = file.model_copy(
         update={
             **(of_exponents if file.value == "exponent" else {}),
             "study_name": f"{file.study_name}-promoted",
@@ -67,6 +67,8 @@ def promoted_file(file: StudyFile) -> StudyFile:
             "timeout": None,
         }
     )
+    full._chosen = None
+    return full
 
 
 def promotion(

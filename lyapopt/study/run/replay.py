@@ -34,6 +34,7 @@ from lyapopt.search._optuna import (
 from lyapopt.store.states import state_of
 from lyapopt.study.file import StudyFile, study_of_definition
 from lyapopt.study.run import assembly
+from lyapopt.study.run.choices import with_choices
 from lyapopt.study.run.opening import DEFINITION
 from lyapopt.study.run.promotion import PROMOTED, promoted_file
 from lyapopt.study.run.schedule import Schedule
@@ -120,6 +121,7 @@ def replay(file: StudyFile, study_name: str, number: int) -> Replay:
         UserError: If there is no such trial, or it has not ended; or what the file says cannot be
             had.
     """
+    file, _ = with_choices(file)
     study = _load(file.storage, study_name)
     trials = study.get_trials(deepcopy=False)
     trial = _trial(trials, number, study_name)

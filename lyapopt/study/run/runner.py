@@ -14,6 +14,7 @@ from lyapopt.checks import Arguments
 from lyapopt.interruption import finishing
 from lyapopt.search._optuna import inside_optimize
 from lyapopt.study.file import StudyFile
+from lyapopt.study.run.choices import with_choices
 from lyapopt.study.run.events import RunResult, StudyListener
 from lyapopt.study.run.execution import Execution
 from lyapopt.study.run.opening import OpenStudy
@@ -67,7 +68,7 @@ def run_study(
     check.optional(check.whole, "total", total, least=0)
     check.instance("settings", settings, WorkerSettings, "WorkerSettings")
     check.flag("promotes", promotes)
-    file = file.resolved()  # a user's code may change the working directory
+    file, _ = with_choices(file.resolved())  # a user's code may change the working directory
     with _same_folder(), finishing():
         result = _run(file, listener, settings, extra, total)
         return promote(file, result, listener, settings) if promotes else result
@@ -91,6 +92,7 @@ def promote(
         The result, with what the trainings came to.
     """
     settings = settings or WorkerSettings()
+    file, _ = with_choices(file)
     if not file.promote or result.interrupted:
         return result
     file = file.resolved()

@@ -1,0 +1,228 @@
+"""`auto`: what a study file leaves open is chosen from its task, space and budget.
+
+The choice is a function of the file and of the length of a training, and is written in the words of
+a study file, so that it can be shown, stored beside the study and pasted. It fills only keys that
+the file leaves open (`sampler` and `pruner` where they are missing or `auto`; with them `probe`;
+`rank_at`, `promote` and `n_trials` where the sampler is open and none of the first two is given),
+and never looks at `timeout`.
+
+What is chosen is what did best on the held-in cases of `lyapopt bench search`. A budget of less
+than ten trainings goes to many candidates that are trained for an eighth of a training and ranked,
+at rates that are steered to the edge of chaos; where none can be steered they are pruned after the
+probe. A larger one, or a number of trials, goes to TPE, whose trials are pruned after the probe and
+by the median later.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from lyapopt.settings import ProbeSettings
+from lyapopt.space import CategoricalParameter, FloatParameter, SeedParameter
+from lyapopt.study.file.classes import ClassSpec, resolve_class
+from lyapopt.study.file.document import Document, Report
+from lyapopt.study.file.model import AUTO, StudyFile
+from lyapopt.study.file.task_section import BuiltinTask
+
+__all__ = ["Choices", "choose", "is_open", "steps_of"]
+
+PART: Final = 1 / 8
+"""Share of a training after which candidates are ranked."""
+SHARE: Final = 0.7
+"""Trainings in full, as a share of the budget in full trainings."""
+MOST: Final = 10
+"""Budget in full trainings from which on nothing is ranked: TPE has learned by then."""
+_FEWEST = 4
+"""Candidates without which a ranking is none."""
+_STEERABLE_DECADES = 1.5
+_STEERING = 80
+"""Gradient evaluations that finding an edge takes."""
+_HORIZON = 10
+_PRUNER = "lyapunov"
+_PRUNER_AND_MEDIAN = {"name": "lyapunov", "wrapped": "median"}
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What was chosen for a study.
+
+    Attributes:
+        values: Keys of a study file that were open, with values in its words.
+        reasons: Why, in a line each.
+    """
+
+    values: Mapping[str, Any]
+    reasons: tuple[str, ...] = ()
+
+    def applied_to(self, file: StudyFile) -> StudyFile:
+        """The file with what it leaves open filled in; what it says itself stays."""
+        update: dict[str, Any] = {
+            name: value
+            for name, value in self.values.items()
+            if getattr(file, name) == AUTO or name not in file.model_fields_set
+        }
+        for role in ("sampler", "pruner"):
+            if role in update:
+                update[role] = _resolved(role, update[role])
+        if "probe" in update:
+            update["probe"] = ProbeSettings(**update["probe"])
+        copy = file.model_copy(update=update)
+        copy._chosen = self.values
+        return copy
+
+
+def is_open(file: StudyFile) -> bool:
+    """Whether anything of the file is to be chosen."""
+    return AUTO in (file.sampler, file.pruner)
+
+
+def steps_of(file: StudyFile) -> int | None:
+    """Steps of every training of a built-in task; `None` where the file does not say it."""
+    if not isinstance(file.task, BuiltinTask) or "steps" in file.variables:
+        return None
+    steps = file.fixed_params().get("steps")
+    return steps if isinstance(steps, int) else None
+
+
+def choose(file: StudyFile, steps: int | None) -> Choices:
+    """What is best for a study, as far as the benchmark says it.
+
+    Args:
+        file: A validated study file.
+        steps: Length of a training, if that is known.
+
+    Example:
+        >>> from lyapopt.space import FloatParameter
+        >>> from lyapopt.study.file import StudyFile
+        >>> file = StudyFile(
+        ...     storage="sqlite:///a.db",
+        ...     study_name="a",
+        ...     task={"name": "digits", "steps": 800},
+        ...     search_space={"lr": FloatParameter(low=1e-4, high=1.0, log=True)},
+        ...     budget={"gradient_evaluations": 4000},
+        ... )
+        >>> chosen = choose(file, 800).values
+        >>> chosen["n_trials"], chosen["rank_at"], chosen["promote"]
+        (10, 100, 3)
+    """
+    values: dict[str, Any] = {}
+    reasons: list[str] = []
+    probe = _probe(file)
+    if probe != file.probe:
+        values["probe"] = {"horizon": probe.horizon, "neighbours": probe.neighbours}
+    if file.sampler == AUTO:
+        ranking = _ranking(file, steps, probe)
+        values |= ranking | {"sampler": _sampler(file, is_ranked=bool(ranking))}
+        if ranking:
+            reasons.append(_why_ranked(file, ranking, steps))
+        if isinstance(values["sampler"], dict):
+            reasons.append("sampler: lr spans decades, so that it is steered to the edge of chaos")
+        elif not ranking:
+            reasons.append("sampler: where there are trials enough to learn from, TPE")
+    if file.pruner == AUTO:
+        values["pruner"] = _pruner(file, values)
+        if values["pruner"] in (_PRUNER, _PRUNER_AND_MEDIAN):
+            reasons.append(
+                f"pruner: whatever has not begun to learn after {probe.horizon} steps, or is about "
+                "to blow up, is stopped there"
+            )
+    return Choices(values, tuple(reasons))
+
+
+def _probe(file: StudyFile) -> ProbeSettings:
+    """As in the benchmark: ten steps with one neighbour, where the file says nothing."""
+    if "probe" in file.model_fields_set or not _is_trained_by_us(file):
+        return file.probe
+    return replace(file.probe, horizon=_HORIZON, neighbours=1)
+
+
+def _is_trained_by_us(file: StudyFile) -> bool:
+    """Whether trials train a task for one value, with rates that do not begin at nothing."""
+    warms_up = "warmup_steps" in file.variables or file.fixed_params().get("warmup_steps")
+    return file.task is not None and file.value in ("loss", "metric") and not warms_up
+
+
+def _sampler(file: StudyFile, *, is_ranked: bool) -> str | dict[str, Any]:
+    if is_ranked and _is_steerable(file):
+        return {
+            "name": "edge-of-chaos",
+            "steer": "lr",
+            "rates_at_once": 1,
+            "reuse": 0.5,
+            "base": "random",
+        }
+    return "random" if is_ranked else "tpe"
+
+
+def _is_steerable(file: StudyFile) -> bool:
+    """Whether there is a learning rate that spans decades in every trial."""
+    rate = file.variables.get("lr")
+    return (
+        isinstance(rate, FloatParameter)
+        and rate.log
+        and not rate.when
+        and math.log10(rate.high / rate.low) >= _STEERABLE_DECADES
+    )
+
+
+def _ranking(file: StudyFile, steps: int | None, probe: ProbeSettings) -> dict[str, Any]:
+    """`rank_at` and `promote`, and `n_trials` where only a budget says when to stop."""
+    given = {"rank_at", "promote"} & file.model_fields_set
+    if given or steps is None or not _is_trained_by_us(file):
+        return {}
+    rank_at = math.ceil(steps * PART)
+    if rank_at < probe.horizon:
+        return {}
+    if file.budget is None:
+        return {}
+    trainings = file.budget.gradient_evaluations / steps
+    candidate = (rank_at + probe.neighbours * probe.horizon) / steps  # in trainings
+    affordable = math.floor(trainings * (1 - SHARE) / candidate)
+    count = affordable if file.n_trials is None else file.n_trials
+    steering = min(count, _searches(file)) * _STEERING / steps if _is_steerable(file) else 0.0
+    promote = min(count, math.floor(trainings - count * candidate - steering))
+    if trainings >= MOST or not _FEWEST <= count <= affordable or promote < 1:
+        return {}
+    chosen = {"rank_at": rank_at, "promote": promote}
+    return chosen if file.n_trials == count else chosen | {"n_trials": count}
+
+
+def _searches(file: StudyFile) -> float:
+    """How many networks there are that do not differ in seed and rate alone: each is steered."""
+    others = [
+        p for name, p in file.variables.items() if name != "lr" and not isinstance(p, SeedParameter)
+    ]
+    return math.prod(
+        len(p.choices) if isinstance(p, CategoricalParameter) else math.inf for p in others
+    )
+
+
+def _why_ranked(file: StudyFile, ranking: Mapping[str, Any], steps: int | None) -> str:
+    count = ranking.get("n_trials", file.n_trials)
+    assert file.budget is not None
+    assert steps is not None
+    trainings = file.budget.gradient_evaluations / steps
+    return (
+        f"rank_at: of a budget of {trainings:.2g} trainings, {count} trials are trained for "
+        f"{ranking['rank_at']} of {steps} steps, and the best {ranking['promote']} in full"
+    )
+
+
+def _pruner(file: StudyFile, values: Mapping[str, Any]) -> str | dict[str, Any]:
+    if len(file.all_directions) > 1:
+        return "nop"
+    if file.task is not None and not _is_trained_by_us(file):
+        return "median" if file.value != "exponent" else "nop"
+    if "rank_at" not in values and file.rank_at is None:
+        return _PRUNER_AND_MEDIAN
+    return "nop" if isinstance(values.get("sampler"), dict) else _PRUNER
+
+
+def _resolved(role: str, value: Any) -> ClassSpec | None:
+    report = Report(Document({role: value}))
+    spec = resolve_class("sampler" if role == "sampler" else "pruner", value, (role,), report)
+    assert not report.issues, report.issues
+    return spec

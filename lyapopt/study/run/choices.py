@@ -1,0 +1,97 @@
+"""What was chosen for a study that leaves its sampler or pruner open: at its creation, for good."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import optuna
+from optuna.samplers import RandomSampler
+
+from lyapopt.errors import UserError
+from lyapopt.search._optuna import (
+    close_storage,
+    get_study_attribute,
+    inside_optimize,
+    ordered,
+    set_study_attribute,
+)
+from lyapopt.store import RecordNotFoundError
+from lyapopt.study.file import StudyFile
+from lyapopt.study.file.automatic import Choices, choose, is_open, steps_of
+from lyapopt.study.file.task_section import CustomTask
+from lyapopt.study.run import assembly
+from lyapopt.study.run.storage import open_storage
+
+__all__ = ["DIGEST", "keep_choices", "known_digest", "with_choices"]
+
+DIGEST: Final = "lyapopt:digest"
+"""System attribute of a study: what defines its results, as `StudyFile.digest` says it."""
+CHOSEN: Final = "lyapopt:auto"
+"""System attribute of a study: the keys that were chosen, in the words of a study file."""
+_BEFORE: Final = Choices({"sampler": "tpe", "pruner": "median"})
+"""Of studies that began when nothing was chosen."""
+
+
+def with_choices(file: StudyFile, *, anew: bool = False) -> tuple[StudyFile, Choices | None]:
+    """A file with nothing left open, and what was chosen; the storage is not changed.
+
+    Args:
+        file: A validated study file.
+        anew: Whether to choose as for a new study, whatever the storage holds.
+
+    Returns:
+        The file itself and `None` where it leaves nothing open. What was chosen when the study
+        began holds, whatever the file says of `n_trials` and `budget` now.
+    """
+    if not is_open(file):
+        return file, None
+    chosen = None if anew else _stored(file)
+    if chosen is None:
+        chosen = choose(file, _steps(file))
+    return chosen.applied_to(file), chosen
+
+
+def known_digest(study: optuna.Study) -> str | None:
+    """What the study was defined by when it was last run; `None` before it is."""
+    # Once it was a user attribute, which a dashboard shows among the user's own.
+    found = study.user_attrs.get(DIGEST) or get_study_attribute(study, DIGEST)
+    return None if found is None else str(found)
+
+
+def keep_choices(study: optuna.Study, file: StudyFile) -> None:
+    """Store what was chosen beside a study that is new."""
+    if file.chosen is not None:
+        set_study_attribute(study, CHOSEN, dict(file.chosen))
+
+
+def _stored(file: StudyFile) -> Choices | None:
+    """What was chosen when the file's study began; `None` if there is no such study."""
+    try:
+        storage = open_storage(file.storage, create=False)
+        study = optuna.load_study(study_name=file.study_name, storage=storage)
+    except (RecordNotFoundError, KeyError):
+        return None
+    try:
+        values: Any = get_study_attribute(study, CHOSEN)
+        begun = known_digest(study) is not None
+    finally:
+        close_storage(study)
+    if values is None:
+        return _BEFORE if begun else None
+    if not isinstance(values, dict):
+        raise UserError(
+            f"study {file.study_name!r}: what was chosen for it ({CHOSEN}) cannot be read; name "
+            "`sampler` and `pruner` in the study file"
+        )
+    return Choices(values, ("as it was chosen when the study began",))
+
+
+def _steps(file: StudyFile) -> int | None:
+    """Steps of a training: the file says it, or a first network of a user's own."""
+    if not isinstance(file.task, CustomTask):
+        return steps_of(file)
+    objective = assembly.objective(file, assembly.search_space(file))
+    study = ordered(optuna.create_study(sampler=RandomSampler(seed=file.seed)))
+    with inside_optimize(study):
+        training = objective.prepare(study.ask()).training
+    return None if training is None else training.steps

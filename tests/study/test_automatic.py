@@ -1,0 +1,152 @@
+"""What a file leaves open is chosen from task, space and budget, once and for all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lyapopt.space import FloatParameter
+from lyapopt.study.file import StudyFile, load_study_file
+from lyapopt.study.file.automatic import Choices, choose, is_open
+from lyapopt.study.run.choices import CHOSEN, DIGEST, with_choices
+from lyapopt.study.run.runner import run_study
+
+RANKED = {"rank_at", "promote", "n_trials"}
+SPACE = {"lr": FloatParameter(low=1e-3, high=10.0, log=True)}
+
+
+def study(**keys: Any) -> StudyFile:
+    given = {
+        "storage": "sqlite:///never.db",
+        "study_name": "s",
+        "task": {"name": "xor", "steps": 400},
+        "search_space": SPACE,
+        "budget": {"gradient_evaluations": 2000},
+    }
+    return StudyFile(**{name: v for name, v in {**given, **keys}.items() if v is not None})
+
+
+def chosen(steps: int | None = 400, **keys: Any) -> dict[str, Any]:
+    return dict(choose(study(**keys), steps).values)
+
+
+def test_a_file_that_names_sampler_and_pruner_leaves_nothing_open() -> None:
+    assert is_open(study())
+    assert is_open(study(sampler="auto", pruner="none"))
+    assert not is_open(study(sampler="tpe", pruner="none"))
+    assert with_choices(study(sampler="tpe", pruner="none"))[1] is None
+
+
+def test_only_keys_that_are_missing_are_filled_in() -> None:
+    probe = {"horizon": 30, "neighbours": 2}
+    assert set(chosen()) == {*RANKED, "sampler", "pruner", "probe"}
+    assert set(chosen(probe=probe)) == {*RANKED, "sampler", "pruner"}
+    assert set(chosen(sampler="tpe", probe=probe)) == {"pruner"}
+    assert set(chosen(pruner="median", probe=probe)) == {*RANKED, "sampler"}
+    assert set(chosen(rank_at=100, probe=probe)) == {"sampler", "pruner"}
+    file = study(pruner="median", rank_at=100, promote=3)
+    filled = choose(file, 400).applied_to(file)
+    assert (filled.pruner, filled.rank_at, filled.promote) == (file.pruner, 100, 3)
+
+
+def test_trials_are_ranked_only_where_a_ranking_can_be_had() -> None:
+    for keys in (
+        {"steps": None},  # nobody knows how long a training is
+        {"steps": 72},  # an eighth would end before the probe does
+        {"n_trials": 100},  # which would leave nothing to train the best in full
+        {"n_trials": 3},
+        {"budget": {"gradient_evaluations": 4000}},  # of ten trainings
+        {"budget": {"gradient_evaluations": 400}},
+        {"budget": None, "n_trials": 24},  # those trials, all of them trained
+        {"budget": None, "timeout": 600.0},  # never from the time
+        {"value": "exponent"},
+        {"task": None, "objective": {"call": "a:b"}, "budget": None, "n_trials": 9},
+    ):
+        assert not RANKED & set(chosen(**keys)), keys
+    assert chosen(n_trials=8)["promote"] == 3
+    assert "n_trials" not in chosen(n_trials=8)
+    assert chosen(timeout=600.0) == chosen()
+
+
+def test_rates_are_steered_where_there_is_one_that_spans_decades_and_trials_are_ranked() -> None:
+    assert chosen()["sampler"]["name"] == "edge-of-chaos"
+    assert chosen()["pruner"] == "nop"
+    linear = {"lr": FloatParameter(low=0.1, high=1.0)}
+    assert chosen(search_space=linear)["sampler"] == "random"
+    assert chosen(search_space=linear)["pruner"] == "lyapunov"
+    assert chosen(steps=None)["sampler"] == "tpe"
+    assert chosen(steps=None)["pruner"] == {"name": "lyapunov", "wrapped": "median"}
+
+
+def test_rates_that_begin_at_nothing_are_judged_by_no_probe() -> None:
+    warm = chosen(task={"name": "digits", "steps": 400, "warmup_steps": 50})
+    assert warm == {"sampler": "tpe", "pruner": "median"}
+
+
+def test_several_values_are_not_pruned() -> None:
+    several = chosen(value="both", directions=["minimize", "minimize"])
+    assert several["pruner"] == "nop"
+    assert not RANKED & set(several)
+
+
+@given(
+    st.integers(80, 5000),
+    st.floats(0.5, 200),
+    st.one_of(st.none(), st.integers(1, 300)),
+)
+def test_a_ranking_fits_its_budget(steps: int, trainings: float, count: int | None) -> None:
+    budget = {"gradient_evaluations": round(trainings * steps)}
+    values = chosen(steps=steps, budget=budget, n_trials=count)
+    if "rank_at" not in values:
+        return
+    trials = values.get("n_trials", count)
+    assert trials == count or count is None
+    assert 1 <= values["promote"] <= trials
+    spent = trials * (values["rank_at"] + 10) + values["promote"] * steps
+    assert spent <= budget["gradient_evaluations"]
+
+
+FILE = """
+storage: sqlite:///{folder}/s.db
+task: {{name: xor, hidden: 4, steps: 80}}
+search_space: {{lr: {{type: float, low: 0.01, high: 3.0, log: true}}}}
+budget: {{gradient_evaluations: 400}}
+"""
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    path = tmp_path / "s.yaml"
+    path.write_text(FILE.format(folder=tmp_path))
+    return path
+
+
+def test_what_was_chosen_holds_for_the_whole_life_of_a_study(path: Path) -> None:
+    first = load_study_file(path)
+    _, chosen = with_choices(first)
+    assert chosen is not None
+    assert chosen.values["rank_at"] == 10
+    result = run_study(first)
+    assert result.promoted is not None
+    more = load_study_file(path, ["n_trials=100", "budget=null", "timeout=60"])
+    filled, again = with_choices(more)
+    assert again is not None
+    assert again.values == chosen.values
+    assert (filled.n_trials, filled.promote) == (100, chosen.values["promote"])
+    assert with_choices(more, anew=True)[1] != again  # a new study would have others
+    assert with_choices(filled) == (filled, None)
+
+
+def test_a_study_that_began_before_anything_was_chosen_goes_on_as_it_was(path: Path) -> None:
+    file = load_study_file(path)
+    study = optuna.create_study(study_name=file.study_name, storage=file.storage)
+    study.set_user_attr(DIGEST, "0123456789abcdef")
+    filled, found = with_choices(file)
+    assert found == Choices({"sampler": "tpe", "pruner": "median"})
+    assert (filled.rank_at, filled.promote) == (None, 0)
+    assert CHOSEN not in study._storage.get_study_system_attrs(study._study_id)
