@@ -73,9 +73,9 @@ def test_every_door_says_of_a_float32_network_what_it_says_of_its_float64_twin(n
     for lr in network.rates[:1] if door is steered else network.rates:
         value, _, _, verdict = door(network, lr, torch.float32)
         twin, low, high, verdict_of_twin = door(network, lr, torch.float64)
-        assert verdict == verdict_of_twin, lr
         if name == "vae" and door is watch and lr == network.rates[1]:
-            continue  # its loop draws other noise in another precision
+            continue  # its loop draws other noise in another precision: these are no twins
+        assert verdict == verdict_of_twin, lr
         near = abs(value - twin) <= max(0.05 * abs(twin), 0.002)
         assert near or (low is not None and low <= value <= high), (lr, value, twin)
 
