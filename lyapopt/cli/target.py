@@ -14,13 +14,11 @@ from lyapopt.store import RecordNotFoundError
 from lyapopt.store.errors import masked
 from lyapopt.store.urls import sqlite_url
 from lyapopt.study.analysis.overview import StoredStudy, load_study, names_of_studies
+from lyapopt.study.naming import PROMOTED_SUFFIX
 
 _SQLITE_BEGINS = b"SQLite format 3\0"
 _STUDY_FILES = (".yaml", ".yml")
 _EXPECTED = "a storage URL (sqlite:///runs/study.db), a database file, or a study file"
-PROMOTED = "-promoted"
-"""What the name of a study of promoted trials has behind that of the search."""
-
 _SHOWN = 20
 _DAMAGE_SHOWN = 5
 
@@ -124,16 +122,16 @@ def promoted_study(target: Target, name: str) -> StoredStudy | None:
         target: Where the study is.
         name: Its name.
     """
-    if name + PROMOTED not in names_of_studies(target.storage):
+    if name + PROMOTED_SUFFIX not in names_of_studies(target.storage):
         return None
-    study = load_study(target.storage, name + PROMOTED, target.store)
+    study = load_study(target.storage, name + PROMOTED_SUFFIX, target.store)
     _say_damage(study)
     return study if any(trial.state == "complete" for trial in study.trials) else None
 
 
 def is_promoted(name: str, names: Collection[str]) -> bool:
     """Whether a study has the promoted trials of another one of these."""
-    return name.endswith(PROMOTED) and name.removesuffix(PROMOTED) in names
+    return name.endswith(PROMOTED_SUFFIX) and name.removesuffix(PROMOTED_SUFFIX) in names
 
 
 def replay_command(text: str, study_name: str, number: int) -> str:

@@ -24,6 +24,7 @@ from lyapopt.search._optuna import (
 )
 from lyapopt.search.samplers.given import GivenSampler
 from lyapopt.study.file import StudyFile
+from lyapopt.study.naming import PROMOTED_SUFFIX
 from lyapopt.study.run.events import StudyListener
 from lyapopt.study.run.ledger import Ledger
 from lyapopt.study.run.opening import mutex_of, opened_study
@@ -58,7 +59,7 @@ def promoted_file(file: StudyFile) -> StudyFile:
     full = file.model_copy(
         update={
             **(of_exponents if file.value == "exponent" else {}),
-            "study_name": f"{file.study_name}-promoted",
+            "study_name": file.study_name + PROMOTED_SUFFIX,
             "promote": 0,
             "rank_at": None,
             "sampler": None,

@@ -33,6 +33,7 @@ from lyapopt.search._optuna import (
 )
 from lyapopt.store.states import state_of
 from lyapopt.study.file import StudyFile, study_of_definition
+from lyapopt.study.naming import PROMOTED_SUFFIX
 from lyapopt.study.run import assembly
 from lyapopt.study.run.choices import with_choices
 from lyapopt.study.run.opening import DEFINITION
@@ -42,7 +43,6 @@ from lyapopt.study.run.storage import open_storage
 
 __all__ = ["Difference", "Replay", "replay", "studied_file"]
 
-_SUFFIX = "-promoted"
 _COUNTED = ("complete", "pruned", "failed")
 _KEPT = 6  # significant digits of what attributes keep
 
@@ -99,7 +99,7 @@ def studied_file(storage: str, study_name: str, store: str | None = None) -> Stu
     Raises:
         UserError: If it was not run by a version that keeps it, or by other means.
     """
-    study = _load(storage, study_name.removesuffix(_SUFFIX), study_name)
+    study = _load(storage, study_name.removesuffix(PROMOTED_SUFFIX), study_name)
     kept = get_study_attribute(study, DEFINITION)
     if not isinstance(kept, str):
         raise UserError(
@@ -126,7 +126,7 @@ def replay(file: StudyFile, study_name: str, number: int) -> Replay:
     trials = study.get_trials(deepcopy=False)
     trial = _trial(trials, number, study_name)
     networks = None
-    if study_name == file.study_name + _SUFFIX:
+    if study_name == file.study_name + PROMOTED_SUFFIX:
         file, networks = promoted_file(file), list(get_study_attribute(study, PROMOTED) or ())
     elif study_name != file.study_name:
         raise UserError(f"the file is of study {file.study_name!r}, not of {study_name!r}")
