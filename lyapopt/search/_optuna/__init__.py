@@ -4,6 +4,7 @@ Each function says which private thing it needs and why the public interface doe
 """
 
 from lyapopt.search._optuna.by_number import bracket_study, ordered, wrapped_pruners
+from lyapopt.search._optuna.earlier import begin_with, earlier_trials
 from lyapopt.search._optuna.history import (
     NUMBER_ATTRIBUTE,
     OrderedStudy,
@@ -63,11 +64,13 @@ __all__ = [
     "attached",
     "attempted_once",
     "begin_trial",
+    "begin_with",
     "bracket_study",
     "close_storage",
     "contains",
     "create_trial",
     "draw_relative",
+    "earlier_trials",
     "end_interrupted",
     "engine_of",
     "every_trial",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterator, Sequence
 from contextlib import contextmanager
 
 import optuna
@@ -44,6 +44,7 @@ class OrderedStudy(optuna.Study):
     _group: Container[int] = ()
     _asked: Container[int] = ()
     _former: Container[int] = ()
+    _earlier: Sequence[FrozenTrial] = ()
 
     @classmethod
     def of(cls, study: optuna.Study) -> OrderedStudy:
@@ -72,6 +73,15 @@ class OrderedStudy(optuna.Study):
         finally:
             self._group = self._asked = self._former = ()
 
+    @contextmanager
+    def preceded_by(self, trials: Sequence[FrozenTrial]) -> Iterator[None]:
+        """While the sampler is asked: trials of another study come first (`begin_with`)."""
+        self._earlier = trials
+        try:
+            yield
+        finally:
+            self._earlier = ()
+
     def _get_trials(
         self,
         deepcopy: bool = True,
@@ -86,6 +96,7 @@ class OrderedStudy(optuna.Study):
         ]
         if any(NUMBER_ATTRIBUTE in trial.user_attrs for trial in trials):
             trials.sort(key=lambda trial: (logical_number(trial), trial.number))
+        trials = [*self._earlier, *trials]
         return trials if states is None else [t for t in trials if t.state in states]
 
     def _as_seen(self, trial: FrozenTrial) -> FrozenTrial:

@@ -171,7 +171,7 @@ def _is_steerable(file: StudyFile) -> bool:
 def _ranking(file: StudyFile, steps: int | None, probe: ProbeSettings) -> dict[str, Any]:
     """`rank_at` and `promote`, and `n_trials` where only a budget says when to stop."""
     given = {"rank_at", "promote"} & file.model_fields_set
-    if given or steps is None or not _is_trained_by_us(file):
+    if given or file.warm_start is not None or steps is None or not _is_trained_by_us(file):
         return {}
     rank_at = math.ceil(steps * PART)
     if rank_at < probe.horizon:

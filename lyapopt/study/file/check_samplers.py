@@ -19,6 +19,7 @@ def check_sampler(study: StudyFile, report: Report) -> None:
     """What samplers need of the rest of the file."""
     if not report.sound(("sampler",)) or study.sampler in (None, AUTO):
         return
+    _check_warm_start(study, report)
     probing: str | None = None
     for spec, path in _with_paths(study.sampler, ("sampler",), report):
         name, row = spec.class_name, spec.row
@@ -47,6 +48,26 @@ def check_sampler(study: StudyFile, report: Report) -> None:
             _check_start(spec, path, study, report)
         if name == "NSGAIIISampler":
             _check_reference_points(spec, path, study, report)
+
+
+_LEARN_NOTHING = {
+    "BruteForceSampler",
+    "CmaEsSampler",
+    "GridSampler",
+    "NSGAIISampler",
+    "NSGAIIISampler",
+    "QMCSampler",
+    "RandomSampler",
+}
+"""They look at no other trials, or only at those that they have proposed themselves."""
+
+
+def _check_warm_start(study: StudyFile, report: Report) -> None:
+    """The sampler that draws learns from trials that it has not proposed."""
+    innermost = list(study.sampler_spec.walk())[-1].class_name
+    if study.warm_start is not None and innermost in _LEARN_NOTHING:
+        message = f"{innermost} learns nothing from trials of another study"
+        report.add(("warm_start",), message, hint="sampler: tpe, or gp", at="key")
 
 
 def _with_paths(spec: ClassSpec, path: Path, report: Report) -> list[tuple[ClassSpec, Path]]:

@@ -40,8 +40,10 @@ from lyapopt.study.file.values import (
     StorageUrl,
     Timeout,
     TrialsAtOnce,
+    WarmStart,
     absolute_url,
     fail,
+    warm_start_parts,
 )
 from lyapopt.tasks.catalogue import TASKS
 
@@ -136,6 +138,11 @@ class StudyFile(Section):
         default_factory=lambda: AUTO,
         description="Stops trials: a name, or name and arguments; auto, which is the default.",
     )
+    warm_start: WarmStart | None = Field(
+        default=None,
+        description="STORAGE#NAME: completed trials of another study that the sampler begins with; "
+        "copied when the study begins, and none of its own.",
+    )
     n_trials: Count | None = Field(
         default=None, description="Trials in the study, so that running again does the remainder."
     )
@@ -196,7 +203,7 @@ class StudyFile(Section):
         """What the file says, as JSON, but where results go: none of a study made in Python."""
         if self._written is None:
             return None
-        data = {k: v for k, v in self._written.items() if k not in ("storage", "store")}
+        data = {k: v for k, v in self._written.items() if k not in _PLACES}
         data["study_name"] = self.study_name
         source = None if self._source is None else str(self._source.resolve())
         return json.dumps({"source": source, "file": data}, sort_keys=True)
@@ -206,6 +213,9 @@ class StudyFile(Section):
         copy = self.model_copy(update={"storage": absolute_url(self.storage)})
         if self.store is not None:
             copy = copy.model_copy(update={"store": absolute_url(self.store)})
+        if self.warm_start is not None:
+            url, name = warm_start_parts(self.warm_start)
+            copy = copy.model_copy(update={"warm_start": f"{absolute_url(url)}#{name}"})
         copy._source = None if self._source is None else self._source.resolve()
         return copy
 
@@ -296,11 +306,13 @@ class StudyFile(Section):
         return plain
 
 
+_PLACES = ("storage", "store", "warm_start")
 _NOT_IN_DIGEST = (
     "study_name",
     "storage",
     "store",
     "load_if_exists",
+    "warm_start",
     "n_trials",
     "timeout",
     "budget",

@@ -168,6 +168,35 @@ SqlUrl = Annotated[
     _schema("string", examples=["sqlite:///runs/lyapopt.db"]),
 ]
 
+
+def warm_start_parts(text: str) -> tuple[str, str]:
+    """Storage and name of the study that `warm_start` names.
+
+    Example:
+        >>> warm_start_parts("sqlite:///old.db#digits")
+        ('sqlite:///old.db', 'digits')
+    """
+    url, _, name = text.partition("#")
+    return url, name
+
+
+def _warm_start(value: Any) -> Any:
+    if not isinstance(value, str):
+        fail(f"expected STORAGE#NAME, got {describe(value)}", _WARM_START)
+    url, name = warm_start_parts(value)
+    if not name:
+        fail("the name of the study is missing: STORAGE#NAME", _WARM_START)
+    problem = storage_problem(url)
+    if problem is not None:
+        fail(*problem)
+    return value
+
+
+_WARM_START = "for example sqlite:///runs/old.db#name"
+WarmStart = Annotated[
+    str, BeforeValidator(_warm_start), _schema("string", examples=["sqlite:///runs/old.db#name"])
+]
+
 Count = Annotated[int, Field(**COUNT)]
 """A whole number of at least 1."""
 CountOrZero = Annotated[int, Field(ge=0, le=10**15)]

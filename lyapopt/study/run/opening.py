@@ -21,6 +21,7 @@ from lyapopt.errors import UserError
 from lyapopt.search import SearchSpace
 from lyapopt.search._optuna import (
     OrderedStudy,
+    begin_with,
     close_storage,
     every_trial,
     get_study_attribute,
@@ -40,7 +41,7 @@ from lyapopt.store.mutex import Mutex
 from lyapopt.store.retry import RetryPolicy, as_store_error
 from lyapopt.study.file import StudyFile
 from lyapopt.study.file.messages import as_written
-from lyapopt.study.run import assembly
+from lyapopt.study.run import assembly, earlier
 from lyapopt.study.run.choices import DIGEST, keep_choices, known_digest
 from lyapopt.study.run.events import StudyListener
 from lyapopt.study.run.leases import Leases
@@ -227,6 +228,7 @@ def _create_or_load(
             parameters have other types, choices or scales.
     """
     sampler, pruner = assembly.sampler(file, space), assembly.pruner(file)
+    begins_with = [] if _has_begun(storage, file.study_name) else earlier.read(file, space)
     try:
         study = optuna.create_study(
             study_name=file.study_name,
@@ -249,8 +251,20 @@ def _create_or_load(
         )
     _check_parameters(study, space.distributions)
     _name_values(study, file)
-    _compare_digest(study, file, listener)
-    return ordered(study)
+    _compare_digest(study, file, listener, begins_with)
+    opened = ordered(study)
+    begin_with(opened, earlier.kept_trials(study, space))
+    return opened
+
+
+def _has_begun(storage: BaseStorage, name: str) -> bool:
+    """Whether there is a study of that name which a run has opened."""
+    try:
+        study_id = storage.get_study_id_from_name(name)
+    except KeyError:
+        return False
+    attributes = (storage.get_study_user_attrs, storage.get_study_system_attrs)
+    return any(DIGEST in get(study_id) for get in attributes)
 
 
 def _check_parameters(study: optuna.Study, distributions: dict[str, BaseDistribution]) -> None:
@@ -291,12 +305,16 @@ def _in_words(distribution: BaseDistribution) -> str:
     return f"a logarithmic {number}" if is_logarithmic else f"a linear {number}"
 
 
-def _compare_digest(study: optuna.Study, file: StudyFile, listener: StudyListener) -> None:
+def _compare_digest(
+    study: optuna.Study, file: StudyFile, listener: StudyListener, begins_with: earlier.Earlier
+) -> None:
     """Remember what the study is defined by; say so if that has changed."""
     known = known_digest(study)
     definition = file.definition()
     if definition is not None and get_study_attribute(study, DEFINITION) != definition:
         set_study_attribute(study, DEFINITION, definition)  # for `replay`
+    if known is not None and file.warm_start is not None and not earlier.is_kept(study):
+        listener.note("warm_start is for a study that begins: this one goes on without it")
     if known == file.digest():
         return
     if known is not None:
@@ -305,6 +323,9 @@ def _compare_digest(study: optuna.Study, file: StudyFile, listener: StudyListene
         for params in file.enqueue[len(study.get_trials(deepcopy=False)) :]:
             study.enqueue_trial(dict(params))
         keep_choices(study, file)
+        if begins_with:
+            earlier.keep(study, begins_with)
+            listener.note(f"the sampler begins with {len(begins_with)} trials of another study")
     set_study_attribute(study, DIGEST, file.digest())
 
 

@@ -15,13 +15,13 @@ from lyapopt.exponents import derivatives
 from lyapopt.probe import Probe, Reference, reference_of
 from lyapopt.probe.probe import FORWARD_COST
 from lyapopt.search import Candidate, Objective
-from lyapopt.search._optuna import grid_points_left, inside_optimize, ordered
+from lyapopt.search._optuna import begin_with, grid_points_left, inside_optimize, ordered
 from lyapopt.search.candidate import describe
 from lyapopt.search.probing.records import STEERING
 from lyapopt.search.training_group import checkpoint_steps
 from lyapopt.settings import Value
 from lyapopt.study.file import StudyFile
-from lyapopt.study.run import assembly
+from lyapopt.study.run import assembly, earlier
 from lyapopt.study.run.leases import base_sampler
 from lyapopt.study.run.schedule import Schedule
 
@@ -65,6 +65,7 @@ def preview(file: StudyFile) -> Preview:
             directions=list(file.all_directions),
         )
     )
+    begin_with(study, earlier.as_trials(earlier.read(file, space), space))
     for params in file.enqueue:
         study.enqueue_trial(dict(params))
     count = _group_size(file, study)

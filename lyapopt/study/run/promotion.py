@@ -66,6 +66,7 @@ def promoted_file(file: StudyFile) -> StudyFile:
             "pruner": None,
             "enqueue": (),
             "timeout": None,
+            "warm_start": None,
         }
     )
     full._chosen = None
