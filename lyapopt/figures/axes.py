@@ -73,10 +73,14 @@ class LossScale:
     high: float
 
     @classmethod
-    def of(cls, losses: ArrayLike) -> LossScale:
+    def of(cls, losses: ArrayLike, start: float = 0.0) -> LossScale:
         """The axis that shows these losses, without those that would flatten all others.
 
         It reaches three decades above the median and six below; NaN and infinities have no say.
+
+        Args:
+            losses: All that is drawn on it.
+            start: A loss that it shows in any case, such as that before training.
 
         Example:
             >>> LossScale.of([0.1, 0.2, 0.4, 4e47])
@@ -98,7 +102,8 @@ class LossScale:
             return cls("linear", 0.0, 1.0)
         middle = float(np.quantile(positive, 0.5, method="lower"))
         low = max(float(positive.min()), middle / 10**_DECADES_BELOW)
-        return cls("log", low, min(float(positive.max()), middle * 10**_DECADES_ABOVE))
+        high = max(middle * 10**_DECADES_ABOVE, start)
+        return cls("log", low, min(float(positive.max()), high))
 
     def clipped(self, losses: ArrayLike) -> Floats:
         """Losses as they are drawn: what lies outside is on the edge, NaN stays."""

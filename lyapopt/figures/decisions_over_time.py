@@ -13,7 +13,7 @@ from plotly.subplots import make_subplots
 from lyapopt.figures.axes import rounded
 from lyapopt.figures.points import add_trials
 from lyapopt.figures.text import escaped
-from lyapopt.figures.theme import COLOURS, INK, SYMBOLS, VERDICTS, Look, notice, styled
+from lyapopt.figures.theme import COLOURS, INK, SYMBOLS, VERDICTS, Look, notice, remark, styled
 from lyapopt.figures.trial_table import column_of, shown_texts, texts, trial_table
 
 _TITLE = "Decisions, compute spent and compute saved"
@@ -101,6 +101,8 @@ def draw(table: pd.DataFrame, hover: pd.Series[str], title: str = _TITLE) -> go.
     figure.update_yaxes(rangemode="tozero")
     figure.update_yaxes(title_text="total<br>(gradient evaluations)", row=2, col=1)
     figure.update_xaxes(title_text="trials that have ended", row=2, col=1)
+    if not table["cost"].fillna(0.0).any():
+        remark(figure, "no gradient evaluations were recorded")
     return styled(figure, title, height=520)
 
 

@@ -92,7 +92,7 @@ def draw(importances: pd.DataFrame, title: str = _TITLE, value: str = "final los
         )
     figure.update_yaxes(autorange="reversed", type="category")
     figure.update_xaxes(title="importance (share)", rangemode="tozero")
-    figure.update_layout(barmode="group", bargap=0.3)
+    figure.update_layout(barmode="group", bargap=0.3, showlegend=True)
     total = importances["parameter"].nunique()
     if total > len(names):
         remark(figure, f"{len(names)} of {total} parameters")
@@ -117,6 +117,12 @@ def parameter_importances(trials: pd.DataFrame, *, title: str = _TITLE) -> go.Fi
         return notice(
             title, f"That needs {_FEWEST} trials with a final loss or an exponent,",
             "and a hyperparameter that differs between them.",
+        )  # fmt: skip
+    if not importances["importance"].any():
+        most = int(importances["trials"].max())
+        return notice(
+            title, f"In {most:,} trials no hyperparameter tells anything of",
+            "the final loss or the exponent of trials that were left out.",
         )  # fmt: skip
     return draw(importances, title, value_name(trials))
 

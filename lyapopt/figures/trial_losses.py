@@ -70,7 +70,9 @@ def draw(found: TrialLosses, title: str = _TITLE) -> go.Figure:
         title: Title of the figure; the trial is added.
     """
     figure = go.Figure()
-    scale = LossScale.of(np.concatenate([losses for _, losses in found.lines.values()]))
+    every = np.concatenate([losses for _, losses in found.lines.values()])
+    # A training that succeeds can fall by thirty decades: its median says nothing of its start.
+    scale = LossScale.of(every, start=_first_finite(every))
     longest = 0
     for place, (name, (steps, losses)) in enumerate(found.lines.items()):
         longest = max(longest, len(steps))
@@ -97,6 +99,8 @@ def draw(found: TrialLosses, title: str = _TITLE) -> go.Figure:
     if any(step is not None for step in blown):
         first = min(step for step in blown if step is not None)
         remark(figure, f"not finite from step {first}")
+    if scale.kind == "log" and (scale.is_outside(every[every > 0]) < 0).any():
+        remark(figure, f"below {scale.low:.2g} drawn at the edge")
     if longest > _MOST_POINTS:
         remark(figure, f"medians of {math.ceil(longest / _MOST_POINTS)} steps")
     figure.update_xaxes(title="step")
@@ -140,6 +144,11 @@ def _ends(decisions: pd.DataFrame | None, trial: int | None) -> tuple[tuple[int,
     rows = rows[rows["pruned"].astype(bool) & rows["step"].notna()]
     pairs = zip(rows["step"].tolist(), rows["rule"].tolist(), strict=True)
     return tuple((int(step), str(rule)) for step, rule in pairs)
+
+
+def _first_finite(losses: Floats) -> float:
+    known = losses[np.isfinite(losses)]
+    return float(known[0]) if len(known) else 0.0
 
 
 def _first_not_finite(steps: NDArray[np.int64], losses: Floats) -> int | None:

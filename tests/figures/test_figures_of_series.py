@@ -14,6 +14,7 @@ from lyapopt.figures import (
     separations,
     spectrum_over_time,
     steering_path,
+    trial_losses,
     weight_trajectories,
 )
 from lyapopt.figures.axes import symlog
@@ -100,6 +101,20 @@ def test_losses_are_drawn_a_line_a_trial_with_the_best_on_top() -> None:
     assert ends.marker.symbol == (looks(["tanh"])["tanh"].symbol, "triangle-up-open", "circle")
     assert loss_trajectories(rows, series="validation_loss").data[0].y == (7.0,)
     assert "No metric was recorded" in said(loss_trajectories(rows, series="metric"))
+
+
+def test_a_loss_that_falls_by_thirty_decades_is_drawn_from_its_start() -> None:
+    losses = [0.25, 1e-3, *np.geomspace(1e-12, 1e-32, 40).tolist()]
+    figure = trial_losses(pd.DataFrame({"step": range(42), "value": losses}))
+
+    drawn = figure.data[0].y
+    assert drawn[:3] == (0.25, 1e-3, 1e-12)
+    low, high = figure.layout.yaxis.range
+    assert low < math.log10(min(drawn))
+    assert high > math.log10(0.25)
+    middle = sorted(losses)[20]
+    assert min(drawn) == pytest.approx(middle / 1e6)
+    assert said(figure) == f"Loss | below {middle / 1e6:.2g} drawn at the edge"
 
 
 def test_the_trials_that_are_read_are_the_best_and_others_evenly_spread() -> None:

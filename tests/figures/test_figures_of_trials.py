@@ -287,6 +287,19 @@ def test_the_parameter_that_matters_has_all_the_importance_and_noise_explains_no
     assert "needs 10 trials" in said(parameter_importances(made[:9]))
 
 
+def test_parameters_that_tell_nothing_are_said_to_and_so_is_compute_that_nobody_counted() -> None:
+    draws = np.random.default_rng(2)
+    made = pd.DataFrame({"params_a": draws.permutation(12), "params_b": "same"})
+    made = made.assign(state="complete", value=draws.permutation(12).astype(float))
+    assert not collect_importances(made)["importance"].any()
+    figure = parameter_importances(made)
+    assert not figure.data
+    assert "In 12 trials no hyperparameter tells anything" in said(figure)
+    assert "no gradient evaluations were recorded" in said(decisions_over_time(made))
+    counted = made.assign(gradient_evaluations=3.0)
+    assert "recorded" not in said(decisions_over_time(counted))
+
+
 def test_an_activation_has_the_same_colour_in_every_figure() -> None:
     made = measured().assign(initial_loss=1.0, exponent=[0.5, 0.1, -0.1, 0.2, 0.3], value=1.0)
     for figure in (exponent_against_rate(made), exponent_against_loss(made)):

@@ -80,7 +80,8 @@ function facts(study, name, choose) {
     entry("trials", ...chips(study.states)),
     study.verdicts.length ? entry("verdicts", ...chips(study.verdicts)) : null,
     best.length ? entry(study.front > 1 ? "Pareto front" : "best", ...spaced(best), more) : null,
-    entry("gradient evaluations", Math.round(study.spent).toLocaleString("en") + saved),
+    study.spent
+      ? entry("gradient evaluations", Math.round(study.spent).toLocaleString("en") + saved) : null,
   ].filter((each) => each !== null);
 }
 
