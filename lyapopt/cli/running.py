@@ -30,6 +30,7 @@ from lyapopt.study.analysis.overview import Overview, load_study
 from lyapopt.study.file import StudyFile
 from lyapopt.study.run.choices import with_choices
 from lyapopt.study.run.cluster import run_on_dask
+from lyapopt.study.run.earlier import check_warm_start
 from lyapopt.study.run.events import StudyListener
 from lyapopt.study.run.promotion import promoted_file
 from lyapopt.study.run.runner import RunResult, promote, run_study
@@ -195,5 +196,6 @@ def _delete(file: StudyFile, options: Options) -> None:
         if not sys.stdin.isatty():
             raise UserError(f"--fresh deletes {what}; confirm with --yes")
         typer.confirm(f"delete {one_line(what)}?", abort=True, err=True)
+    check_warm_start(file)
     with finishing():
         delete_study(file)

@@ -11,6 +11,7 @@ import pytest
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 from optuna.samplers import BaseSampler, GPSampler, TPESampler
 
+from lyapopt.cli.running import Options, run_study_file
 from lyapopt.errors import UserError
 from lyapopt.search._optuna import begin_with, earlier_trials, ordered
 from lyapopt.space import FloatParameter
@@ -164,6 +165,18 @@ def test_what_cannot_be_begun_with_is_refused_and_leaves_no_study(tmp_path: Path
     with pytest.raises(UserError, match="none of the 0 completed trials"):
         run_study(file_of(tmp_path))
     assert optuna.get_all_study_names(file_of(tmp_path).storage) == []
+
+
+def test_a_study_is_not_deleted_for_one_that_cannot_begin(tmp_path: Path) -> None:
+    other_study(f"sqlite:///{tmp_path}/old.db")
+    file = file_of(tmp_path)
+    run_study(file)
+    before = params_of(file)
+    options = Options(tmp_path / "study.yaml", (), 0.0, fresh=True, yes=True)
+    for gone in (f"sqlite:///{tmp_path}/nothing.db#old", f"{file.storage}#new"):
+        with pytest.raises(UserError, match="warm_start"):
+            run_study_file(file_of(tmp_path, warm_start=gone), options)
+    assert params_of(file) == before
 
 
 @pytest.mark.parametrize(

@@ -57,13 +57,18 @@ class Choices:
     values: Mapping[str, Any]
     reasons: tuple[str, ...] = ()
 
-    def applied_to(self, file: StudyFile) -> StudyFile:
-        """The file with what it leaves open filled in; what it says itself stays."""
-        update: dict[str, Any] = {
+    def open_in(self, file: StudyFile) -> Choices:
+        """What of it the file leaves open now."""
+        values = {
             name: value
             for name, value in self.values.items()
             if getattr(file, name) == AUTO or name not in file.model_fields_set
         }
+        return replace(self, values=values)
+
+    def applied_to(self, file: StudyFile) -> StudyFile:
+        """The file with what it leaves open filled in; what it says itself stays."""
+        update = dict(self.open_in(file).values)
         for role in ("sampler", "pruner"):
             if role in update:
                 update[role] = _resolved(role, update[role])

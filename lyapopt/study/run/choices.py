@@ -48,7 +48,7 @@ def with_choices(file: StudyFile, *, anew: bool = False) -> tuple[StudyFile, Cho
     chosen = None if anew else _stored(file)
     if chosen is None:
         chosen = choose(file, _steps(file))
-    return chosen.applied_to(file), chosen
+    return chosen.applied_to(file), chosen.open_in(file)
 
 
 def known_digest(study: optuna.Study) -> str | None:

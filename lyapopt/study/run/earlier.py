@@ -26,9 +26,10 @@ from lyapopt.space import SeedParameter
 from lyapopt.store import RecordNotFoundError
 from lyapopt.study.file import StudyFile
 from lyapopt.study.file.values import warm_start_parts
+from lyapopt.study.run import assembly
 from lyapopt.study.run.storage import open_storage
 
-__all__ = ["Earlier", "as_trials", "is_kept", "keep", "kept_trials", "read"]
+__all__ = ["Earlier", "as_trials", "check_warm_start", "is_kept", "keep", "kept_trials", "read"]
 
 Earlier = list[tuple[dict[str, Any], list[float]]]
 """Parameters and values of each trial."""
@@ -84,6 +85,15 @@ def read(file: StudyFile, space: SearchSpace) -> Earlier:
             "of this search space; widen the space, or remove warm_start"
         )
     return found[-MOST:]
+
+
+def check_warm_start(file: StudyFile) -> None:
+    """Refuse what `read` does, before a study is deleted to begin again.
+
+    Raises:
+        UserError: As `read` does.
+    """
+    read(file, assembly.search_space(file))
 
 
 def keep(study: optuna.Study, earlier: Earlier) -> None:
