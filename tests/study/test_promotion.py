@@ -30,7 +30,7 @@ storage: sqlite:///{folder}/a.db
 seed: 3
 task: {{build: drawn:build}}
 search_space:
-  lr: {{type: float, low: 0.01, high: 1.0, log: true}}
+  lr: {{type: float, low: 0.01, high: 0.5, log: true}}
 probe: {{horizon: 5}}
 value: exponent
 promote: 3
