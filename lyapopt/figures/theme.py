@@ -6,6 +6,7 @@ symbol tells as well. The ground is transparent, so that a page decides between 
 
 from __future__ import annotations
 
+import textwrap
 import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -152,11 +153,11 @@ def notice(title: str, *lines: str) -> go.Figure:
 
     Args:
         title: Title of the figure that there would be.
-        *lines: Why there is none, and what to do; as they are to be read.
+        *lines: Why there is none, and what to do; those too wide for a telephone are broken.
     """
     figure = go.Figure()
     figure.add_annotation(
-        text="<br>".join(lines),
+        text="<br>".join(part for line in lines for part in _broken(line)),
         showarrow=False,
         x=0.5,
         y=0.5,
@@ -166,7 +167,11 @@ def notice(title: str, *lines: str) -> go.Figure:
     )
     figure.update_xaxes(visible=False)
     figure.update_yaxes(visible=False)
-    return styled(figure, title, height=220)
+    return styled(figure, title, height=220).update_layout(margin_l=12, margin_r=12)
+
+
+def _broken(line: str) -> list[str]:
+    return textwrap.wrap(line, 50, break_long_words=False, break_on_hyphens=False)
 
 
 def remark(figure: go.Figure, text: str) -> None:

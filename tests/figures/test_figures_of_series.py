@@ -167,8 +167,8 @@ def test_weights_without_neighbours_are_drawn_with_what_there_is() -> None:
     assert path is not None
     assert path.steps.tolist() == [0, 1, 3]
     assert path.plane[:, 0] == pytest.approx([-5, 0, 5])
-    assert "record: {neighbours: 4}" in said(weight_trajectories(rows))
-    assert "at two steps or more" in said(weight_trajectories(rows, trial=9))
+    assert "record: {neighbours: 4}" in said(weight_trajectories(rows)).replace("<br>", " ")
+    assert "at two steps or more" in said(weight_trajectories(rows, trial=9)).replace("<br>", " ")
 
 
 def test_a_spectrum_is_drawn_an_exponent_a_line_with_where_it_came_to() -> None:

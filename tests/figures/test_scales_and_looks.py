@@ -130,3 +130,7 @@ def test_what_is_missing_is_said_in_the_figure() -> None:
     figure = notice("A title", "one line", "another")
     assert said(figure) == "A title | None | one line<br>another"
     assert not figure.data
+    wide = notice("A title", "Trial 1 was not steered: the sampler edge-of-chaos does that.")
+    text = "Trial 1 was not steered: the sampler edge-of-chaos<br>does that."
+    assert wide.layout.annotations[0].text == text  # a telephone is not wider
+    assert wide.layout.margin.l == wide.layout.margin.r  # so it is in the middle
