@@ -176,6 +176,9 @@ SMALL_CASES = [
     (TRIALS, f"{TRIALS}\nenqueue: ^{{lr: 1}}", "expected a list, got a mapping", "[{...}]"),
     # samplers and pruners
     (TRIALS, f"{TRIALS}\nsampler: ^tpee", "no sampler is called tpee", "did you mean tpe?"),
+    (TRIALS, f"{TRIALS}\nsampler: ^aut", "there are auto, edge-of-chaos", "did you mean auto?"),
+    (TRIALS, f"{TRIALS}\nsampler: {{name: ^auto}}", "no sampler is", "write sampler: auto"),
+    (TRIALS, f"{TRIALS}\npruner: {{name: lyapunov, wrapped: ^auto}}", "no pruner", "pruner: auto"),
     (TRIALS, f"{TRIALS}\nsampler: ^median", "no sampler is called", "write pruner: median"),
     (TRIALS, f"{TRIALS}\nsampler: ^a.B", "no sampler is called a.B", "did you mean a:B?"),
     (TRIALS, f"{TRIALS}\nsampler: ^3", "expected a sampler's name", "sampler: tpe"),

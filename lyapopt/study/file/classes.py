@@ -169,8 +169,10 @@ def _split(role: Role, value: Plain, path: Path, report: Report) -> tuple[str | 
 
 
 def _unknown_class(role: Role, name: str, path: Path, report: Report) -> None:
-    names = available(role)
+    names = [*(["auto"] if path == (role,) else []), *available(role)]
     hint = did_you_mean(_kebab(name, role), names)
+    if name == "auto":
+        hint = f"auto chooses everything and has no arguments: write {role}: auto"
     other: Role = "pruner" if role == "sampler" else "sampler"
     if hint is None and role in ("sampler", "pruner") and signature_of(name, other) is not None:
         hint = f"{name} is a {other}: write {other}: {name}"
