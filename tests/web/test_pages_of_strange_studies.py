@@ -140,6 +140,8 @@ def test_any_name_of_a_study_opens_it(tmp_path: Path) -> None:
     for name in NAMES:
         page = client.get("/api/page", query_string={"study": name})
         assert page.json["studies"][0]["name"] == name
+    missed = client.get("/api/page", query_string={"study": "a/../b?c#d"})
+    assert missed.json["error"].endswith(f"Did you mean {NAMES[3]!r}?")
 
 
 def test_a_storage_without_sql_and_an_empty_one_are_shown(tmp_path: Path) -> None:

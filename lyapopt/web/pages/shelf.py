@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import threading
 from collections import OrderedDict
@@ -82,7 +83,9 @@ class Shelf:
         """
         found = self._changes.stamp(name) if self._changes is not None else self._counted(name)
         if found is None:
-            raise RecordNotFoundError(f"there is no study {name!r}")
+            near = difflib.get_close_matches(name, self.names(), n=1)
+            advice = f". Did you mean {near[0]!r}?" if near else ""
+            raise RecordNotFoundError(f"there is no study {name!r}{advice}")
         return found
 
     def study(self, name: str) -> Shelved:
