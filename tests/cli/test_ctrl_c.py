@@ -307,7 +307,8 @@ def test_a_signal_to_workers_that_are_being_started_ends_them(
     write(tmp_path, QUICK_STUDY.format(url=sqlite_url, n_trials=8))
     process = run_in_a_terminal(tmp_path, "--workers", "2")
     assert process.stderr is not None
-    assert "0 of 8 trials done" in process.stderr.readline()
+    while "0 of 8 trials done" not in (line := process.stderr.readline()):
+        assert line, "it has ended"
     os.killpg(process.pid, number)
     ended(process, number)
     wait_for(lambda: none_of(process.pid))

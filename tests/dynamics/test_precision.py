@@ -185,7 +185,7 @@ class Recomputed(nn.Module):
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit.trace")
-@pytest.mark.parametrize("make", [Strict, InAnotherPlace, Recomputed])
+@pytest.mark.parametrize("make", [Strict, InAnotherPlace])
 def test_what_cannot_run_in_float64_is_measured_by_tangents_in_float32(make):
     torch.manual_seed(0)
     training = training_of(make())
@@ -193,6 +193,13 @@ def test_what_cannot_run_in_float64_is_measured_by_tangents_in_float32(make):
         float64_twin(training)
     reference = reference_of(training, Probe())
     assert (reference.training, reference.estimator) == (training, "tangent")
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.trace")
+def test_what_has_no_float64_and_no_tangents_is_refused_before_it_is_trained():
+    training = training_of(Recomputed())
+    with pytest.raises(PrecisionError, match="neither in float64"):
+        reference_of(training, Probe())
 
 
 def test_tangents_in_float32_agree_with_neighbours_in_float64():

@@ -124,6 +124,11 @@ def test_a_penalty_over_the_models_own_parameters_is_refused_by_every_door_befor
         return torch.nn.functional.mse_loss(outputs, target) + 0.1 * penalty
 
     training = lyapopt.Training(model, loss_fn, optimizer, (x, y), steps=20)
+
+    def at_rate(params):
+        optimizer.param_groups[0]["lr"] = params["lr"]
+        return training
+
     before = [p.clone() for p in model.parameters()]
     monitor = lyapopt.watch(None, model, optimizer, loss_fn)
     study = optuna.create_study()
@@ -131,7 +136,7 @@ def test_a_penalty_over_the_models_own_parameters_is_refused_by_every_door_befor
     for door in (
         lambda: Probe().measure([training]),
         lambda: monitor.observe(x, y),
-        lambda: lyapopt.steer(lambda params: {0: params["lr"]} and training),
+        lambda: lyapopt.steer(at_rate),
         lambda: study.optimize(lyapopt.Objective(lambda params: training, rate), n_trials=1),
     ):
         with pytest.raises(Exception, match="such as the model itself"):

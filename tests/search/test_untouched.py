@@ -223,7 +223,8 @@ def test_a_loop_draws_the_same_numbers_whether_it_is_watched_or_not_and_copies_d
     end, factors, exponent = train(watched=True)
     assert train(watched=False)[:2] == (end, factors)
     assert set(factors) == {2.0, 0.5}
-    true = sum(HOT if factor == 2.0 else COLD for factor in factors) / 20
+    settled = factors[10:]  # what the exponent is read from
+    true = sum(HOT if factor == 2.0 else COLD for factor in settled) / 10
     assert exponent == pytest.approx(true, rel=1e-6)
 
 

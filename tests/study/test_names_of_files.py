@@ -36,7 +36,7 @@ def test_a_study_in_a_file_of_any_name_runs_and_is_read(
     for argument in (name, f"copy of {name}", sqlite_url(name), sqlite_url(database)):
         monkeypatch.setattr("sys.argv", ["lyapopt", "status", argument])
         assert main() == 0
-        assert "2 complete" in capsys.readouterr().out
+        assert "1 complete" in capsys.readouterr().out  # the other one diverges
     created = {file.name for file in tmp_path.iterdir() if file.suffix == ".db"}
     assert created == {name, f"copy of {name}"}
 

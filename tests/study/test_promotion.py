@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,8 @@ def build(params):
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
+def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.delitem(sys.modules, "drawn", raising=False)  # of another test
     (tmp_path / "drawn.py").write_text(BUILD)
     file = tmp_path / "study.yaml"
     file.write_text(TEXT.format(folder=tmp_path))
@@ -141,7 +143,7 @@ def test_a_schedule_is_not_squeezed_into_a_short_training(path: Path) -> None:
             "    return lyapopt.Training(",
             "    cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 30)\n"
             "    return lyapopt.Training(",
-        ).replace("steps=30", "schedule=cosine, steps=30")
+        ).replace("steps=30", "scheduler=cosine, steps=30")
     )
     run(path, *RANKED)
     store = TrajectoryStore(load_study_file(path).storage)

@@ -17,7 +17,7 @@ STUDY = """
 study_name: s
 storage: sqlite:///{folder}/{name}.db
 task: {{build: "own_{name}:build"}}
-search_space: {{lr: {{type: float, low: 0.01, high: 0.1}}}}
+search_space: {{lr: {{type: float, low: 0.0001, high: 0.001}}}}
 probe: {{horizon: 3, neighbours: 1}}
 sampler: random
 pruner: none
