@@ -24,6 +24,15 @@ os.environ.setdefault("LYAPOPT_DASHBOARD", "0")
 check_shapes_in("lyapopt.dynamics", "lyapopt.exponents")
 
 
+@pytest.fixture(autouse=True)
+def _modules_that_a_test_has_written_are_its_own() -> Iterator[None]:
+    """Another test that writes one of the same name must not be given this one."""
+    yield
+    for name, module in list(sys.modules.items()):
+        if "/pytest-of-" in str(getattr(module, "__dict__", {}).get("__file__")):
+            del sys.modules[name]
+
+
 SERVERS = {
     "postgresql": ("LYAPOPT_TEST_POSTGRESQL", "postgresql+psycopg://postgres@127.0.0.1:5432/test"),
     "mariadb": ("LYAPOPT_TEST_MARIADB", "mysql+pymysql://root@127.0.0.1:3306/test"),
