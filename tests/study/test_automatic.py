@@ -152,3 +152,33 @@ def test_a_study_that_began_before_anything_was_chosen_goes_on_as_it_was(path: P
     assert found == Choices({"sampler": "tpe", "pruner": "median"})
     assert (filled.rank_at, filled.promote) == (None, 0)
     assert CHOSEN not in study._storage.get_study_system_attrs(study._study_id)
+
+
+BUILD = """
+import os
+import torch
+from torch import nn
+from lyapopt import Training
+
+def build(params):
+    os.makedirs("deeper", exist_ok=True)
+    os.chdir("deeper")
+    model = nn.Linear(2, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=params["lr"])
+    return Training(model, nn.MSELoss(), optimizer, (torch.eye(2), torch.ones(2, 1)), steps=80)
+"""
+
+
+def test_a_network_of_ones_own_says_how_long_a_training_is(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(path.parent)
+    Path("deep.py").write_text(BUILD)
+    path.write_text(
+        path.read_text().replace("{name: xor, hidden: 4, steps: 80}", "{build: deep:build}")
+    )
+    file = load_study_file(path)
+    filled, _ = with_choices(file)
+    assert (filled.rank_at, Path.cwd()) == (10, path.parent)
+    assert run_study(file).promoted is not None
+    assert Path.cwd() == path.parent

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from pathlib import Path
 from typing import Any, Final
 
 import optuna
@@ -18,6 +20,7 @@ from lyapopt.search._optuna import (
 from lyapopt.store import RecordNotFoundError
 from lyapopt.study.file import StudyFile
 from lyapopt.study.file.automatic import Choices, choose, is_open, steps_of
+from lyapopt.study.file.model import AUTO
 from lyapopt.study.file.task_section import CustomTask
 from lyapopt.study.run import assembly
 from lyapopt.study.run.storage import open_storage
@@ -90,8 +93,10 @@ def _steps(file: StudyFile) -> int | None:
     """Steps of a training: the file says it, or a first network of a user's own."""
     if not isinstance(file.task, CustomTask):
         return steps_of(file)
+    if file.budget is None or file.sampler != AUTO:
+        return None  # nothing is ranked, so that no network need be built
     objective = assembly.objective(file, assembly.search_space(file))
     study = ordered(optuna.create_study(sampler=RandomSampler(seed=file.seed)))
-    with inside_optimize(study):
+    with contextlib.chdir(Path.cwd()), inside_optimize(study):  # which a user's code may change
         training = objective.prepare(study.ask()).training
     return None if training is None else training.steps
