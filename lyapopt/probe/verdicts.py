@@ -109,8 +109,8 @@ def relative_fall(losses: NDArray[np.float64]) -> float:
     negative. NaN of a single loss, and where one is not finite.
 
     Example:
-        >>> relative_fall(np.array([2.0, 1.9, 1.5, 1.3]))
-        0.3
+        >>> relative_fall(np.array([2.0, 1.9, 1.5, 1.0]))
+        0.375
         >>> relative_fall(np.array([-1.0, -1.0, -1.5, -1.5]))
         0.5
     """
