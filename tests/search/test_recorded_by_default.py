@@ -440,7 +440,7 @@ def test_a_trial_that_is_killed_is_shown_with_what_was_measured(tmp_path: Path) 
         text=True,
     ).stdout
     assert "running" in shown
-    assert "edge" in shown
+    assert ",contracting," in shown
     store = TrajectoryStore(url, create=False)
     [run] = store.runs().to_dict("records")
     assert (run["state"], run["steps"]) == ("running", 6)
