@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import Final
+from typing import Any, Final
 
+import optuna
 from optuna.trial import FrozenTrial
 
 from lyapopt.probe import Measurement, Probe, Verdict
+from lyapopt.store.retry import RetryPolicy
 from lyapopt.store.states import (
     COST,
     DEATHS,
@@ -43,6 +45,7 @@ __all__ = [
     "number",
     "of_measurement",
     "rounded",
+    "show",
 ]
 
 LEVEL: Final = "exponent_level"
@@ -50,6 +53,8 @@ INITIAL_LOSS: Final = "initial_loss"
 PROMOTED_FROM: Final = "promoted_from"
 
 RUN: Final = RUN_ATTRIBUTE
+
+_RETRY: Final = RetryPolicy(seconds=60.0)
 
 
 def of_measurement(measurement: Measurement) -> dict[str, float | str]:
@@ -91,3 +96,16 @@ def rounded(value: float) -> float:
         0.123457
     """
     return float(f"{value:.6g}")
+
+
+def show(trial: optuna.Trial, name: str, value: Any) -> None:
+    """Set a user attribute of a trial, again where the database says that it is worth trying.
+
+    Servers break off one of two transactions that wait for each other, which trials of several
+    threads or processes do. Optuna raises that; what we add to a trial must not cost it.
+
+    Raises:
+        StoreError: If the database does not take it, for a minute where it may change its mind.
+        UpdateFinishedTrialError: If the trial has ended.
+    """
+    _RETRY(lambda: trial.set_user_attr(name, value))

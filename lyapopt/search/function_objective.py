@@ -78,7 +78,7 @@ class FunctionObjective:
             show_cost(candidate)
         state = candidate.outcome.state
         if state in (attributes.FAILED, attributes.INTERRUPTED):
-            candidate.trial.set_user_attr(attributes.VERDICT, state)
+            attributes.show(candidate.trial, attributes.VERDICT, state)
 
     def record_of(self, candidate: Candidate) -> RunRecord:
         """What the store keeps of a trial that has ended."""

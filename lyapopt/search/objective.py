@@ -201,7 +201,7 @@ class Objective:
         number = logical_number(trial)
         candidate = Candidate(trial, number, new_run_id())
         if self._networks is not None:
-            trial.set_user_attr(attributes.PROMOTED_FROM, self._networks[number])
+            attributes.show(trial, attributes.PROMOTED_FROM, self._networks[number])
         sampler = self._steering(candidate)
         if sampler is None:
             self._complete(candidate)
@@ -292,9 +292,9 @@ class Objective:
         assert candidate.outcome is not None
         state = candidate.outcome.state
         if state in (attributes.FAILED, attributes.INTERRUPTED):
-            candidate.trial.set_user_attr(attributes.VERDICT, state)
+            attributes.show(candidate.trial, attributes.VERDICT, state)
         elif _verdict_has_changed(candidate):
-            candidate.trial.set_user_attr(attributes.VERDICT, str(candidate.verdict))
+            attributes.show(candidate.trial, attributes.VERDICT, str(candidate.verdict))
         charge_probes(candidate)
         show_cost(candidate)
 

@@ -43,18 +43,18 @@ class Reporter:
         assert candidate.measurement is not None
         trial = candidate.trial
         for name, value in attributes.of_measurement(candidate.measurement).items():
-            trial.set_user_attr(name, value)
+            attributes.show(trial, name, value)
         if self._constrain_hot is not None:
             exponent = candidate.measurement.exponent
             excess = exponent - self._constrain_hot if math.isfinite(exponent) else _DIVERGED
             trial.set_constraint("not hot", excess)
         # One attribute more costs one commit more: only where the precision is another one.
         if candidate.training is not None and precision_of(candidate.training) != torch.float64:
-            trial.set_user_attr(attributes.MEASURED, candidate.measurement.measured)
+            attributes.show(trial, attributes.MEASURED, candidate.measurement.measured)
         # And this one only for the pruner that reads it.
         if reads_initial_loss(trial.study.pruner):
             loss = attributes.rounded(float(candidate.measurement.losses[0]))
-            trial.set_user_attr(attributes.INITIAL_LOSS, loss)
+            attributes.show(trial, attributes.INITIAL_LOSS, loss)
 
     def evaluated(self, candidate: Candidate, value: float) -> None:
         """Report a value, and end the trial if the pruner says so."""
@@ -63,7 +63,7 @@ class Reporter:
             _note(candidate, ask_rules(trial, candidate.steps))
             return
         if candidate.verdict != frozen_in_memory(trial).user_attrs.get(attributes.VERDICT):
-            trial.set_user_attr(attributes.VERDICT, str(candidate.verdict))  # it has blown up
+            attributes.show(trial, attributes.VERDICT, str(candidate.verdict))  # it has blown up
         if candidate.has_blown_up:  # such a value would flatten every plot of the study
             _note(candidate, ask_rules(trial, candidate.steps))
             return

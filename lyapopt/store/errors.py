@@ -91,7 +91,7 @@ _NO_TABLE: Final = "no such table"  # SQLite has no code of its own for it
 # SQLite's error names, PostgreSQL's SQLSTATE (or its class, two characters), MySQL's numbers.
 _CODES: Final = {
     _Cause("another process holds its lock", _WAIT, StoreBusyError): (
-        "SQLITE_BUSY SQLITE_LOCKED 55P03 40 1205 1213"
+        "SQLITE_BUSY SQLITE_LOCKED 55P03 40 1020 1205 1213 1412 1684"
     ),
     _UNREACHABLE: "57P 08 2003 2006 2013",
     _Cause("the server has too many connections", _WAIT, StoreBusyError): "53300 1040",

@@ -17,11 +17,13 @@ from typing import Any
 
 import numpy as np
 import optuna
+import pymysql
 import pytest
 import sqlalchemy
 import torch
 from networks import Quadratic, tanh_network
 from optuna.distributions import FloatDistribution
+from optuna.exceptions import StorageInternalError
 from optuna.pruners import MedianPruner, NopPruner, SuccessiveHalvingPruner
 from optuna.samplers import RandomSampler
 from optuna.trial import FixedTrial, TrialState
@@ -383,6 +385,48 @@ def test_monitors_that_are_garbage_are_completed_when_nobody_writes(sqlite_url: 
         gc.enable()
     runs = TrajectoryStore(sqlite_url).runs()
     assert runs["gradient_evaluations"].tolist() == [4 + 5, 15 + 12]
+
+
+@pytest.mark.parametrize("is_garbage", [False, True])
+def test_the_first_and_only_loop_of_a_process_is_completed(
+    sqlite_url: str, is_garbage: bool
+) -> None:
+    program = f"""
+        import sys
+        sys.path[:0] = {[str(HERE)]!r}
+        import test_recorded_by_default as tests
+        watch = tests.lyapopt.watch
+        def watch_in_a_cycle(*args, **options):
+            monitor = watch(*args, **options)
+            if {is_garbage}:
+                monitor.itself = monitor
+            return monitor
+        tests.lyapopt.watch = watch_in_a_cycle
+        tests.new_study({sqlite_url!r}).optimize(tests.own_loop, n_trials=1)
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(program)], check=True)
+    [run] = TrajectoryStore(sqlite_url, create=False).runs().to_dict("records")
+    assert run["gradient_evaluations"] == 15 + 12
+
+
+def test_attributes_are_set_again_when_the_server_broke_off_a_transaction(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = new_study(sqlite_url)
+    set_attribute, broken = type(study._storage).set_trial_user_attr, set[str]()
+
+    def breaking(self: Any, trial_id: int, key: str, value: Any) -> None:
+        if key not in broken:
+            broken.add(key)
+            deadlock = pymysql.err.OperationalError(1213, "Deadlock found when trying to get lock")
+            raise StorageInternalError from sqlalchemy.exc.OperationalError("", {}, deadlock)
+        set_attribute(self, trial_id, key, value)
+
+    monkeypatch.setattr(type(study._storage), "set_trial_user_attr", breaking)
+    study.optimize(own_loop, n_trials=1)
+    shown = study.trials[0].user_attrs
+    assert broken >= {"exponent", "verdict", "gradient_evaluations", "lyapopt:run"}
+    assert broken == set(shown)
 
 
 def test_a_monitor_that_outlives_its_trial_still_completes_its_rows(sqlite_url: str) -> None:

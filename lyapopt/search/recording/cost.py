@@ -24,4 +24,4 @@ def charge_probes(candidate: Candidate) -> None:
 def show_cost(candidate: Candidate) -> None:
     """Write what a trial has cost so far to its user attributes."""
     cost = attributes.rounded(candidate.gradient_evaluations)
-    candidate.trial.set_user_attr(attributes.COST, cost)
+    attributes.show(candidate.trial, attributes.COST, cost)

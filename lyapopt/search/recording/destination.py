@@ -106,7 +106,7 @@ class Recording:
             return
         # Rows first: a trial that names a run without rows would count as damaged.
         if frozen_in_memory(trial).user_attrs.get(attributes.RUN) != candidate.run:
-            trial.set_user_attr(attributes.RUN, candidate.run)
+            attributes.show(trial, attributes.RUN, candidate.run)
 
 
 def _record_beside(trial: optuna.Trial, run: Callable[[], RunRecord]) -> bool:

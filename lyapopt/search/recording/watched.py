@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
 import gc
 import logging
+import os
 import threading
 from collections import deque
 from contextlib import suppress
@@ -47,6 +50,24 @@ def complete_left() -> None:
         _left.popleft().abandon()
 
 
+def _complete_at_exit() -> None:
+    gc.collect()
+    complete_left()
+
+
+@functools.cache
+def _prepare() -> None:
+    """Collect garbage once, before the first training of this process is watched.
+
+    The first optimiser of a process imports torch's compiler, whose caught exceptions hold on to
+    the frame that made it, which often is the training loop: its monitor would be gone whenever
+    garbage is collected next, and not when the loop returns.
+    """
+    gc.collect()
+    os.register_at_fork(after_in_child=_left.clear)  # they are the parent's
+    atexit.register(_complete_at_exit)
+
+
 class WatchedRun:
     """What a monitor has seen of a trial, and its way to the trial and to the database.
 
@@ -74,6 +95,7 @@ class WatchedRun:
         *,
         says_short: bool = False,
     ) -> None:
+        _prepare()
         complete_left()
         known = Candidate.of(trial)
         known.probe, known.steps = probe, 0
@@ -120,12 +142,12 @@ class WatchedRun:
         candidate.probe = replace(self._probe, estimator=estimator)
         trial = candidate.trial
         for name, value in attributes.of_measurement(measurement).items():
-            trial.set_user_attr(name, value)
+            attributes.show(trial, name, value)
         if any(p.dtype != torch.float64 for p in model.parameters()):
-            trial.set_user_attr(attributes.MEASURED, measurement.measured)
+            attributes.show(trial, attributes.MEASURED, measurement.measured)
         loss = float(measurement.losses[0])
         if reads_initial_loss(trial.study.pruner) and np.isfinite(loss):
-            trial.set_user_attr(attributes.INITIAL_LOSS, attributes.rounded(loss))
+            attributes.show(trial, attributes.INITIAL_LOSS, attributes.rounded(loss))
         self._is_saved = False
         self.save()
 

@@ -17,6 +17,7 @@ from lyapopt.dynamics import Training
 from lyapopt.dynamics.randomness import derive_seed
 from lyapopt.dynamics.training import Data, LossFunction
 from lyapopt.probe import Probe
+from lyapopt.search import attributes
 from lyapopt.search._optuna import fix, frozen, is_fixed, logical_number
 from lyapopt.search.arguments import SearchArguments
 from lyapopt.search.candidate import Candidate, describe
@@ -245,7 +246,7 @@ class SteeredRate:
                     one_line(kept.reason),
                 )
         if STEERING in frozen(trial).user_attrs:  # that of another rate of this trial
-            trial.set_user_attr(f"{STEERING}:{self.name}", kept.as_attribute())
+            attributes.show(trial, f"{STEERING}:{self.name}", kept.as_attribute())
         else:
             self._keep(trial, kept, probe or settings.probe, settings.seed, recording)
         return value
@@ -312,7 +313,7 @@ class SteeredRate:
     ) -> None:
         """Write probes and cost to the trial, and to the database."""
         candidate = Candidate.of(trial)
-        trial.set_user_attr(STEERING, kept.as_attribute())
+        attributes.show(trial, STEERING, kept.as_attribute())
         charge_probes(candidate)
         show_cost(candidate)
         candidate.steering_probe = probe
