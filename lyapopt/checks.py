@@ -36,7 +36,7 @@ class Arguments:
     def whole(self, name: str, value: object, least: int | None = None) -> int:
         """The value as a plain integer (NumPy has its own), if it is one of at least `least`."""
         is_whole = isinstance(value, Integral) and not isinstance(value, bool)
-        if not is_whole or (least is not None and value < least):  # type: ignore[operator]
+        if not is_whole or (least is not None and value < least):  # type: ignore[operator]  # an Integral
             named = {None: "an integer", 0: "a non-negative integer", 1: "a positive integer"}
             self.refuse(name, value, named.get(least, f"an integer of at least {least}"))
         return int(value)  # type: ignore[call-overload, no-any-return]  # an Integral

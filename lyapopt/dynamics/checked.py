@@ -77,7 +77,7 @@ def _passes(training: Training, batch: list[Tensor]) -> Finding:
             return _passes_on(training, tensors)
         except UserError:
             raise
-        except Exception:
+        except Exception:  # whatever a module raises of data that it cannot take
             continue
     # What cannot be copied, or does not run, is refused with its error where it is trained.
     return _NOTHING

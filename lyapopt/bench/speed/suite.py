@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
-
-import torch
 
 from lyapopt.bench import Progress, silent
 from lyapopt.bench.speed.asks import ask_rows
@@ -19,6 +16,7 @@ from lyapopt.bench.speed.trials import emptied_rows, trial_rows
 from lyapopt.bench.speed.whole.rows import QUICK as QUICK_SEARCHES
 from lyapopt.bench.speed.whole.rows import whole_rows
 from lyapopt.bench.timing import Report, Row
+from lyapopt.dynamics.threads import one_thread
 
 
 @dataclass(frozen=True)
@@ -69,18 +67,8 @@ def measure_speed(
     }
     rows: list[Row] = []
     notes: list[str] = []
-    with _one_thread():
+    with one_thread():
         for name in parts or PARTS:
             progress(name)
             rows += measures[name](effort, notes)
     return Report(rows, notes)
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

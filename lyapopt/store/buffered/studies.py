@@ -111,4 +111,4 @@ def in_states(trials: Iterable[FrozenTrial], states: object) -> list[FrozenTrial
     """The trials in these states; all of them without any."""
     if states is None:
         return list(trials)
-    return [trial for trial in trials if trial.state in states]  # type: ignore[operator]
+    return [trial for trial in trials if trial.state in states]  # type: ignore[operator]  # Optuna's are any container

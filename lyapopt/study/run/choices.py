@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-from pathlib import Path
 from typing import Any, Final
 
 import optuna
@@ -23,6 +21,7 @@ from lyapopt.study.file.automatic import Choices, choose, is_open, steps_of
 from lyapopt.study.file.model import AUTO
 from lyapopt.study.file.task_section import CustomTask
 from lyapopt.study.run import assembly
+from lyapopt.study.run.folder import same_folder
 from lyapopt.study.run.storage import open_storage
 
 __all__ = ["DIGEST", "keep_choices", "known_digest", "with_choices"]
@@ -97,6 +96,6 @@ def _steps(file: StudyFile) -> int | None:
         return None  # nothing is ranked, so that no network need be built
     objective = assembly.objective(file, assembly.search_space(file))
     study = ordered(optuna.create_study(sampler=RandomSampler(seed=file.seed)))
-    with contextlib.chdir(Path.cwd()), inside_optimize(study):  # which a user's code may change
+    with same_folder(), inside_optimize(study):
         training = objective.prepare(study.ask()).training
     return None if training is None else training.steps

@@ -8,16 +8,15 @@ versions gives the same bits. Nothing is written to the study.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
 import optuna
-import torch
 from optuna.trial import FrozenTrial
 from torch import nn
 
+from lyapopt.dynamics.threads import one_thread
 from lyapopt.errors import UserError
 from lyapopt.interruption import finishing
 from lyapopt.search import Candidate, attributes
@@ -36,6 +35,7 @@ from lyapopt.study.file import StudyFile, study_of_definition
 from lyapopt.study.naming import PROMOTED_SUFFIX
 from lyapopt.study.run import assembly
 from lyapopt.study.run.choices import with_choices
+from lyapopt.study.run.folder import same_folder
 from lyapopt.study.run.opening import DEFINITION
 from lyapopt.study.run.promotion import PROMOTED, promoted_file
 from lyapopt.study.run.schedule import Schedule
@@ -135,7 +135,7 @@ def replay(file: StudyFile, study_name: str, number: int) -> Replay:
     first, stop = Schedule.of(file).group_of(logical_number(trial))
     history = [t for n, t in sorted(counted.items()) if n < first]
     group = [t for n, t in sorted(counted.items()) if first <= n < stop]
-    with _alone(), finishing():
+    with one_thread(), same_folder(), finishing():
         candidates = _train(file, history, group, networks, trial)
     [found] = [c for c in candidates if c.number == logical_number(trial)]
     return Replay(trial, [t.number for t in group], _compare(trial, found), found.model)
@@ -238,14 +238,3 @@ def _attributes(stored: Mapping[str, Any], again: Mapping[str, Any]) -> list[Dif
     """Exponent and interval, of which six digits are kept."""
     names = (attributes.EXPONENT, attributes.LOW, attributes.HIGH)
     return [Difference(n, stored.get(n), again.get(n)) for n in names if {n} & {*stored, *again}]
-
-
-@contextmanager
-def _alone() -> Iterator[None]:
-    """As in a run: one thread, since the order of additions depends on how many there are."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
-
-import torch
 
 from lyapopt.checks import Arguments
+from lyapopt.dynamics.threads import one_thread
 from lyapopt.interruption import finishing
 from lyapopt.search._optuna import inside_optimize
 from lyapopt.study.file import StudyFile
 from lyapopt.study.run.choices import with_choices
 from lyapopt.study.run.events import RunResult, StudyListener
 from lyapopt.study.run.execution import Execution
+from lyapopt.study.run.folder import same_folder
 from lyapopt.study.run.opening import OpenStudy
 from lyapopt.study.run.promotion import Promotion, promotion
 from lyapopt.study.run.worker_table import WorkerSettings
@@ -69,7 +65,7 @@ def run_study(
     check.instance("settings", settings, WorkerSettings, "WorkerSettings")
     check.flag("promotes", promotes)
     file, _ = with_choices(file.resolved())  # a user's code may change the working directory
-    with _same_folder(), finishing():
+    with same_folder(), finishing():
         result = _run(file, listener, settings, extra, total)
         return promote(file, result, listener, settings) if promotes else result
 
@@ -99,7 +95,7 @@ def promote(
     chosen = promotion(file, result.ledger, listener, settings)
     if chosen is None:
         return result
-    with _same_folder(), finishing():
+    with same_folder(), finishing():
         promoted = _run(chosen.file, listener, settings, promotion=chosen)
     return replace(result, promoted=promoted, interrupted=promoted.interrupted)
 
@@ -113,32 +109,10 @@ def _run(
     promotion: Promotion | None = None,
 ) -> RunResult:
     given, networks = (promotion.sampler(), promotion.networks) if promotion else (None, None)
-    with _one_thread():
+    with one_thread():
         opened = OpenStudy.open(file, listener, settings, given, networks)
         with inside_optimize(opened.study):
             try:
                 return Execution(opened).run(extra, total)
             finally:
                 opened.close()
-
-
-@contextmanager
-def _same_folder() -> Iterator[None]:
-    """Come back to the working directory, wherever a user's code has gone meanwhile."""
-    before = Path.cwd()
-    try:
-        yield
-    finally:
-        if before.is_dir():
-            os.chdir(before)
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Let torch use one thread meanwhile: small networks lose on several."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
