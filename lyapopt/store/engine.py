@@ -11,6 +11,7 @@ import sqlalchemy
 from sqlalchemy import Connection, Engine, exc
 
 from lyapopt.redaction import ENCODING_HINT, has_bare_at, has_lost_end, redacted
+from lyapopt.store.drivers import EXTRAS, advice_on_driver, is_asynchronous
 from lyapopt.store.errors import RecordNotFoundError, StoreError, masked
 from lyapopt.store.urls import completed
 
@@ -24,7 +25,6 @@ _OF_DRIVER: Final = {
     "cached_statements",
 }
 """What the driver of SQLite takes from a URL."""
-_EXTRAS: Final = {"postgresql": "postgresql", "mysql": "mysql", "mariadb": "mysql"}
 
 
 def has_sql(url: str) -> bool:
@@ -78,7 +78,7 @@ def _ignored(url: sqlalchemy.URL) -> list[str]:
 
 def is_supported(url: sqlalchemy.URL) -> bool:
     """Whether our tables can be in a database of that kind."""
-    return url.get_backend_name() in ("sqlite", *_EXTRAS)
+    return url.get_backend_name() in ("sqlite", *EXTRAS)
 
 
 def make_engine(url: sqlalchemy.URL, timeout: float) -> Engine:
@@ -93,8 +93,13 @@ def make_engine(url: sqlalchemy.URL, timeout: float) -> Engine:
             to a server may take.
 
     Raises:
-        StoreError: If the driver is missing.
+        StoreError: If the driver is missing, or is one of asyncio.
     """
+    if is_asynchronous(url):
+        raise StoreError(
+            f"{masked(url)}: the driver {url.drivername!r} is one of asyncio, which Optuna does "
+            f"not use. {advice_on_driver(url)}"
+        )
     backend = url.get_backend_name()
     options: dict[str, object] = {}
     if backend == "sqlite":
@@ -106,10 +111,8 @@ def make_engine(url: sqlalchemy.URL, timeout: float) -> Engine:
     try:
         return sqlalchemy.create_engine(url, **options)
     except (ImportError, exc.NoSuchModuleError) as error:
-        extra = _EXTRAS.get(backend)
-        advice = f" Install it with: pip install 'lyapopt[{extra}]'" if extra else ""
         raise StoreError(
-            f"no driver for {url.drivername!r}, needed for {masked(url)}.{advice}"
+            f"no driver for {url.drivername!r}, needed for {masked(url)}. {advice_on_driver(url)}"
         ) from error
 
 

@@ -105,9 +105,25 @@ def test_what_drivers_would_pass_over_or_not_know_is_told_how_to_write(url, advi
     assert "secret" not in str(error.value)
 
 
-def test_a_missing_driver_is_named_with_its_extra():
-    with pytest.raises(StoreError, match=r"pip install 'lyapopt\[postgresql\]'"):
-        TrajectoryStore("postgresql+pg8000://me@host/studies")
+@pytest.mark.parametrize(
+    ("scheme", "advice"),
+    [
+        ("postgresql+psycopg2", "pip install psycopg2-binary; or write postgresql+psycopg:// "),
+        ("postgresql+pg8000", "pip install pg8000; or write postgresql+psycopg:// "),
+        ("mysql+mysqldb", "pip install mysqlclient; or write mysql+pymysql:// "),
+        ("mysql+mysqlconnector", "pip install mysql-connector-python; or write mysql+pymysql:// "),
+        ("mariadb+mariadbconnector", "pip install mariadb; or write mariadb+pymysql:// "),
+        ("mysql+aiomysql", "one of asyncio, which Optuna does not use. Write mysql+pymysql:// "),
+        ("postgresql+asyncpg", "one of asyncio, which Optuna does not use. Write postgresql+psyc"),
+        ("sqlite+aiosqlite", "one of asyncio, which Optuna does not use. Write sqlite://"),
+        ("mysql+nonsense", "no driver for 'mysql+nonsense'"),
+    ],
+)
+def test_a_driver_that_cannot_be_used_is_named_with_its_package(scheme, advice):
+    with pytest.raises(StoreError) as error:
+        TrajectoryStore(f"{scheme}://me:secret@host/studies")
+    assert advice in str(error.value)
+    assert "secret" not in str(error.value)
 
 
 def test_a_directory_that_does_not_exist_is_said(tmp_path):

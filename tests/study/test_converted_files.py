@@ -213,6 +213,7 @@ def test_converting_says_what_was_left_and_what_is_still_to_be_mended(run: Run) 
     Path("study.yaml").unlink()
     for text, said in {
         "a: 1\n": "is no W&B sweep",
+        "- 1\n": "a file of another tool is a mapping",
         "storage: x\nsearch_space: {}\n": "already",
     }.items():
         Path("sweep.yaml").write_text(text)

@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
@@ -48,10 +49,15 @@ def outcome(content: bytes, *overrides: str) -> StudyFile | StudyFileError:
         try:
             study = load_study_file(path, overrides)
         except StudyFileError as error:
-            return error
+            return refused_with_lines(error)
         assert len(study.digest()) == 16
         study.fixed_params()
         return study
+
+
+def refused_with_lines(error: StudyFileError) -> StudyFileError:
+    assert all(issue.mark is not None for issue in error.issues)
+    return error
 
 
 def dumped(data: Any) -> bytes:
@@ -94,6 +100,17 @@ def test_random_yaml_is_a_study_or_an_error(data: dict[str, Any]) -> None:
 @settings(QUICK, max_examples=200)
 @given(st.data())
 def test_a_study_with_a_random_value_is_a_study_or_an_error(data: st.DataObject) -> None:
+    load_with_random_values(data)
+
+
+@pytest.mark.slow
+@settings(QUICK, max_examples=5000)
+@given(st.data())
+def test_many_studies_with_random_values_are_studies_or_errors(data: st.DataObject) -> None:
+    load_with_random_values(data)
+
+
+def load_with_random_values(data: st.DataObject) -> None:
     study = parsed(data.draw(st.sampled_from([FULL, SMALL])))
     for _ in range(data.draw(st.integers(1, 3))):
         *holder_path, last = data.draw(st.sampled_from(paths_of(study)))

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
+import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
 from lyapopt.cli.main import app
@@ -82,6 +87,82 @@ figures:
     assert "did you mean only?" in said
     assert "     | ^" in said
     assert len(caught.value.issues) == 10
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "figures: !mine [separations]",
+        "%YAML 1.1\n---\nfigures: [x]",
+        "figures: [x]\n---\nb: 1",
+        "- 1",
+    ],
+)
+def test_what_is_wrong_with_a_dashboard_is_not_said_of_a_study_file(
+    text: str, tmp_path: Path
+) -> None:
+    (tmp_path / "mine.yaml").write_text(text)
+    with pytest.raises(StudyFileError) as caught:
+        load_layout(tmp_path / "mine.yaml")
+    assert "study file" not in str(caught.value)
+
+
+KNOWN = [*KEYS, *FIGURES, "name", "wide", "only", "x", "trial", "limits", "group", "one", "several"]
+SCALARS = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(),
+    st.sampled_from(KNOWN),
+    st.text(max_size=6),
+)
+NESTED = st.recursive(
+    SCALARS,
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3),
+        st.dictionaries(st.one_of(st.sampled_from(KNOWN), st.text(max_size=4)), inner, max_size=4),
+    ),
+    max_leaves=12,
+)
+
+
+def read_or_refused(content: bytes) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        (path := Path(folder) / "any.yaml").write_bytes(content)
+        marks = []
+        try:
+            load_layout(path)
+        except StudyFileError as error:
+            marks = [issue.mark for issue in error.issues]
+        assert None not in marks
+
+
+TREES = st.dictionaries(st.sampled_from([*KEYS]), NESTED, max_size=6)
+
+
+@settings(max_examples=150, deadline=None)
+@given(TREES)
+def test_any_tree_is_a_dashboard_or_is_refused_with_a_line(data: dict[str, Any]) -> None:
+    tree_read_or_refused(data)
+
+
+@pytest.mark.slow
+@settings(max_examples=5000, deadline=None)
+@given(TREES)
+def test_each_of_many_trees_is_a_dashboard_or_is_refused(data: dict[str, Any]) -> None:
+    tree_read_or_refused(data)
+
+
+def tree_read_or_refused(data: dict[str, Any]) -> None:
+    stream = io.BytesIO()
+    YAML(typ="safe", pure=True).dump(data, stream)
+    read_or_refused(stream.getvalue())
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.one_of(st.binary(max_size=60), st.text("{}[]:,-#&*!|>'\"%?~figures \n", max_size=60)))
+def test_any_text_is_a_dashboard_or_is_refused_with_a_line(text: str | bytes) -> None:
+    read_or_refused(text.encode() if isinstance(text, str) else text)
 
 
 @pytest.mark.parametrize("text", ["", "[]", "figures: []", "title: x", "figures: 3", "a: [", "{"])

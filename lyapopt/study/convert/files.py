@@ -14,6 +14,7 @@ from lyapopt.study.convert.hydra import from_hydra
 from lyapopt.study.convert.nni import from_nni, is_nni
 from lyapopt.study.convert.wandb import from_wandb
 from lyapopt.study.file import json_schema_text
+from lyapopt.study.file.document import Plain
 from lyapopt.study.file.load import read_yaml_file
 from lyapopt.study.templates import SCHEMA, check_name
 from lyapopt.yaml_text import yaml_lines
@@ -21,6 +22,8 @@ from lyapopt.yaml_text import yaml_lines
 __all__ = ["converted", "converted_files"]
 
 _TRIALS = 50
+_KIND = "a file of another tool"
+_BEGIN = "W&B sweeps, NNI search spaces and Hydra sweeps can be converted"
 _WIDTH = 96
 
 
@@ -46,7 +49,7 @@ def converted(path: Path) -> Converted:
     Raises:
         UserError: If it cannot be read, or is of none of these tools.
     """
-    data = read_yaml_file(path).data
+    data = _data(path)
     assert isinstance(data, dict)
     if "search_space" in data and "storage" in data:
         raise UserError(f"{one_line(path)} is a study file already: see lyapopt validate")
@@ -63,6 +66,10 @@ def converted(path: Path) -> Converted:
     return found
 
 
+def _data(path: Path) -> Plain:
+    return read_yaml_file(path, kind=_KIND, begin=_BEGIN).data
+
+
 def _read(path: Path, data: dict[str, Any]) -> Converted | None:
     """What the tool says, whose file it is by its keys."""
     hydra = data.get("hydra")
@@ -72,7 +79,7 @@ def _read(path: Path, data: dict[str, Any]) -> Converted | None:
         return from_wandb(data)
     space: Any = data.get("searchSpace", data.get("search_space"))
     if space is None and "searchSpaceFile" in data:
-        space = read_yaml_file(path.parent / str(data["searchSpaceFile"])).data
+        space = _data(path.parent / str(data["searchSpaceFile"]))
     if space is None and data and all(is_nni(value) for value in data.values()):
         data, space = {}, data
     if isinstance(space, dict) and any(is_nni(value) for value in space.values()):

@@ -161,7 +161,7 @@ def explain_syntax(
     if "end of stream" in problem or "stream end" in problem:
         return SyntaxMistake(_unclosed(context), at="opening")
     if "another document" in problem:
-        return SyntaxMistake("a second document begins here: a study file holds one")
+        return SyntaxMistake("a second document begins here: a file holds one")
     if "mapping values are not allowed" in problem:
         return _unexpected_colon(before, line)
     if "could not find expected ':'" in problem:  # the parser notices it on the next line

@@ -103,7 +103,7 @@ class _BoundedComposer(Composer):
     def compose_document(self) -> Any:
         event = self.parser.peek_event()
         if event.version is not None and tuple(event.version) == (1, 1):
-            message = "study files are YAML 1.2: remove the line %YAML 1.1"
+            message = "files here are YAML 1.2: remove the line %YAML 1.1"
             raise _RefusedError(problem=message, problem_mark=event.start_mark)
         self.warn_double_anchors = False  # YAML 1.2 allows them
         return super().compose_document()
@@ -299,7 +299,7 @@ def _key_problem(node: Node, seen: Mapping[str, Mark]) -> tuple[str | None, str 
 
 
 def _no_meaning(node: Node) -> str:
-    return f"the tag {str(node.tag).replace(_TAG_PREFIX, '!!')} has no meaning in a study file here"
+    return f"the tag {str(node.tag).replace(_TAG_PREFIX, '!!')} has no meaning here"
 
 
 # scalars
@@ -329,7 +329,7 @@ def resolve(text: str, tag: str | None = None) -> Scalar:
         tag: the type that it must have, `!` or `tag:yaml.org,2002:str` for a string.
 
     Raises:
-        ValueError: the text has no such type, or study files do not use the tag.
+        ValueError: the text has no such type, or the tag is not one of YAML's own.
 
     Example:
         >>> [resolve(text) for text in ("1e-5", "off", "no", "017", "0o17", "12:30", "1_000", "")]

@@ -81,7 +81,8 @@ def open_storage(
     except UserError:
         raise
     except ImportError as error:
-        raise UserError(f"storage {masked(url)}: {error}; install the driver") from error
+        advice = "pip install grpcio protobuf"  # a missing driver of a database is a `StoreError`
+        raise UserError(f"storage {masked(url)}: {error}. Install it with: {advice}") from error
     except (sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.OptunaError, OSError) as error:
         trouble = as_store_error(error, url if has_sql(url) else None)
         raise trouble or UserError(f"storage {masked(url)}: {error}") from error
