@@ -10,9 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lyapopt.bench.search.frozen import PRUNED, RANKED_BELOW
+from lyapopt.bench.search.frozen import RANKED as FROZEN
 from lyapopt.space import FloatParameter
 from lyapopt.study.file import StudyFile, load_study_file
-from lyapopt.study.file.automatic import Choices, choose, is_open
+from lyapopt.study.file.automatic import MOST, PART, SHARE, Choices, choose, is_open
 from lyapopt.study.run.choices import CHOSEN, DIGEST, with_choices
 from lyapopt.study.run.runner import run_study
 
@@ -33,6 +35,12 @@ def study(**keys: Any) -> StudyFile:
 
 def chosen(steps: int | None = 400, **keys: Any) -> dict[str, Any]:
     return dict(choose(study(**keys), steps).values)
+
+
+def test_what_is_chosen_is_what_the_benchmark_runs() -> None:
+    assert (FROZEN.part, FROZEN.share, RANKED_BELOW) == (PART, SHARE, MOST)
+    probe = choose(study(), 400).values["probe"]
+    assert probe == {"horizon": PRUNED.horizon, "neighbours": PRUNED.neighbours}
 
 
 def test_a_file_that_names_sampler_and_pruner_leaves_nothing_open() -> None:

@@ -93,4 +93,6 @@ class Pruned:
 STEERED = Steered(horizon=10, neighbours=1, target="adaptive", rates_at_once=1, rounds=3)
 RANKED = Ranked(replace(STEERED, reuse=0.5), part=1 / 8, share=0.7)
 SCREENED = Screened(horizon=10, neighbours=1, candidates=8)
+RANKED_BELOW = 10
+"""Budget in full trainings from which on `sampler: auto` ranks nothing."""
 PRUNED = Pruned(horizon=10, neighbours=1, slow=0.01, hot=0.1)

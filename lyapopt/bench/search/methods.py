@@ -12,6 +12,7 @@ from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from lyapopt.bench.search.frozen import (
     PRUNED,
     RANKED,
+    RANKED_BELOW,
     SCREENED,
     STEERED,
     Ranked,
@@ -250,6 +251,14 @@ def _of_pruning() -> Iterator[Method]:
     yield pruned_early("TPE", "fell + Median", family="rival", loss=True, wrapped=True)
 
 
+def _auto(replay: Replay) -> None:
+    """What a study file chooses that names neither sampler nor pruner."""
+    if replay.budget < RANKED_BELOW:
+        steered_and_ranked(replay)
+    else:
+        pruned_early("TPE", "LyapunovPruner", wrapped=True).run(replay)
+
+
 def _placebo(name: str, placebo: MakePlacebo) -> Method:
     def run(replay: Replay) -> None:
         steered_and_ranked(replay, placebo=placebo)
@@ -258,7 +267,10 @@ def _placebo(name: str, placebo: MakePlacebo) -> Method:
 
 
 OURS = "edge of chaos + ranking"
-"""The method that the targets are about."""
+"""The method that others are compared with."""
+AUTO = "auto"
+PRUNED_AND_RANKED = "random + LyapunovPruner + ranking"
+PRUNED_TPE = "TPE + LyapunovPruner"
 
 METHODS: Mapping[str, Method] = {
     method.name: method
@@ -278,6 +290,7 @@ METHODS: Mapping[str, Method] = {
         Method("rate range test", "rival", _range_test, is_anytime=False),
         Method("ternary loss search", "rival", _ternary, is_anytime=False),
         Method(OURS, "ours", steered_and_ranked, is_anytime=False),
+        Method(AUTO, "ours", _auto, is_anytime=False),
         _steered_trials("random", ""),
         _steered_trials("TPE", ""),
         _steered_trials("TPE", "SHA"),
@@ -307,11 +320,12 @@ CORE = (
     "rate range test, ranked as ours",
     "ternary loss search",
     OURS,
+    AUTO,
     "screening (forecast)",
     "screening (paper)",
-    "TPE + LyapunovPruner",
+    PRUNED_TPE,
     "TPE + fell",
-    "random + LyapunovPruner + ranking",
+    PRUNED_AND_RANKED,
     "random + fell + ranking",
     "placebo: shuffled exponent",
     "placebo: log lr",
