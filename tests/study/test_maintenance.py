@@ -249,6 +249,19 @@ def test_the_doctor_reports_all_damage_and_goes_on(finished: str, tmp_path: Path
     assert "trial 7: attribute 'exponent' cannot be read" in text
 
 
+def test_the_doctor_finds_parameters_that_were_deleted(finished: str, tmp_path: Path) -> None:
+    url, _ = _copy(finished, tmp_path)
+    of_trials = "trial_id IN (SELECT trial_id FROM trials WHERE number IN"
+    _execute(url, f"DELETE FROM trial_params WHERE param_name = 'lr' AND {of_trials} (3, 5))")
+    _execute(url, f"DELETE FROM trial_params WHERE {of_trials} (0))")
+    found = [f"{each.level}: {each.what}" for each in examine(url) if each.level != "fine"]
+    assert "wrong: study 'shared': parameter 'lr' of 2 trials is lost (3, 5)" in found
+    assert (
+        "note: study 'shared': 1 trials have no parameter 'lr' (0), as if it had been added to the "
+        "file after them"
+    ) in found
+
+
 @pytest.mark.parametrize(
     "statement",
     [

@@ -27,6 +27,7 @@ from lyapopt.store.errors import explained
 from lyapopt.store.reading import numbered
 from lyapopt.store.states import run_in
 from lyapopt.store.urls import as_text
+from lyapopt.study.admin.parameters import lost_parameters
 from lyapopt.study.analysis.overview import StoredStudy, load_study, names_of_studies
 from lyapopt.study.run import processes
 from lyapopt.study.run.spill import Spill
@@ -160,6 +161,8 @@ def _study(
     if rows is not None:
         agreement = partial(_agreement, study, rows)
         findings += _going_on("the stored runs of study", repr(name), agreement)
+    parameters = partial(_parameters, study, storage, store)
+    findings += _going_on("the parameters of study", repr(name), parameters)
     files = Spill(name, storage, [Path.cwd()]).files()
     if files:
         what = f"{len(files)} trials of study {name!r} are kept in spill files"
@@ -222,6 +225,19 @@ def _agreement(study: StoredStudy, rows: TrajectoryStore) -> list[Finding]:
         what = f"{of_study} the exponents of {len(unmeasured)} trials are missing in the store"
         findings.append(Finding("wrong", f"{what} ({numbered(unmeasured)})"))
     return findings
+
+
+def _parameters(study: StoredStudy, storage: str, store: str | None) -> list[Finding]:
+    """Parameters that trials should have and have not."""
+    advice = "restore a copy of the database: samplers leave such trials out"
+    return [
+        Finding(
+            "wrong" if was_there else "note",
+            f"study {study.name!r}: {what}",
+            advice if was_there else None,
+        )
+        for what, was_there in lost_parameters(study, storage, store)
+    ]
 
 
 def _unnamed(rows: TrajectoryStore, storage: str, store: str | None) -> list[Finding]:
