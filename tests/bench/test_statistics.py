@@ -106,7 +106,7 @@ def test_targets_hold_only_where_the_interval_says_so() -> None:
         "edge of chaos + ranking": 0.2,
         "i-Epoch 1 epoch, top 1": 0.5,
         "ternary loss search": 0.1,
-        "TPE + Median": 0.25,
+        "TPE + Median": 0.9,
         "TPE + LyapunovPruner": 0.6,
     }
     statements = targets(results(names))
