@@ -92,6 +92,10 @@ _COMMANDS: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
         "Methods at equal counted compute: rivals, ours, placebos.",
         ("lyapopt bench search --quick", "lyapopt bench search --task mytask:build"),
     ),
+    "bench studies": (
+        "The recommended study against Optuna's TPE and median pruner.",
+        ("lyapopt bench studies --quick", "lyapopt bench studies --only xor --seeds 5"),
+    ),
     "bench signal": (
         "What early numbers say of the final loss.",
         ("lyapopt bench signal --quick --html signal.html",),

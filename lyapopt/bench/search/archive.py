@@ -141,11 +141,15 @@ def make_folder(storage: str) -> None:
 
 
 @functools.cache  # of the code that runs, whatever becomes of the files meanwhile
-def code_digest() -> str:
-    """A digest of the code that results of replays follow from."""
+def code_digest(folders: tuple[str, ...] = ("bench", "probe", "search")) -> str:
+    """A digest of the code that results follow from, those of replays by default.
+
+    Args:
+        folders: Of the package.
+    """
     root = Path(__file__).parents[2]
     digest = hashlib.blake2b(digest_size=6)
-    for folder in ("bench", "probe", "search"):
+    for folder in folders:
         for path in sorted((root / folder).rglob("*.py")):
             digest.update(path.read_bytes())
     digest.update((root / "space.py").read_bytes())

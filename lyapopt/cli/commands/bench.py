@@ -1,4 +1,4 @@
-"""`lyapopt bench speed | search | rates | signal | paper | store`: lyapopt against its rivals."""
+"""`lyapopt bench speed | search | studies | rates | signal | paper | store`: us and our rivals."""
 
 from __future__ import annotations
 
@@ -163,6 +163,53 @@ def _print_search(report: SearchReport) -> None:
     if report.targets:
         print_frame("targets", pd.DataFrame([vars(target) for target in report.targets]))
     print_frame("trained live, beside the table", report.live)
+
+
+@app.command()
+def studies(
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Two problems, three seeds: a minute.")
+    ] = False,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--only",
+            metavar="PROBLEM",
+            help="readme, digits, xor, regression, normed or adding.",
+        ),
+    ] = None,
+    seeds: Annotated[int | None, typer.Option("--seeds", min=1, help="Seeds of a study.")] = None,
+    storage: Runs = _RUNS,
+    json: Json = None,
+) -> int:
+    """The recommended study (`sampler: auto`, `pruner: auto`) against Optuna's TPE and median
+    pruner without any probe, at equal gradients and at an equal number of trials.
+
+    Studies that are stored are not run again, so that it goes on where it stopped.
+
+    Exit codes: 0 all targets are met, 1 one is missed, 2 invalid input.
+    """
+    from lyapopt.bench.studies.archive import StudyArchive
+    from lyapopt.bench.studies.problems import PROBLEMS, QUICK
+    from lyapopt.bench.studies.report import StudyReport
+    from lyapopt.cli.benchmarks import Outputs, print_frame, say
+    from lyapopt.study.file import load_study_file
+    from lyapopt.study.run.runner import run_study
+
+    unknown = [name for name in only or () if name not in PROBLEMS]
+    if unknown:
+        raise UserError(f"--only {unknown[0]!r}: there are {', '.join(PROBLEMS)}")
+    outputs = Outputs(json)
+    names = only or (QUICK if quick else list(PROBLEMS))
+    archive = StudyArchive(storage, lambda path: run_study(load_study_file(path)))
+    rows = archive.results(names, range(seeds or (3 if quick else 10)), say)
+    report = StudyReport(rows)
+    print_frame(
+        "equal gradients: lowest loss of a whole training, auto / TPE + Median", report.losses
+    )
+    print_frame("equal trials: gradients that auto saved", report.saved)
+    outputs.write(report.as_dict())
+    return int(not report.holds)
 
 
 @app.command()

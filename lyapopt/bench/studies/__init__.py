@@ -1,0 +1,1 @@
+"""`lyapopt bench studies`: the recommended study against plain Optuna, at equal gradients."""
