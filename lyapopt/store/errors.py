@@ -35,6 +35,10 @@ class RecordNotFoundError(StoreError, LookupError):
     """The study, trial, run or trajectory that was asked for is not in the store."""
 
 
+class UnfinishedTablesError(StoreSchemaError, RecordNotFoundError):
+    """Tables were being created, by a process that goes on or has died: nothing is in them yet."""
+
+
 class DamagedDataError(StoreError):
     """What is stored of a trajectory cannot be read back: pieces of it are missing or changed."""
 

@@ -49,7 +49,8 @@ def _opened(pair: Pair) -> Iterator[Pair]:
 
 
 NAMES = st.sampled_from(["a", "a", "A ", "é"])
-FLOATS = st.sampled_from([0.0, 1, True, -2.5, 1e300, 2**70, float("inf"), float("-inf")])
+# No truth values: psycopg takes none for a number.
+FLOATS = st.sampled_from([0.0, 1, -2.5, 1e300, 2**70, float("inf"), float("-inf")])
 DISTRIBUTIONS = st.sampled_from(
     [
         FloatDistribution(0, 1),

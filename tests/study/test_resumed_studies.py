@@ -21,11 +21,13 @@ from sqlalchemy import Engine, event
 
 from lyapopt.search._optuna import logical_number
 from lyapopt.store import RUN_ATTRIBUTE, TrajectoryStore
+from lyapopt.store.errors import UnfinishedTablesError
 from lyapopt.study.file import StudyFile, load_study_file
 from lyapopt.study.run.group import GroupRunner
 from lyapopt.study.run.leases import Leases
 from lyapopt.study.run.promotion import promoted_file
 from lyapopt.study.run.runner import run_study
+from lyapopt.study.run.storage import check_tables
 
 HEAD = """
 version: 1
@@ -235,6 +237,15 @@ def test_deaths_between_suggestions_in_training_and_between_tells_change_nothing
     # The first two in the first group, which is then run one by one, and as a whole again.
     deaths = [after(*SUGGEST, 6), after(*REPORT, 9), after(*ROWS, 6), after(*TELL, 3)]
     check(folder, study, deaths)
+
+
+def test_a_death_while_the_tables_are_made_changes_nothing(folder: Path) -> None:
+    whole, path = uninterrupted(folder, "tpe"), write(folder, "broken", "tpe")
+    assert dies(path, after_statement(55))
+    with pytest.raises(UnfinishedTablesError, match="not all there"):
+        check_tables(load_study_file(path).storage)
+    run_study(load_study_file(path))
+    assert results(path) == whole
 
 
 @pytest.mark.slow

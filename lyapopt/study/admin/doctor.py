@@ -100,10 +100,10 @@ def _storage(storage: str) -> tuple[list[Finding], bool]:
     findings = _file(url) if url.get_backend_name() == "sqlite" else []
     try:
         check_tables(url)
-    except RecordNotFoundError as error:
-        return [*findings, Finding("note", str(error))], False
     except StoreSchemaError as error:
         return [*findings, Finding("wrong", str(error))], False
+    except RecordNotFoundError as error:
+        return [*findings, Finding("note", str(error))], False
     backend = optuna.storages.RDBStorage(
         as_text(url), skip_compatibility_check=True, skip_table_creation=True
     )

@@ -17,7 +17,7 @@ from lyapopt.search._optuna import intercept
 from lyapopt.store import RecordNotFoundError, StoreSchemaError, TrajectoryStore
 from lyapopt.store.buffered import BufferedStorage
 from lyapopt.store.engine import has_sql, make_engine, parse_url, refuse_missing_file
-from lyapopt.store.errors import explained, masked
+from lyapopt.store.errors import UnfinishedTablesError, explained, masked
 from lyapopt.store.lookup import Presence, presence_of_optuna
 from lyapopt.store.mutex import DEFAULT_TIMEOUT, Mutex, database_mutex, file_mutex
 from lyapopt.store.retry import RetryPolicy, as_store_error
@@ -127,7 +127,8 @@ def check_tables(url: str | sqlalchemy.URL) -> None:
 
     Raises:
         RecordNotFoundError: If they are not there.
-        StoreSchemaError: If they are not whole, or another application is in their place.
+        UnfinishedTablesError: If not all of them are.
+        StoreSchemaError: If another application is in their place.
     """
     parsed = parse_url(url)
     refuse_missing_file(parsed)
@@ -138,7 +139,7 @@ def check_tables(url: str | sqlalchemy.URL) -> None:
             "`lyapopt storage init`"
         )
     if presence == "unfinished":
-        raise StoreSchemaError(
+        raise UnfinishedTablesError(
             f"{masked(parsed)}: Optuna's tables are not all there: `lyapopt storage init` creates "
             "what is missing"
         )
