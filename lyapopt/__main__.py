@@ -2,15 +2,19 @@
 
 import sys
 
+from lyapopt import garbage
 from lyapopt.interruption import watch_command
 
 
 def main() -> int:
     """The console entry: runs the command line, and returns its exit code."""
     watch_command()
-    from lyapopt.cli.main import main as run  # here: it takes 0.3 s
-
-    return run()
+    with garbage.kept():
+        from lyapopt.cli.main import main as run  # here: it takes 0.3 s
+    try:
+        return run()
+    finally:
+        garbage.all_kept()
 
 
 if __name__ == "__main__":

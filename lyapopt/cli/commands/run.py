@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from lyapopt import garbage
 from lyapopt.cli.arguments import File, Overrides, Quiet
 
 
@@ -42,8 +43,8 @@ def run(
     """
     # Imported here for `--help` (0.3 s), and in parts: a file with mistakes is refused before torch
     # and Optuna are imported (3.5 s).
-    from lyapopt.study.file import load_study_file
-
+    with garbage.kept():
+        from lyapopt.study.file import load_study_file
     if dry_run:
         study = load_study_file(file, overrides or [])
         from lyapopt.cli.dry_run import show
@@ -51,7 +52,7 @@ def run(
         return show(study, extra)
     started = time.monotonic()
     study = load_study_file(file, overrides or [])
-    from lyapopt.cli.running import Options, run_study_file
-
+    with garbage.kept():
+        from lyapopt.cli.running import Options, run_study_file
     options = Options(file, overrides or (), started, extra, fresh, yes, quiet, workers, dask)
     return run_study_file(study, options)

@@ -106,14 +106,20 @@ def initialise(url: str) -> bool:
         StoreError: If the database cannot be written, or is another application's.
     """
     parsed = parse_url(url)
-    if _is_initialised(parsed):
+    if _own_presence(parsed) == "whole":
         return False
     mutex = database_mutex(url, "the tables of Optuna")
     try:
         with mutex, explained(parsed, "create tables in"):
-            if _is_initialised(parsed):
+            presence = _own_presence(parsed)
+            if presence == "whole":
                 return False
-            storage = RDBStorage(as_text(parsed), engine_kwargs=_engine_options(parsed))
+            # All that is made now is of this version: that is known without asking Alembic.
+            storage = RDBStorage(
+                as_text(parsed),
+                engine_kwargs=_engine_options(parsed),
+                skip_compatibility_check=presence == "none",
+            )
             storage.remove_session()
             storage.engine.dispose()
             mutex.discard()  # whoever waits for it finds the tables there, under any lock
@@ -206,10 +212,11 @@ def _rdb_storage(
     grace: int | None,
 ) -> RDBStorage:
     parsed = parse_url(url)
+    is_checked = False
     if create:
         if parsed.get_backend_name() == "sqlite":
             Path(parsed.database or "").parent.mkdir(parents=True, exist_ok=True)
-        initialise(url)
+        is_checked = initialise(url)
     else:
         check_tables(parsed)
     with warnings.catch_warnings():
@@ -217,6 +224,7 @@ def _rdb_storage(
         storage = RDBStorage(
             as_text(parsed),
             engine_kwargs=_engine_options(parsed),
+            skip_compatibility_check=is_checked,
             skip_table_creation=True,
             heartbeat_interval=heartbeat,
             grace_period=grace,
@@ -244,12 +252,12 @@ def presence_of_tables(url: sqlalchemy.URL) -> Presence:
         engine.dispose()
 
 
-def _is_initialised(url: sqlalchemy.URL) -> bool:
-    """Whether Optuna's tables are whole in a database that is not another application's."""
+def _own_presence(url: sqlalchemy.URL) -> Presence:
+    """Whether Optuna's tables are in a database that is not another application's."""
     presence = presence_of_tables(url)
     if presence == "foreign":
         raise _is_foreign(url)
-    return presence == "whole"
+    return presence
 
 
 def _is_foreign(url: sqlalchemy.URL) -> StoreSchemaError:
