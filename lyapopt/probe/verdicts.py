@@ -78,7 +78,7 @@ class VerdictRule:
         """
         if not is_finite or math.isnan(exponent) or not np.isfinite(losses).all():
             return Verdict.DIVERGED
-        if losses.max() > self.blow_up * initial_scale(losses):
+        if losses.max() > self.highest_loss(losses):
             return Verdict.DIVERGED
         if stands_still:
             return Verdict.DEAD
@@ -91,6 +91,15 @@ class VerdictRule:
         if surely_below is not None and surely_below < 0:
             return Verdict.CONTRACTING
         return Verdict.NEUTRAL
+
+    def highest_loss(self, losses: NDArray[np.float64]) -> float:
+        """The loss above which a training that began with these losses has blown up.
+
+        Example:
+            >>> VerdictRule(blow_up=100).highest_loss(np.array([2.0, 1.0, 0.5, 0.5]))
+            200.0
+        """
+        return self.blow_up * initial_scale(losses)
 
     def is_slow(self, fall: float) -> bool:
         """Whether a loss that has fallen by this share of the first one is slow."""

@@ -69,7 +69,10 @@ class Objective:
             take tables of ours, is said once, and trials run as ever.
         store: Where it is kept instead.
         seed: Study seed.
-        nan: What becomes of a trial whose loss stops being finite: `prune`, `fail` or `worst`.
+        nan: What becomes of a trial whose loss stops being finite, or comes above 1000 times the
+            first ones (`VerdictRule.blow_up`): `prune`, `fail` or `worst`. Such a loss is never
+            reported: the trial keeps the values from before, of which there are none where it
+            blew up within the probe.
         reports: How often a trial is evaluated and reported at most.
         compile: Whether steps are compiled: `auto` where it pays, `on` or `off`.
         networks: By logical number, the trial of another study whose network each trial trains:

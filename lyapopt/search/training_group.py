@@ -14,7 +14,6 @@ from lyapopt.dynamics.stack import AnySystem, read_system
 from lyapopt.dynamics.system import System
 from lyapopt.errors import TrainingError
 from lyapopt.probe import Probe, Verdict, reference_of
-from lyapopt.probe.verdicts import initial_scale
 from lyapopt.search.candidate import Candidate, Checkpoint, Outcome
 from lyapopt.search.training_stack import Row, TrainingStack
 from lyapopt.settings import NanPolicy, RecordSettings, Value
@@ -246,11 +245,12 @@ class TrainingGroup:
         if not math.isfinite(value):
             self._end_without_value(candidate, value)
             return
-        if self._has_blown_up(candidate):
+        blow_up = self._blow_up(candidate)
+        if blow_up is not None:
             candidate.verdict, candidate.has_blown_up = Verdict.DIVERGED, True
         self._listener.evaluated(candidate, value)
-        if candidate.is_running and candidate.has_blown_up:
-            self._end_blown_up(candidate)
+        if candidate.is_running and blow_up is not None:
+            self._end_as_policy_says(candidate, f"diverged: {blow_up}, far above the first ones")
         elif candidate.is_running and is_last:
             both = self._settings.value == "both"
             measured = candidate.measurement
@@ -260,11 +260,20 @@ class TrainingGroup:
                 return
             candidate.outcome = Outcome("complete", (value, exponent) if both else value)
 
-    def _has_blown_up(self, candidate: Candidate) -> bool:
-        """Whether the latest loss is far above the first ones, though it is finite."""
+    def _blow_up(self, candidate: Candidate) -> str | None:
+        """How the loss has come far above the first ones; `None` if it has not.
+
+        A trial has diverged also where its loss has come down again by the evaluation.
+        """
         assert candidate.measurement is not None
-        limit = self._settings.probe.rule.blow_up * initial_scale(candidate.measurement.losses)
-        return candidate.checkpoints[-1].loss > limit
+        losses = candidate.measurement.losses
+        limit = self._settings.probe.rule.highest_loss(losses)
+        if not losses.max() <= limit:  # or it is no number
+            return f"the loss came to {losses.max():.3g} within the first {len(losses)} steps"
+        latest = candidate.checkpoints[-1]
+        return (
+            f"the loss is {latest.loss:.3g} at step {latest.step}" if latest.loss > limit else None
+        )
 
     def _end_without_value(self, candidate: Candidate, value: float) -> None:
         """End a candidate whose weights, loss or metric are not finite, as the policy says."""
@@ -274,12 +283,6 @@ class TrainingGroup:
         else:
             candidate.verdict = Verdict.DIVERGED
             reason = f"diverged: weights or loss are not finite by step {candidate.steps}"
-        self._end_as_policy_says(candidate, reason)
-
-    def _end_blown_up(self, candidate: Candidate) -> None:
-        """End a candidate whose loss is finite and means nothing: its last sane value stays."""
-        loss, step = candidate.checkpoints[-1].loss, candidate.steps
-        reason = f"diverged: the loss is {loss:.3g} at step {step}, far above the first ones"
         self._end_as_policy_says(candidate, reason)
 
     def _end_as_policy_says(self, candidate: Candidate, reason: str) -> None:

@@ -49,8 +49,16 @@ def is_pruned(before: list[Trial], trial: Trial, **limits: Any) -> bool:
     [
         (measured(0.011), None),
         (measured(0.01), None),
-        (measured(0.0099), "slow: the loss fell by 0.99% of its first value"),
-        (measured(-0.2), "slow: the loss rose by 20.00% of its first value"),
+        (
+            measured(0.0099),
+            "slow: the loss fell by 0.99% of its first value, where a fall of at least 1.00% is "
+            "needed",
+        ),
+        (
+            measured(-0.2),
+            "slow: the loss rose by 20.00% of its first value, where a fall of at least 1.00% is "
+            "needed",
+        ),
         (measured(0.5, 0.1), None),
         (measured(0.5, 0.11, "hot"), "hot: exponent 0.11 above 0.1 nats per step"),
         (measured(0.001, 0.11, "hot"), "hot"),
@@ -66,6 +74,15 @@ def test_slow_hot_dead_and_diverged_trials_are_pruned(trial: Trial, reason: str 
     assert (decision is not None and decision.pruned) == (reason is not None)
     if decision is not None:
         assert decision.reason.startswith(reason)
+
+
+@pytest.mark.parametrize(
+    ("slow", "wanted"), [(0.0, "it must not rise"), (-0.1, "it may rise by 10.00% at most")]
+)
+def test_limits_that_let_a_loss_rise_are_said_as_such(slow: float, wanted: str) -> None:
+    decision = decided([], measured(-0.2), slow=slow)
+    assert decision is not None
+    assert decision.reason.endswith(f"the loss rose by 20.00% of its first value, where {wanted}")
 
 
 def test_a_decision_has_its_numbers() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 from collections.abc import Mapping
 from typing import Any
@@ -255,6 +256,35 @@ def test_a_trial_that_diverges_ends_as_the_study_says(nan: Any, state: TrialStat
     trial = single(build, {"lr": 5.0}, nan=nan)
     assert trial.state == state
     assert trial.user_attrs["verdict"] in ("diverged", "failed")
+
+
+@pytest.mark.parametrize("pruner", [optuna.pruners.NopPruner(), LyapunovPruner()])
+@pytest.mark.parametrize("at", [1, 4, 20], ids=lambda at: f"at step {at}")
+@pytest.mark.parametrize("left", [1e-4, 1.0])
+@pytest.mark.parametrize("peak", [900.0, 1100.0, 1e7, 1e200])
+def test_a_loss_that_has_blown_up_is_never_reported(
+    peak: float, left: float, at: int, pruner: Any
+) -> None:
+    """It comes to `peak` times the first one at a step, and falls to `left` times that."""
+    growth = {at: peak**0.5 / 0.99**at, at + 1: left**0.5}
+
+    def build(params: Mapping[str, Any]) -> Training:
+        training = Quadratic(curvature=10.0, steps=40)({"lr": 0.1})
+        # One step multiplies the weight by 1 - 10 lr, and the loss by the square of that.
+        rates = torch.optim.lr_scheduler.LambdaLR(
+            training.optimizer, lambda t: 1 + growth.get(t, -0.99)
+        )
+        return dataclasses.replace(training, scheduler=rates)
+
+    trial = single(build, {"lr": 0.1}, pruner=pruner, reports=40)
+    has_blown_up = at <= PROBE.horizon and peak > 1000
+    values = list(trial.intermediate_values.values())
+    assert all(value <= 5.0 * 1000 for value in values)
+    if peak > 1000:
+        assert trial.user_attrs["verdict"] == "diverged"
+        assert trial.state == TrialState.PRUNED
+        assert bool(values) != has_blown_up
+        assert trial.value == (values[-1] if values else None)
 
 
 def test_a_build_that_raises_fails_its_trial_with_the_reason(tmp_path: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,14 @@ from hypothesis import strategies as st
 
 from lyapopt.bench.search.frozen import PRUNED, RANKED_BELOW
 from lyapopt.bench.search.frozen import RANKED as FROZEN
+from lyapopt.cli.dry_run import in_words
+from lyapopt.search import LyapunovPruner
 from lyapopt.space import FloatParameter
 from lyapopt.study.file import StudyFile, load_study_file
 from lyapopt.study.file.automatic import MOST, PART, SHARE, Choices, choose, is_open
 from lyapopt.study.run.choices import CHOSEN, DIGEST, with_choices
 from lyapopt.study.run.runner import run_study
+from lyapopt.yaml_text import flow
 
 RANKED = {"rank_at", "promote", "n_trials"}
 SPACE = {"lr": FloatParameter(low=1e-3, high=10.0, log=True)}
@@ -39,8 +43,18 @@ def chosen(steps: int | None = 400, **keys: Any) -> dict[str, Any]:
 
 def test_what_is_chosen_is_what_the_benchmark_runs() -> None:
     assert (FROZEN.part, FROZEN.share, RANKED_BELOW) == (PART, SHARE, MOST)
-    probe = choose(study(), 400).values["probe"]
-    assert probe == {"horizon": PRUNED.horizon, "neighbours": PRUNED.neighbours}
+    probe = {"horizon": PRUNED.horizon, "neighbours": PRUNED.neighbours}
+    for keys in ({}, {"sampler": "random"}, {"pruner": "lyapunov"}, {"budget": None}):
+        found = choose(study(**keys), 400)
+        assert found.values["probe"] == probe
+        assert f"chosen: probe: {flow(probe)}" in in_words(found)
+        assert found.values.get("pruner") in (
+            None,
+            "nop",
+            {"name": "lyapunov", "wrapped": "median"},
+        )
+    limits = inspect.signature(LyapunovPruner).parameters
+    assert (limits["slow"].default, limits["hot"].default) == (PRUNED.slow, PRUNED.hot)
 
 
 def test_a_file_that_names_sampler_and_pruner_leaves_nothing_open() -> None:

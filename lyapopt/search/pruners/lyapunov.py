@@ -102,8 +102,7 @@ class LyapunovPruner(WrappingPruner):
             return f"hot: exponent {exponent:.3g} above {self._hot:.3g} nats per step"
         fall = attributes.number(trial, attributes.LOSS_FALL)
         if self._slow is not None and fall is not None and fall < self._slow:
-            did = f"fell by {fall:.2%}" if fall >= 0 else f"rose by {-fall:.2%}"
-            return f"slow: the loss {did} of its first value, where {self._slow:.2%} are needed"
+            return f"slow: the loss {_moved(fall)} of its first value{_wanted(self._slow)}"
         return None
 
     def _passes(self, study: optuna.Study, trial: FrozenTrial) -> bool:
@@ -127,6 +126,17 @@ class LyapunovPruner(WrappingPruner):
             elif _is_good(trial):
                 break
         return found[::-1]
+
+
+def _moved(fall: float) -> str:
+    return f"fell by {fall:.2%}" if fall >= 0 else f"rose by {-fall:.2%}"
+
+
+def _wanted(slow: float) -> str:
+    """What the loss should have done, to go on with."""
+    if slow > 0:
+        return f", where a fall of at least {slow:.2%} is needed"
+    return f", where it may rise by {-slow:.2%} at most" if slow < 0 else ", where it must not rise"
 
 
 def _is_no_worse(fall: float, row: Sequence[float]) -> bool:

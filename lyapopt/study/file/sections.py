@@ -243,7 +243,8 @@ class OnFailure(Section):
     nan: NanPolicy = Field(
         default="prune",
         description="What becomes of a trial whose value is not finite or whose loss has blown up; "
-        "a pruned one keeps its last sane value.",
+        "a pruned one keeps the value that it was reported with before that, and has none where it "
+        "blew up within the probe.",
     )
 
 
