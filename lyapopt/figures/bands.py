@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import plotly.graph_objects as go
 
@@ -15,7 +15,11 @@ from lyapopt.figures.theme import INK, VERDICTS, band
 LIMITS: Final[Mapping[str, float]] = {"hot": 0.1, "resolution": 1e-3}
 """Nats per step, where nothing else is known."""
 
-_FAR = 1e3
+_FAR: Final = 1e3
+_SIZE: Final = 10  # of the font, pixels
+_LINE: Final = 14  # of text, pixels
+_LETTER: Final = 5.7  # of that font, pixels
+_PHONE: Final = 280.0  # how wide an axis of x is at least, pixels
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,7 @@ def add_bands(
     *,
     axis: str = "y",
     span: tuple[float, float] = (-_FAR, _FAR),
+    pixels: float = 190.0,
     row: int | None = None,
     col: int | None = None,
 ) -> None:
@@ -75,29 +80,70 @@ def add_bands(
         limits: See `verdict_bands`.
         axis: `y` or `x`.
         span: What the axis shows, on the axis's own scale; bands outside are left out.
+        pixels: About how high the axis is drawn, if it is `y`: lower bands than a line of text
+            have no word.
         row, col: Of subplots.
     """
     place = {} if row is None else {"row": row, "col": col}
+    shown = []
     for one in verdict_bands(limits):
         low, high = max(_at(one.low), span[0]), min(_at(one.high), span[1])
-        if high - low <= 0:
-            continue
-        label = {
-            "annotation_text": one.verdict,
-            "annotation_position": "top right" if axis == "y" else "top left",
-            "annotation_font": {"size": 10, "color": INK},
-            "annotation_borderpad": 1,
-        }
+        if high > low:
+            shown.append(Band(one.verdict, low, high))
+    labels = _beside(shown, span) if axis == "x" else _above_each_other(shown, span, pixels)
+    for one, label in zip(shown, labels, strict=True):
         shape = {
             "fillcolor": band(VERDICTS[one.verdict], 0.1),
             "line_width": 0,
             "layer": "below",
-            **(label if high - low > 0.04 * (span[1] - span[0]) else {}),
+            **label,
         }
         if axis == "y":
-            figure.add_hrect(y0=low, y1=high, **shape, **place)
+            figure.add_hrect(y0=one.low, y1=one.high, **shape, **place)
         else:
-            figure.add_vrect(x0=low, x1=high, **shape, **place)
+            figure.add_vrect(x0=one.low, x1=one.high, **shape, **place)
+
+
+def _above_each_other(
+    bands: Sequence[Band], span: tuple[float, float], pixels: float
+) -> list[dict[str, Any]]:
+    """Words in the middle of their bands, where two are apart by as much as the bands are high."""
+    line = _LINE / pixels * (span[1] - span[0])
+    return [_label(one, "right") if one.high - one.low >= line else {} for one in bands]
+
+
+def _beside(bands: Sequence[Band], span: tuple[float, float]) -> list[dict[str, Any]]:
+    """Words at the top, below those that they would be written over on a telephone.
+
+    How wide the axis is drawn is not known, so that they are in several lines there only where
+    bands are narrow.
+    """
+    labels = []
+    lines: list[list[tuple[float, float]]] = []
+    for one in bands:
+        start = (one.low - span[0]) / (span[1] - span[0]) * _PHONE
+        width = _LETTER * (len(one.verdict) + 1)
+        is_last = start + width > _PHONE  # it would be outside of the axis
+        left = (one.high - span[0]) / (span[1] - span[0]) * _PHONE - width if is_last else start
+        free = (n for n, taken in enumerate(lines)
+                if all(left >= b or left + width <= a for a, b in taken))  # fmt: skip
+        line = next(free, len(lines))
+        if line == len(lines):
+            lines.append([])
+        lines[line].append((left, left + width))
+        position = "top right" if is_last else "top left"
+        labels.append(_label(one, position, annotation_yshift=-_LINE * line))
+    return labels
+
+
+def _label(one: Band, position: str, **more: Any) -> dict[str, Any]:
+    return {
+        "annotation_text": one.verdict,
+        "annotation_position": position,
+        "annotation_font": {"size": _SIZE, "color": INK},
+        "annotation_borderpad": 1,
+        **more,
+    }
 
 
 def _at(value: float) -> float:

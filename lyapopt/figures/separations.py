@@ -129,7 +129,7 @@ def draw(
         col=1,
     )
     axis = symlog_axis(found.growth, [found.low, found.high])
-    add_bands(figure, limits, span=tuple(axis["range"]), row=2, col=1)
+    add_bands(figure, limits, span=tuple(axis["range"]), pixels=140, row=2, col=1)
     figure.update_yaxes(title_text="ln separation (nats)", row=1, col=1)
     figure.update_yaxes(title_text="growth (nats per step)", **axis, row=2, col=1)
     figure.update_xaxes(title_text="step", row=2, col=1)

@@ -72,7 +72,7 @@ def draw(series: list[SignalSeries], score: str, title: str = "") -> go.Figure:
             },
             marker={"symbol": SYMBOLS[look], "size": 7},
         )
-    title_of_cost = "cost of the signal (gradient evaluations a trial; 1 where it is free)"
+    title_of_cost = "cost of the signal<br>(gradient evaluations a trial; 1 where it is free)"
     costs = [float(cost) for one in series for cost in one.points["cost"]]
     figure.update_xaxes(title=title_of_cost, **log_axis(np.clip(costs, 1.0, None)))
     figure.update_yaxes(title=score)

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from lyapopt.figures.text import escaped, shown_interval, worded
+from lyapopt.figures.text import escaped, name_of, shown_interval, worded
 from lyapopt.figures.theme import CLEAR, GRID, INK, notice, styled
 from lyapopt.figures.trial_table import NOBODY, is_maximised, trial_table, value_name
 
@@ -113,15 +113,22 @@ def collect_activations(
     return found.sort_values("exponent", ignore_index=True) if len(found) else found
 
 
-def draw_activations(rows: pd.DataFrame, value: str = "final loss", title: str = "") -> go.Figure:
+def draw_activations(
+    rows: pd.DataFrame,
+    value: str = "final loss",
+    title: str = "",
+    *,
+    group: str = "activation",
+) -> go.Figure:
     """The table, intervals behind their means.
 
     Args:
         rows: What `collect_activations` gives.
         value: What the first objective is called.
         title: Title of the figure.
+        group: What its lines are told apart by.
     """
-    name = "activation" if set(rows["activation"]) != {NOBODY} else "trials of"
+    name = group if set(rows["activation"]) != {NOBODY} else "trials of"
     cells: dict[str, list[str]] = {
         name: [str(each) for each in rows["activation"]],  # escaped when they became groups
         "trials": [worded(each) for each in rows["trials"]],
@@ -157,7 +164,8 @@ def activation_table(
     rows = collect_activations(trials, published, group, value)
     if rows.empty:
         return notice(title, "There are no trials yet.")
-    return draw_activations(rows, value_name(trials), title)
+    named = "activation" if group is None else name_of(group)
+    return draw_activations(rows, value_name(trials), title, group=named)
 
 
 def _with_intervals(rows: pd.DataFrame, name: str) -> list[str]:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
+import plotly.graph_objects as go
 import pytest
 from made import said
 
 from lyapopt.figures import exponent_against_rate
 from lyapopt.figures.axes import LossScale, symlog, symlog_axis
-from lyapopt.figures.bands import verdict_bands
+from lyapopt.figures.bands import add_bands, verdict_bands
 from lyapopt.figures.series import medians, thinned_line
 from lyapopt.figures.theme import COLOURS, VERDICTS, looks, notice
 from lyapopt.figures.trial_table import hover_texts, shown_texts, thinned, trial_table
@@ -75,6 +77,38 @@ def test_bands_follow_the_limits_that_a_study_was_run_with_in_its_own_words() ->
     hot = [shape for shape in figure.layout.shapes if shape.y0 == pytest.approx(symlog(0.2))]
     assert len(hot) == 1
     assert "hot" in said(figure)
+
+
+SPANS = [(-0.4, 3.5), (-2.0, 2.4), (-0.9, 6.0), (1.9, 2.2), (-6.0, 0.5), (-40.0, 40.0)]
+
+
+@pytest.mark.parametrize("span", SPANS)
+def test_words_of_verdicts_stand_a_line_apart_on_an_upright_axis(span: tuple[float, float]) -> None:
+    figure = go.Figure()
+    add_bands(figure, span=span, pixels=190)
+    words = figure.layout.annotations
+    high = 190 / (span[1] - span[0])
+    places = sorted((word.y - span[0]) * high for word in words)
+    assert all(b - a >= 12 for a, b in pairwise(places))
+    assert len(words) >= 1
+
+
+@pytest.mark.parametrize("span", SPANS)
+def test_words_of_verdicts_are_not_written_over_each_other_on_a_telephone(
+    span: tuple[float, float],
+) -> None:
+    figure = go.Figure()
+    add_bands(figure, axis="x", span=span)
+    taken: list[tuple[float, float, float]] = []
+    for word in figure.layout.annotations:
+        at, width = (word.x - span[0]) / (span[1] - span[0]) * 280, 5.5 * len(word.text)
+        left = at if word.xanchor == "left" else at - width
+        assert -1 <= left <= 281 - width
+        assert all(
+            word.yshift != shift or left >= end or left + width <= start
+            for start, end, shift in taken
+        )
+        taken.append((left, left + width, word.yshift))
 
 
 def test_hover_has_number_verdict_and_parameters_and_no_markup_of_others() -> None:

@@ -17,6 +17,8 @@ from lyapopt.study.file import load_study_file
 from lyapopt.study.run.runner import run_study
 from lyapopt.study.run.storage import open_storage
 from lyapopt.web.layouts import shipped_layouts
+from lyapopt.web.pages.beside import PLACE
+from lyapopt.web.pages.drawing import figure_beside
 
 pytest.importorskip("optuna_dashboard", reason="the extra `dashboard` is not installed")
 
@@ -80,6 +82,29 @@ def test_each_figure_of_each_page_is_sent_as_plotly_takes_it_and_small(asked: As
             assert figure["layout"]["uirevision"] == "keep"
             assert len(json.dumps(figure)) < 300_000
         assert len(page["panels"]) == len(layout.panels) or layout.several
+
+
+def test_a_point_of_several_studies_says_which_trial_of_which_study_it_is(
+    database: Path, tmp_path: Path
+) -> None:
+    data, url = lyapopt.load(database), f"sqlite:///{tmp_path}/other.db"
+    optuna.copy_study(
+        from_study_name="shown", from_storage=f"sqlite:///{database}",
+        to_study_name="<i>other</i>", to_storage=url,
+    )  # fmt: skip
+    other = lyapopt.load(url)
+    for panel in shipped_layouts()["compare"].panels:
+        figure = figure_beside(panel, [data, other])
+        points = [
+            (*divmod(number, PLACE), text)
+            for trace in figure.data if trace.type == "scatter" and trace.hovertext is not None
+            for number, text in zip(trace.customdata, trace.hovertext, strict=True)
+        ]  # fmt: skip
+        assert panel.figure == "activation_table" or {place for place, _, _ in points} == {0, 1}
+        for place, number, text in points:
+            name = ("shown", "&lt;i&gt;other&lt;/i&gt;")[place]
+            assert text.startswith(f"<b>trial {number} of {name}</b>")
+            assert number in set(data.trials["trial_number"])
 
 
 def test_the_facts_of_a_study_are_those_of_its_tables(asked: Asked, database: Path) -> None:

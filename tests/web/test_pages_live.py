@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import optuna
 import pytest
 from serving import CHROMIUM, ROOT, browser, served
 
@@ -91,6 +92,14 @@ def test_a_phone_s_width_filters_layouts_and_several_studies(tmp_path: Path) -> 
         expect(page.locator("#beside summary")).to_have_text("2 of 2 studies")
         legend = page.locator("[data-figure=best_so_far] .legendtext")
         assert sorted(legend.all_text_contents()) == ["live", "other"]
+        of_other = page.locator("[data-figure=best_so_far] .trace:last-child .points path").first
+        of_other.click(force=True)
+        expect(page.locator("#of")).to_have_text("trial of other")
+        number = int(page.locator("#number").input_value())
+        trials = optuna.load_study(study_name="other", storage=url).trials
+        expect(page.locator("#parameters")).to_contain_text(f"lr: {trials[number].params['lr']}")
+        page.wait_for_url(lambda address: f"trial={number}&of=other" in address)
+        seen.picture("phone-compare")
         assert page.locator("html").evaluate("e => e.scrollWidth") <= 390
         page.locator("#layout").select_option("pruning")
         page.wait_for_selector("[data-figure=signal_correlations][data-drawn]")

@@ -51,7 +51,8 @@ def figure_of(
 
 def figure_beside(panel: Panel, studies: Sequence[StudyData]) -> go.Figure:
     """A figure of several studies beside each other."""
-    return _drawn(panel.figure, Beside(studies), dict(panel.arguments))
+    beside = Beside(studies)
+    return beside.name(_drawn(panel.figure, beside, dict(panel.arguments)))
 
 
 def as_json(figure: go.Figure) -> bytes:

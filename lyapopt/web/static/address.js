@@ -1,6 +1,6 @@
-// What is shown, as the address of the page says it: so it can be kept, shared and gone back to.
+// What is shown, as the address of the page says it (`of`: the study of the trial, of several): so it can be kept, shared and gone back to.
 
-export const shown = { studies: [], layout: null, trial: null, only: {} };
+export const shown = { studies: [], layout: null, trial: null, of: null, only: {} };
 
 export function readAddress() {
   const query = new URLSearchParams(location.search);
@@ -8,6 +8,7 @@ export function readAddress() {
   shown.layout = query.get("layout");
   const trial = query.get("trial");
   shown.trial = trial !== null && /^\d{1,9}$/.test(trial) ? Number(trial) : null;
+  shown.of = query.get("of");
   shown.only = {};
   for (const text of query.getAll("only")) {
     try {
@@ -29,5 +30,6 @@ export function onlyParams() {
 export function writeAddress() {
   const params = [...studyParams(), ["layout", shown.layout], ...onlyParams()];
   if (shown.trial !== null) params.push(["trial", String(shown.trial)]);
+  if (shown.trial !== null && shown.studies.length > 1) params.push(["of", shown.of]);
   history.replaceState(null, "", `?${new URLSearchParams(params)}`);
 }

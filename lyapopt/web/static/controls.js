@@ -71,7 +71,7 @@ function facts(study, name, choose) {
   const chips = (counts) => counts.map((each) => make("span",
     { className: "chip", colour: each.colour }, `${each.name} ${each.count.toLocaleString("en")}`));
   const best = study.best.map((each) => make("button",
-    { className: "link", type: "button", onclick: () => choose(each.number) },
+    { className: "link", type: "button", onclick: () => choose(each.number, study.name) },
     `${each.value} (trial ${each.number})`));
   const saved = study.share ? ` · ${(100 * study.share).toFixed(0)} % saved by pruning` : "";
   const more = study.front > study.best.length ? ` and ${study.front - study.best.length} more` : "";

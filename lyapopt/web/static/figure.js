@@ -74,11 +74,34 @@ export class Card {
   }
 }
 
+const LETTER = 0.52; // how wide letters are, as a share of their size
+
 /** The layout with a title that a phone has room for: plotly breaks no lines. */
 function fitted(layout) {
   if (innerWidth > 500 || !layout.title) return layout;
-  const size = Math.min(15, Math.floor((innerWidth - 30) / (0.52 * (layout.title.text || "").length)));
-  return { ...layout, title: { ...layout.title, font: { ...layout.title.font, size: Math.max(9, size) } } };
+  const { title, margin } = layout;
+  const room = (innerWidth - 30) / LETTER;
+  const size = Math.max(9, Math.min(15, Math.floor(room / (title.text || "").length)));
+  const lines = broken(title.subtitle?.text || "", room / 10);
+  return {
+    ...layout,
+    margin: { ...margin, t: margin.t + 13 * (lines.length - 1) },
+    title: {
+      ...title, font: { ...title.font, size },
+      subtitle: { ...title.subtitle, text: lines.join("<br>"), font: { ...title.subtitle?.font, size: 10 } },
+    },
+  };
+}
+
+/** A text in lines of at most so many letters, broken between words. */
+function broken(text, most) {
+  const lines = [""];
+  for (const word of text.split(" ")) {
+    const line = `${lines.at(-1)} ${word}`.trim();
+    if (line.length <= most || !lines.at(-1)) lines[lines.length - 1] = line;
+    else lines.push(word);
+  }
+  return lines;
 }
 
 /** The number of the trial of a point; other points have other data, or no text of a trial. */

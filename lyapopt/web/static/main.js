@@ -8,6 +8,7 @@ import { Card } from "./figure.js";
 import { showFacts, showNothing } from "./trial.js";
 
 const POLL = 4000; // milliseconds
+const PLACE = 10 ** 8; // in numbers of trials of several studies, as pages/beside.py makes them
 const AT_ONCE = 2; // figures that are asked for at the same time
 
 let start = null; // which studies and pages there are
@@ -26,11 +27,19 @@ async function open() {
   await arrange();
 }
 
+/** The study of the chosen trial. */
+const ofTrial = () => page.studies.find((each) => each.name === shown.of) ?? page.studies[0];
+
+/** The number of the chosen trial as figures have it. */
+const mark = () =>
+  shown.trial === null ? null : page.studies.indexOf(ofTrial()) * PLACE + shown.trial;
+
 const isSeveral = () => start.layouts.find((each) => each.name === shown.layout).several;
 
 /** Show another study or page. */
 async function arrange() {
-  if (!isSeveral()) shown.studies = shown.studies.slice(0, 1);
+  const first = shown.studies.includes(shown.of) ? shown.of : shown.studies[0];
+  if (!isSeveral()) shown.studies = shown.studies.length ? [first] : [];
   else if (shown.studies.length < 2) {
     shown.studies = [...new Set([...shown.studies, ...start.studies.slice(-6)])];
   }
@@ -64,7 +73,8 @@ async function refresh() {
       if (filter.only.length && !(filter.name in shown.only)) shown.only[filter.name] = filter.only;
     }
   }
-  if (!page.several && !study.numbers.includes(shown.trial)) shown.trial = study.first;
+  shown.of = ofTrial().name;
+  if (!ofTrial().numbers.includes(shown.trial)) shown.trial = ofTrial().first;
   writeAddress();
   showSummary(page, choose);
   fillFilters(page.several ? [] : study.filters, () => renew(loadFigures));
@@ -79,14 +89,13 @@ async function refresh() {
 }
 
 function makeCards() {
-  cards = page.panels.map((panel) => new Card(panel, choose));
+  cards = page.panels.map((panel) => new Card(panel,
+    (point) => choose(point % PLACE, page.studies[Math.floor(point / PLACE)].name)));
   one("#figures").replaceChildren(
     ...cards.filter((card) => !card.panel.of_trial).map((card) => card.element));
   one("#of-trial").replaceChildren(
     ...cards.filter((card) => card.panel.of_trial).map((card) => card.element));
-  const hasTrial = !page.several;
-  one("#trial").hidden = !hasTrial;
-  one("main").classList.toggle("with-trial", hasTrial);
+  one("#trial").hidden = false;
 }
 
 async function load(some, atOnce = AT_ONCE) {
@@ -98,7 +107,7 @@ async function load(some, atOnce = AT_ONCE) {
         if (shown.trial !== null) params.push(["trial", shown.trial]);
       } else params.push(...onlyParams());
       try {
-        await card.load(params, shown.trial);
+        await card.load(params, mark());
       } catch (error) {
         if (error instanceof Gone) throw error; // others are said in the figure's place
       }
@@ -118,31 +127,31 @@ async function loadTrial() {
 }
 
 async function loadFacts() {
-  if (page.several) return;
   one("#number").value = shown.trial ?? "";
+  one("#of").textContent = page.several ? `trial of ${shown.of}` : "trial";
   if (shown.trial === null) return showNothing("There is no trial yet.");
-  const params = [...studyParams(), ["number", shown.trial]];
-  const number = shown.trial;
-  const facts = await ask("api/trial", params);
-  if (number !== shown.trial) return;
+  const [number, study] = [shown.trial, shown.of];
+  const facts = await ask("api/trial", [["study", study], ["number", number]]);
+  if (number !== shown.trial || study !== shown.of) return;
   showFacts(facts);
 }
 
 /** Show another trial, here and in every figure. */
-async function choose(number) {
-  if (page.several) return;
-  if (!page.studies[0].numbers.includes(number)) return showNothing(`There is no trial ${number}.`);
+async function choose(number, name = shown.of) {
+  const study = page.studies.find((each) => each.name === name);
+  if (!study.numbers.includes(number)) return showNothing(`There is no trial ${number}.`);
   shown.trial = number;
+  shown.of = name;
   writeAddress();
   one("#jump").hidden = false;
   one("#jump").textContent = `trial ${number} ↓`;
   await renew(async () => {
-    await Promise.all([loadTrial(), ...cards.map((card) => card.mark(number))]);
+    await Promise.all([loadTrial(), ...cards.map((card) => card.mark(mark()))]);
   });
 }
 
 function step(by) {
-  const numbers = page?.studies[0]?.numbers ?? [];
+  const numbers = page ? ofTrial().numbers : [];
   const next = numbers[numbers.indexOf(shown.trial) + by];
   if (next !== undefined) choose(next);
 }
