@@ -21,6 +21,7 @@ from lyapopt.study.run.events import StudyListener
 from lyapopt.study.run.runner import run_study
 from lyapopt.web.following import Following
 from lyapopt.web.inside import artifact_folder, refresh_studies
+from lyapopt.web.inside.chosen import BEST, MOST_PICTURES
 from lyapopt.web.inside.note import merged, note_of
 from lyapopt.web.inside.pictures import Curves, picture
 from lyapopt.web.inside.plots import MOST_BYTES, PLOTS
@@ -116,6 +117,34 @@ def test_names_of_users_are_text_in_a_note() -> None:
     assert "<script" not in note
     assert "](javascript" not in note
     assert "\\|" in note
+
+
+def test_a_large_study_has_a_hundred_pictures_with_the_best_trials_however_it_grows(
+    tmp_path: Path,
+) -> None:
+    database = tmp_path / "study.db"
+    study = optuna.create_study(storage=f"sqlite:///{database}", study_name="shown")
+    order = np.random.default_rng(0).permutation(160)
+
+    def best(count: int) -> set[int]:
+        return {int(number) for number in np.argsort(order[:count])[:BEST]}
+
+    def pictured() -> set[int]:
+        refresh_studies(f"sqlite:///{database}")
+        numbers = {trial._trial_id: trial.number for trial in study.trials}
+        names = loaded(database)._storage.get_study_system_attrs(1)
+        return {numbers[int(n.split(":")[2])] for n in names if n.startswith("dashboard:artifacts")}
+
+    seen = []
+    for count in (110, 160):
+        study.add_trials(
+            [optuna.trial.create_trial(value=float(v)) for v in order[len(study.trials) : count]]
+        )
+        seen.append(pictured())
+        assert best(count) <= seen[-1]
+    assert len(seen[0]) == MOST_PICTURES
+    assert seen[0] <= seen[1]
+    assert len(seen[1]) <= MOST_PICTURES + BEST
 
 
 def test_a_picture_shows_curves_with_holes_and_without_any() -> None:

@@ -51,7 +51,12 @@ def study_key(study: optuna.Study) -> str:
 
 def get_study_attribute(study: optuna.Study, name: str) -> Any:
     """A system attribute of the study: Optuna 5 has no public way to them."""
-    return study._storage.get_study_system_attrs(study._study_id).get(name)
+    return study_attributes(study).get(name)
+
+
+def study_attributes(study: optuna.Study) -> dict[str, Any]:
+    """All system attributes of the study."""
+    return study._storage.get_study_system_attrs(study._study_id)
 
 
 def set_study_attribute(study: optuna.Study, name: str, value: Any) -> None:

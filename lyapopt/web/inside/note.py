@@ -12,6 +12,7 @@ from lyapopt.figures.tables import collect_activations
 from lyapopt.figures.text import shown_interval, worded
 from lyapopt.figures.trial_table import NOBODY
 from lyapopt.study.analysis.data import StudyData
+from lyapopt.web.inside.chosen import BEST, MOST_PICTURES
 
 # Definitions of links that nothing uses: the only lines that this Markdown does not show.
 BEGIN: Final = "[lyapopt-begin]: #what-stands-between-these-lines-is-written-anew"
@@ -72,7 +73,9 @@ def plain(text: object, longest: int = 60) -> str:
 _REPORTED: Final = (
     "A trial that diverged is pruned with the last value that it had before; loss and weights of "
     "every step are on the page above. It needs `lyapopt dashboard STORAGE`; the same command with "
-    "`--refresh` writes this note and the plots anew."
+    "`--refresh` writes this note and the plots anew. "
+    f"Of more than {MOST_PICTURES} trials about {MOST_PICTURES} have a picture here, the best {BEST} "
+    "among them; the page shows all."
 )
 
 

@@ -17,18 +17,20 @@ import pandas as pd
 from lyapopt.display import one_line
 from lyapopt.figures.series import pivoted
 from lyapopt.figures.text import shown_interval
-from lyapopt.figures.trial_table import thinned, trial_table
-from lyapopt.search._optuna import get_study_attribute, set_study_attribute, trial_ids
+from lyapopt.search._optuna import (
+    get_study_attribute,
+    set_study_attribute,
+    study_attributes,
+    trial_ids,
+)
 from lyapopt.store.states import RUN_ATTRIBUTE
 from lyapopt.study.analysis.data import StudyData
-from lyapopt.study.analysis.overview import StoredTrial, load_study, names_of_studies
+from lyapopt.study.analysis.overview import StoredStudy, StoredTrial, load_study, names_of_studies
 from lyapopt.study.run.storage import open_storage
+from lyapopt.web.inside.chosen import without_picture
 from lyapopt.web.inside.note import merged, note_of
 from lyapopt.web.inside.pictures import Curves, artifact_folder, picture
 from lyapopt.web.inside.plots import PLOTS, plots_of
-
-MOST_PICTURES: Final = 100
-"""Trials of a study that have a picture: each slows every poll of a large study."""
 
 _ENDED: Final = ("complete", "pruned", "failed")
 _NAMESPACE: Final = uuid.UUID("7e1f7c52-3a55-4b0e-8f0b-6c79706f7074")
@@ -55,13 +57,14 @@ def refresh_studies(
     opened = open_storage(storage, create=False)
     wanted = names_of_studies(storage) if names is None else list(names)
     for name in wanted:
-        data = StudyData(load_study(storage, name, store), storage, store)
+        stored = load_study(storage, name, store)
+        data = StudyData(stored, storage, store)
         study = optuna.load_study(study_name=name, storage=opened)
         _refresh_note(study, data)
         _refresh_plots(study, data)
         folder = artifact_folder(storage)
         if folder is not None:
-            _refresh_pictures(study, data, folder)
+            _refresh_pictures(study, stored, data, folder)
     return wanted
 
 
@@ -96,25 +99,24 @@ def _stored_plot(study: optuna.Study, name: str) -> str:
         parts.append(part)
 
 
-def _refresh_pictures(study: optuna.Study, data: StudyData, folder: Path) -> None:
-    """A picture of each trial that has ended; of many trials the best and others evenly spread."""
+def _refresh_pictures(
+    study: optuna.Study, stored: StoredStudy, data: StudyData, folder: Path
+) -> None:
+    """A picture of each trial that has ended, or of some of many."""
     try:
         import PIL  # noqa: F401  # an optional extra, which `picture` uses
     except ImportError:
         return
-    table = trial_table(data.trials)
-    table = table[table["state"].isin(_ENDED)]
-    numbers = thinned(table, MOST_PICTURES)["number"].tolist()
-    ids = trial_ids(study)
-    missing = []
-    for number in numbers:
-        trial = data.trial(number)
-        if trial is None or number not in ids:
-            continue
-        picture_id = str(uuid.uuid5(_NAMESPACE, str(trial.attributes.get(RUN_ATTRIBUTE, number))))
-        key = f"dashboard:artifacts:{ids[number]}:{picture_id}"
-        if get_study_attribute(study, key) is None:
-            missing.append((trial, picture_id, key))
+    ids, known = trial_ids(study), study_attributes(study)
+    places = {}
+    for trial in stored.trials:
+        if trial.state in _ENDED and trial.number in ids:
+            run = str(trial.attributes.get(RUN_ATTRIBUTE, trial.number))
+            picture_id = str(uuid.uuid5(_NAMESPACE, run))
+            key = f"dashboard:artifacts:{ids[trial.number]}:{picture_id}"
+            places[trial.number] = (trial, picture_id, key)
+    there = {number for number, (_, _, key) in places.items() if key in known}
+    missing = [places[number] for number in without_picture(data, {*places}, there)]
     if not missing:
         return
     folder.mkdir(parents=True, exist_ok=True)
