@@ -74,8 +74,8 @@ _REPORTED: Final = (
     "A trial that diverged is pruned with the last value that it had before; loss and weights of "
     "every step are on the page above. It needs `lyapopt dashboard STORAGE`; the same command with "
     "`--refresh` writes this note and the plots anew. "
-    f"Of more than {MOST_PICTURES} trials about {MOST_PICTURES} have a picture here, the best {BEST} "
-    "among them; the page shows all."
+    f"Of more than {MOST_PICTURES} trials about {MOST_PICTURES} have a picture here, the best "
+    f"{BEST} among them; the page shows all."
 )
 
 
