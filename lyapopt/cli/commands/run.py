@@ -46,7 +46,7 @@ def run(
     with garbage.kept():
         from lyapopt.study.file import load_study_file
     if dry_run:
-        study = load_study_file(file, overrides or [])
+        study = load_study_file(file, overrides or [], named_objects=True)
         from lyapopt.cli.dry_run import show
 
         return show(study, extra)

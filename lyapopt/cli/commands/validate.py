@@ -13,5 +13,5 @@ def validate(file: File, overrides: Overrides = None) -> None:
     # Imported here for `--help`: 0.3 s.
     with garbage.kept():
         from lyapopt.study.file import load_study_file
-    study = load_study_file(file, overrides or [])
+    study = load_study_file(file, overrides or [], named_objects=True)
     echo(f"{printable(str(file))}: study {study.study_name!r} is valid")

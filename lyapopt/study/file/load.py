@@ -16,10 +16,12 @@ from lyapopt.study.file.document import (
     Issue,
     Mark,
     Path,
+    Report,
     Source,
     StudyFileError,
 )
 from lyapopt.study.file.model import StudyFile
+from lyapopt.study.file.named_objects import check_named_objects
 from lyapopt.study.file.reading import parse_yaml, split_lines
 from lyapopt.study.file.validation import check_document
 
@@ -29,7 +31,9 @@ _MAX_BYTES = 1_000_000
 _BEGIN = "`lyapopt init` writes one to start from"
 
 
-def load_study_file(path: str | FilePath, overrides: Sequence[str] = ()) -> StudyFile:
+def load_study_file(
+    path: str | FilePath, overrides: Sequence[str] = (), *, named_objects: bool = False
+) -> StudyFile:
     """Reads a study file and checks everything that can be checked without running it.
 
     Neither Optuna nor torch is imported, and the storage is not touched.
@@ -37,6 +41,8 @@ def load_study_file(path: str | FilePath, overrides: Sequence[str] = ()) -> Stud
     Args:
         path: the YAML file.
         overrides: `key=value` texts that replace values of the file, as `--set` does.
+        named_objects: Whether to look for the functions and classes that it names by import paths,
+            too. Their modules are read, and not imported.
 
     Raises:
         StudyFileError: with every mistake of the file, each with line, column and advice.
@@ -49,6 +55,10 @@ def load_study_file(path: str | FilePath, overrides: Sequence[str] = ()) -> Stud
         check.refuse("overrides", overrides, texts)
     document = read_yaml_file(path)
     apply_overrides(document, overrides)
+    if named_objects:
+        report = Report(document)
+        check_named_objects(report, FilePath(path).parent)
+        document.issues = report.issues  # their form is right, so that nothing else is wrong
     study = check_document(document, default_name=FilePath(path).stem)
     study._source, study._written = FilePath(path), _plain_mapping(document)
     return study

@@ -57,6 +57,7 @@ def preview(file: StudyFile) -> Preview:
     """
     space = assembly.search_space(file)
     objective = assembly.objective(file, space)
+    assembly.Callbacks.of(file)
     study = ordered(
         optuna.create_study(
             study_name=file.study_name,
