@@ -166,6 +166,31 @@ def test_what_was_chosen_holds_for_the_whole_life_of_a_study(path: Path) -> None
     assert with_choices(filled) == (filled, None)
 
 
+def test_a_ranking_goes_on_as_far_as_a_budget_that_was_raised(path: Path) -> None:
+    first = run_study(load_study_file(path))
+    assert first.promoted is not None
+    before = optuna.load_study(study_name="s", storage=load_study_file(path).storage).trials
+    assert run_study(load_study_file(path)).reason == f"all {len(before)} trials are done"
+    less = load_study_file(path, ["budget.gradient_evaluations=300"])
+    raised = load_study_file(path, ["budget.gradient_evaluations=700"])
+    assert with_choices(less)[0].n_trials == len(before)
+    found, said = with_choices(raised)
+    assert said is not None
+    assert "the budget pays for more" in "".join(said.reasons)
+    assert found.rank_at == 10
+    assert found.n_trials is not None
+    assert found.n_trials > 1.5 * len(before)
+    second = run_study(raised)
+    after = optuna.load_study(study_name="s", storage=raised.storage).trials
+    assert len(after) == found.n_trials
+    assert [t.params for t in after[: len(before)]] == [t.params for t in before]
+    assert second.promoted is not None
+    promoted = optuna.load_study(study_name="s-promoted", storage=raised.storage).trials
+    assert len(promoted) >= found.promote
+    spent = sum(t.user_attrs["gradient_evaluations"] for t in [*after, *promoted])
+    assert spent < 700 + 80  # what runs when it is reached is finished
+
+
 def test_a_study_that_began_before_anything_was_chosen_goes_on_as_it_was(path: Path) -> None:
     file = load_study_file(path)
     study = optuna.create_study(study_name=file.study_name, storage=file.storage)

@@ -27,7 +27,7 @@ from lyapopt.study.file.document import Document, Report
 from lyapopt.study.file.model import AUTO, StudyFile
 from lyapopt.study.file.task_section import BuiltinTask
 
-__all__ = ["Choices", "choose", "is_open", "steps_of"]
+__all__ = ["Choices", "choose", "follows_budget", "grown", "is_open", "steps_of"]
 
 PART: Final = 1 / 8
 """Share of a training after which candidates are ranked."""
@@ -184,15 +184,63 @@ def _ranking(file: StudyFile, steps: int | None, probe: ProbeSettings) -> dict[s
     if file.budget is None:
         return {}
     trainings = file.budget.gradient_evaluations / steps
-    candidate = (rank_at + probe.neighbours * probe.horizon) / steps  # in trainings
-    affordable = math.floor(trainings * (1 - SHARE) / candidate)
+    affordable = _affordable(trainings, steps, rank_at, probe)
     count = affordable if file.n_trials is None else file.n_trials
-    steering = min(count, _searches(file)) * _STEERING / steps if _is_steerable(file) else 0.0
-    promote = min(count, math.floor(trainings - count * candidate - steering))
+    promote = _promoted(file, trainings, steps, rank_at, probe, count)
     if trainings >= MOST or not _FEWEST <= count <= affordable or promote < 1:
         return {}
     chosen = {"rank_at": rank_at, "promote": promote}
     return chosen if file.n_trials == count else chosen | {"n_trials": count}
+
+
+def _affordable(trainings: float, steps: int, rank_at: int, probe: ProbeSettings) -> int:
+    """How many candidates a budget of so many trainings has."""
+    return math.floor(trainings * (1 - SHARE) / _candidate(steps, rank_at, probe))
+
+
+def _promoted(
+    file: StudyFile, trainings: float, steps: int, rank_at: int, probe: ProbeSettings, count: int
+) -> int:
+    """How many of `count` candidates the rest of the budget trains in full."""
+    steering = min(count, _searches(file)) * _STEERING / steps if _is_steerable(file) else 0.0
+    searched = count * _candidate(steps, rank_at, probe) + steering
+    return min(count, math.floor(trainings - searched))
+
+
+def _candidate(steps: int, rank_at: int, probe: ProbeSettings) -> float:
+    """What one candidate costs, in trainings."""
+    return (rank_at + probe.neighbours * probe.horizon) / steps
+
+
+def grown(file: StudyFile, chosen: Choices, steps: int | None) -> Choices:
+    """What was chosen for a ranking, with as many trials as a budget that has grown since pays for.
+
+    How long candidates are trained stays as it was: they are ranked with each other.
+
+    Args:
+        file: The study file as it is now.
+        chosen: What was chosen when its study began.
+        steps: Length of a training, if that is known.
+    """
+    values = chosen.values
+    if steps is None or file.budget is None or not follows_budget(file, chosen):
+        return chosen
+    trainings = file.budget.gradient_evaluations / steps
+    rank_at, probe = values["rank_at"], replace(file.probe, **values.get("probe", {}))
+    count = _affordable(trainings, steps, rank_at, probe)
+    if count <= values["n_trials"]:
+        return chosen
+    promote = _promoted(file, trainings, steps, rank_at, probe, count)
+    more = {"n_trials": count, "promote": max(promote, values["promote"])}
+    then = f"the {values['n_trials']} trials that were chosen then"
+    why = f"n_trials and promote: the budget pays for more than {then}"
+    return Choices({**values, **more}, (*chosen.reasons, why))
+
+
+def follows_budget(file: StudyFile, chosen: Choices) -> bool:
+    """Whether the number of a study's trials was chosen, and follows from its budget."""
+    ranks = {"n_trials", "rank_at", "promote"} <= chosen.values.keys()
+    return ranks and file.n_trials is None and file.budget is not None
 
 
 def _searches(file: StudyFile) -> float:

@@ -17,7 +17,7 @@ from lyapopt.search._optuna import (
 )
 from lyapopt.store import RecordNotFoundError
 from lyapopt.study.file import StudyFile
-from lyapopt.study.file.automatic import Choices, choose, is_open, steps_of
+from lyapopt.study.file.automatic import Choices, choose, follows_budget, grown, is_open, steps_of
 from lyapopt.study.file.model import AUTO
 from lyapopt.study.file.task_section import CustomTask
 from lyapopt.study.run import assembly
@@ -43,13 +43,16 @@ def with_choices(file: StudyFile, *, anew: bool = False) -> tuple[StudyFile, Cho
 
     Returns:
         The file itself and `None` where it leaves nothing open. What was chosen when the study
-        began holds, whatever the file says of `n_trials` and `budget` now.
+        began holds, whatever the file says of `n_trials` and `budget` now; but where the number of
+        trials followed from the budget, a larger budget has more of them.
     """
     if not is_open(file):
         return file, None
     chosen = None if anew else _stored(file)
     if chosen is None:
         chosen = choose(file, _steps(file))
+    elif follows_budget(file, chosen):
+        chosen = grown(file, chosen, _steps(file))
     return chosen.applied_to(file), chosen.open_in(file)
 
 
