@@ -261,6 +261,8 @@ class TrainingMap:
         if systems * trajectories == 1 or gradients is None or depends_on_time(self._systems[0]):
             return None
         if self._compile == "auto":
+            if self._gradients.is_written_out and not z.is_cuda:
+                return None
             own = max((s.training.steps or 0 for s in self._systems), default=0)
             steps = self._expected_steps or (own if trajectories == 1 else None)
             if not will_pay(self._systems, trajectories, steps):

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from lyapopt.dynamics import Training
+from lyapopt.dynamics.randomness import seed_torch
 from lyapopt.errors import UserError
 from lyapopt.tasks import data_sets
 from lyapopt.tasks.catalogue import TASKS, default_params, options_of
@@ -88,7 +89,7 @@ class TaskBuilder:
         seed = options["init_seed"]
         with torch.random.fork_rng(devices=[], enabled=seed is not None):
             if seed is not None:
-                torch.manual_seed(seed)
+                seed_torch(seed)
             # Drawn in float64 on the CPU, so that one seed is one network whatever it runs on.
             model = make_model(options, data.shape, data.outputs).double()
         if options.get("output") == "sigmoid":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from contextlib import nullcontext
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import torch
@@ -12,7 +13,12 @@ from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
 from lyapopt.dynamics.batches import Batch
-from lyapopt.dynamics.gradients._interface import RowBuffers, RowGradients, RowWeights
+from lyapopt.dynamics.gradients._interface import (
+    Gradients,
+    RowBuffers,
+    RowGradients,
+    RowWeights,
+)
 from lyapopt.dynamics.gradients._single import SingleGradients
 from lyapopt.dynamics.gradients._template import Binding, Template
 from lyapopt.dynamics.gradients.perceptron import recognised
@@ -72,14 +78,24 @@ class BatchedGradients:
         self._template = template
         self._passes = recognised(template, systems)
         self._single: SingleGradients | None = None
-        self._binding = Binding(template.model)
-        self._binding.bind(template.shared)
         self._is_tiny = _is_tiny(template) and self._batch_size >= _MANY_EXAMPLES
         self._has_lost_rows = False
         self._bytes_of_row: int | None = None
         self._fixed: dict[int, _Fixed] = {}
         self._fixed_parts: dict[tuple[int, int], _Fixed] = {}
         self._alive: tuple[Tensor, _Fixed] | None = None
+
+    @cached_property
+    def _binding(self) -> Binding:
+        """The model with its tensors brought by name; passes that are written out need none."""
+        binding = Binding(self._template.model)
+        binding.bind(self._template.shared)
+        return binding
+
+    @property
+    def is_written_out(self) -> bool:
+        """Whether passes are written out for all rows, however many they are."""
+        return self._passes is not None and not self._is_tiny
 
     def wants_innermost(self, rows: int) -> bool:
         """Whether so many rows are computed faster with the rows innermost in memory."""
@@ -100,9 +116,11 @@ class BatchedGradients:
         self._has_lost_rows = not w.is_cuda and not _all_finite(found.losses)
         return found
 
-    def unconditional(self, w: RowWeights, b: RowBuffers, batch: Batch, t: int) -> RowGradients:
+    @property
+    def unconditional(self) -> Gradients:
         """The same in one part and whatever the numbers are, so that it can be recorded."""
-        return self._recorded(w, b, batch, t, self._of_trajectories(w))
+        self._binding  # noqa: B018 (made here, if it has to be: not while it is recorded)
+        return lambda w, b, batch, t: self._recorded(w, b, batch, t, self._of_trajectories(w))
 
     def evaluated(self, w: RowWeights, x: Tensor, systems: list[int]) -> Tensor | None:
         """Outputs of some systems, where evaluation runs what training runs; else `None`."""

@@ -9,10 +9,11 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from contextlib import nullcontext
+from functools import cached_property
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value, vmap
 
 from lyapopt.dynamics.batches import Batch
@@ -32,7 +33,10 @@ class VmapGradients:
 
     def __init__(self, template: Template) -> None:
         self._template = template
-        self._evaluating = copy.deepcopy(template.model).eval()
+
+    @cached_property
+    def _evaluating(self) -> nn.Module:
+        return copy.deepcopy(self._template.model).eval()
 
     def composable(self, w: RowWeights, b: RowBuffers, batch: Batch, t: int) -> RowGradients:
         """Gradients that `torch.func` can differentiate again."""
@@ -54,12 +58,13 @@ class VmapGradients:
 
     def outputs(self, w: RowWeights, b: RowBuffers, inputs: Batch) -> Any:
         """Outputs in evaluation mode, each `(rows, batch, ...)`; the inputs have no target."""
+        model = self._evaluating  # made here, if it has to be: not while a transform runs
 
         def forward(w: Tensor, b: Tensor, fixed: Tensors, key: Tensor, *inputs: Tensor) -> Any:
             tensors, _ = self._tensors(w, b, fixed, 0)
             # Always on: in evaluation mode other kernels may run than those that were traced.
             with DeterministicLayers(key, 0):
-                return functional_call(self._evaluating, tensors, inputs)
+                return functional_call(model, tensors, inputs)
 
         with torch.no_grad():
             return self._over_rows(forward, w, b, inputs)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import itertools
 from collections.abc import Container, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Final, NamedTuple
 
 import optuna
 from optuna.trial import BaseTrial, FrozenTrial, TrialState
@@ -31,6 +33,23 @@ def worker_of(trial: FrozenTrial) -> str | None:
     return trial.system_attrs.get(WORKER_ATTRIBUTE)
 
 
+class _Past(NamedTuple):
+    """The first trials of a study, which have ended, and how they are shown.
+
+    Attributes:
+        trials: As the storage has them.
+        shown: Those of them that samplers and pruners see.
+        is_renumbered: Whether one among these has a number of its own.
+    """
+
+    trials: list[FrozenTrial]
+    shown: list[FrozenTrial]
+    is_renumbered: bool
+
+
+_NO_PAST: Final = _Past([], [], False)
+
+
 class OrderedStudy(optuna.Study):
     """A study that shows its samplers and pruners a history that interruptions do not change.
 
@@ -45,6 +64,7 @@ class OrderedStudy(optuna.Study):
     _asked: Container[int] = ()
     _former: Container[int] = ()
     _earlier: Sequence[FrozenTrial] = ()
+    _past: _Past = _NO_PAST
 
     @classmethod
     def of(cls, study: optuna.Study) -> OrderedStudy:
@@ -67,11 +87,12 @@ class OrderedStudy(optuna.Study):
             for trial in every_trial(self)
             if trial.state != TrialState.WAITING and logical_number(trial) in asked
         }
-        self._group, self._asked = group, asked
+        self._group, self._asked, self._past = group, asked, _NO_PAST
         try:
             yield
         finally:
             self._group = self._asked = self._former = ()
+            self._past = _NO_PAST
 
     @contextmanager
     def preceded_by(self, trials: Sequence[FrozenTrial]) -> Iterator[None]:
@@ -88,16 +109,45 @@ class OrderedStudy(optuna.Study):
         states: Container[TrialState] | None = None,
         use_cache: bool = False,
     ) -> list[FrozenTrial]:
-        trials = super()._get_trials(deepcopy=deepcopy, states=None, use_cache=use_cache)
-        trials = [
+        every = super()._get_trials(deepcopy=deepcopy, states=None, use_cache=use_cache)
+        past = self._past_of(every) if not deepcopy else _NO_PAST
+        rest = self._shown(every[len(past.trials) :])
+        trials = past.shown + rest
+        if past.is_renumbered or _are_renumbered(rest):
+            trials.sort(key=lambda trial: (logical_number(trial), trial.number))
+        trials = [*self._earlier, *trials]
+        return trials if states is None else [t for t in trials if t.state in states]
+
+    def _past_of(self, every: list[FrozenTrial]) -> _Past:
+        """What is known of the first trials, with those that have ended since.
+
+        A study is read several times a trial: without this, that takes a time that grows with the
+        square of the trials.
+        """
+        known = self._past
+        count = len(known.trials)
+        if every[:count] != known.trials:  # the same objects, unless they were read anew
+            known, count = _NO_PAST, 0
+        ended = list(itertools.takewhile(self._has_settled, every[count:]))
+        if ended:
+            shown = self._shown(ended)
+            self._past = known = _Past(
+                known.trials + ended,
+                known.shown + shown,
+                known.is_renumbered or _are_renumbered(shown),
+            )
+        return known
+
+    def _has_settled(self, trial: FrozenTrial) -> bool:
+        """Whether a trial is shown as it is from now on."""
+        return trial.state.is_finished() and logical_number(trial) not in self._group
+
+    def _shown(self, trials: list[FrozenTrial]) -> list[FrozenTrial]:
+        return [
             self._as_seen(trial)
             for trial in trials
             if trial._trial_id not in self._former and not is_superseded(trial)
         ]
-        if any(NUMBER_ATTRIBUTE in trial.user_attrs for trial in trials):
-            trials.sort(key=lambda trial: (logical_number(trial), trial.number))
-        trials = [*self._earlier, *trials]
-        return trials if states is None else [t for t in trials if t.state in states]
 
     def _as_seen(self, trial: FrozenTrial) -> FrozenTrial:
         if trial.state not in (TrialState.COMPLETE, TrialState.PRUNED):
@@ -108,6 +158,10 @@ class OrderedStudy(optuna.Study):
         seen = copy.copy(trial)
         seen.state, seen.values, seen.intermediate_values = TrialState.RUNNING, None, {}
         return seen
+
+
+def _are_renumbered(trials: Sequence[FrozenTrial]) -> bool:
+    return any(NUMBER_ATTRIBUTE in trial.user_attrs for trial in trials)
 
 
 def every_trial(study: optuna.Study) -> list[FrozenTrial]:

@@ -12,7 +12,7 @@ import torch
 
 from lyapopt.dynamics import Training
 from lyapopt.dynamics.own_draws import turns
-from lyapopt.dynamics.randomness import derive_seed
+from lyapopt.dynamics.randomness import derive_seed, may_have_accelerators, seed_torch
 
 Params = Mapping[str, Any]
 """Parameters of a trial by name; their values are whatever the user's build function takes."""
@@ -49,12 +49,13 @@ def seeded(seed: int) -> Iterator[None]:
         devices = list(range(torch.cuda.device_count())) if is_initialized else []
         try:
             with torch.random.fork_rng(devices=devices):
-                torch.manual_seed(seed)
+                seed_torch(seed)
                 np.random.seed(seed % 2**32)
                 random.seed(seed)
                 yield
         finally:
             np.random.set_state(numpy_state)
             random.setstate(python_state)
-            if not is_initialized:  # CUDA begins with the seed that it was given last
+            # CUDA begins with the seed that it was given last.
+            if may_have_accelerators() and not is_initialized:
                 torch.cuda.manual_seed_all(torch.initial_seed())

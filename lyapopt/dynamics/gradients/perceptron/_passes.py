@@ -242,7 +242,7 @@ class PerceptronPasses:
 
     def _split(self, flat: Tensor) -> list[tuple[Tensor, Tensor | None]]:
         """Weights `(rows, out, in)` and biases `(rows, out)` of every layer, as views."""
-        parts = iter(torch.split(flat, self._sizes, 1))
+        parts = iter(torch.split_with_sizes(flat, self._sizes, 1))
         return [
             (
                 next(parts).view(-1, layer.outputs, layer.inputs),
