@@ -15,6 +15,7 @@ from lyapopt.bench.speed.studies import RunFile, study_rows
 from lyapopt.bench.speed.trials import emptied_rows, trial_rows
 from lyapopt.bench.speed.whole.rows import QUICK as QUICK_SEARCHES
 from lyapopt.bench.speed.whole.rows import whole_rows
+from lyapopt.bench.speed.whole.searches import SEARCHES
 from lyapopt.bench.timing import Report, Row
 from lyapopt.dynamics.threads import one_thread
 
@@ -34,7 +35,10 @@ class Effort:
     compiles: bool = True
 
 
+_OF_WHOLE = "whole:"
 PARTS = ("whole", "steps", "exponents", "trials", "asks", "studies", "startup")
+SEARCHES_ALONE = tuple(f"{_OF_WHOLE}{name}" for name in SEARCHES)
+"""The searches of `whole` as parts of their own."""
 QUICK = Effort(rounds=5, seconds=0.03, compiles=False)
 
 
@@ -50,7 +54,7 @@ def measure_speed(
         effort: How long to measure.
         run_file: Runs a study file.
         progress: Called with every part before it starts.
-        parts: Some of `PARTS`; all by default.
+        parts: Some of `PARTS`, or searches such as `whole:digits`; all by default.
     """
     measures: dict[str, Callable[[Effort, list[str]], Iterator[Row]]] = {
         "whole": lambda e, notes: whole_rows(
@@ -70,5 +74,6 @@ def measure_speed(
     with one_thread():
         for name in parts or PARTS:
             progress(name)
-            rows += measures[name](effort, notes)
+            search = name.removeprefix(_OF_WHOLE)
+            rows += measures[name](effort, notes) if search == name else whole_rows(3, [search])
     return Report(rows, notes)

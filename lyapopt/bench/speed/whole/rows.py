@@ -12,7 +12,7 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -45,8 +45,9 @@ def whole_rows(rounds: int, names: Sequence[str] | None = None) -> Iterator[Row]
 def _rows_of(case: SearchCase, folder: Path, rounds: int) -> Iterator[Row]:
     study = folder / "study.yaml"
     study.write_text(case.study_file("lyapopt.db"))
-    theirs, ours = [], []
-    for _ in range(rounds):
+    theirs, ours, imports = [], [], []
+    for _ in range(min(rounds, case.rounds)):
+        imports.append(_run(["-c", "import torch, optuna"], folder))
         script = [plain.__file__, case.name, "plain.db", str(case.trials)]
         theirs.append(_run(script, folder))
         ours.append(_run(["-m", "lyapopt", "run", study.name], folder))
@@ -57,10 +58,38 @@ def _rows_of(case: SearchCase, folder: Path, rounds: int) -> Iterator[Row]:
         detail = f"{plain_s:.3g} / {own_s:.3g} s"
         yield Row(_GROUP, f"{case.what}, {clock} time", ratio, case.target, detail=detail)
     parts = _split(study, folder)
+    yield from _start_up_rows(case, parts, theirs, ours, imports)
     total = sum(parts.values())
     spent = ", ".join(f"{part} {parts.get(part, 0.0):.2f}" for part in PARTS)
     name = f"{case.what}: processor time of lyapopt by part"
     yield Row(_GROUP, name, Spread(total, total, total), unit="s", detail=spent)
+
+
+def _start_up_rows(
+    case: SearchCase,
+    parts: Mapping[str, float],
+    theirs: Sequence[_Seconds],
+    ours: Sequence[_Seconds],
+    imports: Sequence[_Seconds],
+) -> Iterator[Row]:
+    """What lyapopt does before its first group, and the rest of both without it.
+
+    The plain script is taken to start when torch and Optuna are imported.
+    """
+    start = parts["start-up"]
+    own, of_imports = (Spread.of([run.processor for run in runs]) for runs in (ours, imports))
+    share = Spread.of([start / run.processor for run in imports])
+    detail = f"{start:.3g} / {of_imports.median:.3g} s"
+    name = f"{case.what}: start-up / import torch, optuna, processor time"
+    yield Row(_GROUP, name, share, 1.2, "at most", detail=detail)
+    rest = Spread.of(
+        [
+            (a.processor - begun.processor) / (b.processor - start)
+            for a, b, begun in zip(theirs, ours, imports, strict=True)
+        ]
+    )
+    name = f"{case.what} without start-up, processor time"
+    yield Row(_GROUP, name, rest, detail=f"{own.median - start:.3g} s of lyapopt")
 
 
 def _split(study: Path, folder: Path) -> dict[str, float]:
