@@ -28,6 +28,8 @@ def show(file: StudyFile, extra: int | None) -> int:
     logs.configure(file.output.log_level)
     file, chosen = with_choices(file)
     found = preview(file)
+    if found.said is not None:
+        echo(f"warning: {found.said}", err=True)
     where = one_line(masked(file.storage))
     echo(f"study {short(file.study_name)} in {where}: nothing was run\n")
     if chosen is not None:

@@ -197,3 +197,28 @@ def test_a_mistake_in_it_is_shown_at_its_place(tmp_path: Path, line: str, messag
     with pytest.raises(StudyFileError, match=message) as caught:
         load_study_file(path)
     assert "study.yaml:5:" in str(caught.value)
+
+
+def test_a_dry_run_says_where_a_study_is_named_that_is_gone_and_needs_none_once_it_has_begun(
+    run: Callable[..., tuple[int, str, str]],
+) -> None:
+    text = (
+        "storage: sqlite:///new.db\ntask: {name: xor, steps: 20}\n"
+        "n_trials: 1\nprobe: {horizon: 5}\n"
+        "search_space:\n  lr: {type: float, low: 0.001, high: 10.0, log: true}\n"
+        "  activation: [tanh, relu]\nwarm_start: sqlite:///old.db#old\n"
+    )
+    Path("study.yaml").write_text(text)
+    for command in (("run", "study.yaml", "--dry-run"), ("run", "study.yaml", "-q")):
+        code, out, err = run(*command)
+        assert (code, out) == (2, "")
+        assert "study.yaml:8:13: warm_start: " in err
+        assert "old.db" in err
+    other_study("sqlite:///old.db")
+    assert run("run", "study.yaml", "-q")[0] == 0
+    Path("old.db").unlink()
+    code, out, err = run("run", "study.yaml", "--dry-run")
+    assert code == 0
+    assert "warning: study.yaml:8:13: warm_start: " in err
+    assert f"needs it no longer: it began with {COUNT} trials of then" in err
+    assert "the first" in out

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from os import PathLike
 from pathlib import Path as FilePath
 from typing import Any
@@ -19,13 +20,14 @@ from lyapopt.study.file.document import (
     Report,
     Source,
     StudyFileError,
+    dotted,
 )
 from lyapopt.study.file.model import StudyFile
 from lyapopt.study.file.named_objects import check_named_objects
 from lyapopt.study.file.reading import parse_yaml, split_lines
 from lyapopt.study.file.validation import check_document
 
-__all__ = ["load_study_file", "study_of_definition"]
+__all__ = ["load_study_file", "mistake", "study_of_definition"]
 
 _MAX_BYTES = 1_000_000
 _BEGIN = "`lyapopt init` writes one to start from"
@@ -85,6 +87,24 @@ def study_of_definition(text: str, storage: str, store: str | None = None) -> St
     study = check_document(document, default_name="study")
     study._source, study._written = None if source is None else FilePath(source), data
     return study
+
+
+def mistake(study: StudyFile, path: Path, message: str) -> StudyFileError:
+    """What turns out to be wrong with a value of a file later, shown where it stands in it.
+
+    Args:
+        study: The study of the file.
+        path: The keys that lead to the value.
+        message: What is wrong.
+    """
+    mark = None
+    if study.source is not None:
+        with suppress(StudyFileError):  # it has been changed since, or deleted
+            document = read_yaml_file(study.source)
+            written = Document(dict(study._written or {}))
+            if path in document.places and document.get(path) == written.get(path):
+                mark = document.mark(path)
+    return StudyFileError([Issue(message, mark, dotted(path))])
 
 
 def _plain_mapping(document: Document) -> dict[str, Any] | None:

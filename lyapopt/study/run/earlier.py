@@ -25,11 +25,22 @@ from lyapopt.search._optuna import (
 from lyapopt.space import SeedParameter
 from lyapopt.store import RecordNotFoundError
 from lyapopt.study.file import StudyFile
+from lyapopt.study.file.load import mistake
 from lyapopt.study.file.values import warm_start_parts
 from lyapopt.study.run import assembly
+from lyapopt.study.run.choices import known_digest
 from lyapopt.study.run.storage import open_storage
 
-__all__ = ["Earlier", "as_trials", "check_warm_start", "is_kept", "keep", "kept_trials", "read"]
+__all__ = [
+    "Earlier",
+    "as_trials",
+    "check_warm_start",
+    "expected",
+    "is_kept",
+    "keep",
+    "kept_trials",
+    "read",
+]
 
 Earlier = list[tuple[dict[str, Any], list[float]]]
 """Parameters and values of each trial."""
@@ -60,31 +71,67 @@ def read(file: StudyFile, space: SearchSpace) -> Earlier:
         return []
     url, name = warm_start_parts(file.warm_start)
     if name == file.study_name and url == file.storage:
-        raise UserError(f"warm_start: study {name!r} is this study itself; name another one")
+        raise _mistake(file, f"study {name!r} is this study itself; name another one")
     try:
         study = optuna.load_study(study_name=name, storage=open_storage(url, create=False))
     except KeyError:
-        raise UserError(f"warm_start: there is no study {name!r} in that storage") from None
+        raise _mistake(file, f"there is no study {name!r} in that storage") from None
     except RecordNotFoundError as error:
-        raise UserError(f"warm_start: {error}") from error
+        raise _mistake(file, str(error)) from error
     try:
         directions = [direction.name.lower() for direction in study.directions]
         trials = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     finally:
         close_storage(study)
     if directions != list(file.all_directions):
-        raise UserError(
-            f"warm_start: study {name!r} has directions {directions}, and this file says "
-            f"{list(file.all_directions)}; name a study with the same ones"
+        raise _mistake(
+            file,
+            f"study {name!r} has directions {directions}, and this file says "
+            f"{list(file.all_directions)}; name a study with the same ones",
         )
     fitting = [(params, list(t.values)) for t in trials if (params := _fit(t, file, space))]
     found = [(params, values) for params, values in fitting if all(map(math.isfinite, values))]
     if not found:
-        raise UserError(
-            f"warm_start: none of the {len(trials)} completed trials of study {name!r} has values "
-            "of this search space; widen the space, or remove warm_start"
+        raise _mistake(
+            file,
+            f"none of the {len(trials)} completed trials of study {name!r} has values of this "
+            "search space; widen the space, or remove warm_start",
         )
     return found[-MOST:]
+
+
+def expected(file: StudyFile, space: SearchSpace) -> tuple[list[FrozenTrial], str | None]:
+    """What the next run of a file begins with; its storage is not changed.
+
+    A study that has begun keeps its copy, whatever has become of the other study.
+
+    Returns:
+        The trials, as the sampler sees them, and what is to be said of it, if anything.
+
+    Raises:
+        UserError: As `read`, for a study that has not begun.
+    """
+    try:
+        return as_trials(read(file, space), space), None
+    except UserError as error:
+        kept = _kept_in_storage(file, space)
+        if kept is None:
+            raise
+        has = f"it began with {len(kept)} trials of then" if kept else "it goes on without them"
+        return kept, f"{error}\nstudy {file.study_name!r} has begun, and needs it no longer: {has}"
+
+
+def _kept_in_storage(file: StudyFile, space: SearchSpace) -> list[FrozenTrial] | None:
+    """The trials that the file's study began with; `None` if it has not begun."""
+    try:
+        storage = open_storage(file.storage, create=False)
+        study = optuna.load_study(study_name=file.study_name, storage=storage)
+    except (RecordNotFoundError, KeyError):
+        return None
+    try:
+        return None if known_digest(study) is None else kept_trials(study, space)
+    finally:
+        close_storage(study)
 
 
 def check_warm_start(file: StudyFile) -> None:
@@ -128,6 +175,10 @@ def as_trials(
         [(p, v) for p, v in earlier if all(n in known and contains(known[n], p[n]) for n in p)],
         known,
     )
+
+
+def _mistake(file: StudyFile, message: str) -> UserError:
+    return mistake(file, ("warm_start",), message)
 
 
 def _fit(trial: FrozenTrial, file: StudyFile, space: SearchSpace) -> dict[str, Any] | None:

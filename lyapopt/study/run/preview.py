@@ -38,12 +38,14 @@ class Preview:
         cost: Gradient evaluations of a trial that is trained to the end, on average of the group;
             `None` if no build succeeded.
         measured: How their exponents are measured, in words, a text for each way.
+        said: What is to be known of the trials of another study that it begins with, if anything.
     """
 
     configurations: Sequence[Mapping[str, Any]]
     failures: Sequence[str | None]
     cost: float | None
     measured: Sequence[str] = ()
+    said: str | None = None
 
 
 def preview(file: StudyFile) -> Preview:
@@ -66,7 +68,8 @@ def preview(file: StudyFile) -> Preview:
             directions=list(file.all_directions),
         )
     )
-    begin_with(study, earlier.as_trials(earlier.read(file, space), space))
+    begins_with, said = earlier.expected(file, space)
+    begin_with(study, begins_with)
     for params in file.enqueue:
         study.enqueue_trial(dict(params))
     count = _group_size(file, study)
@@ -95,6 +98,7 @@ def preview(file: StudyFile) -> Preview:
         failures,
         sum(costs) / len(costs) if costs else None,
         list(dict.fromkeys(measured)),
+        said,
     )
 
 
