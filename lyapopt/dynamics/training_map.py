@@ -261,11 +261,9 @@ class TrainingMap:
         if systems * trajectories == 1 or gradients is None or depends_on_time(self._systems[0]):
             return None
         if self._compile == "auto":
-            if self._gradients.is_written_out and not z.is_cuda:
-                return None
             own = max((s.training.steps or 0 for s in self._systems), default=0)
             steps = self._expected_steps or (own if trajectories == 1 else None)
-            if not will_pay(self._systems, trajectories, steps):
+            if self._gradients.is_fast_on(z) or not will_pay(self._systems, trajectories, steps):
                 return None
         batch = self._batches.at(t, trajectories)
         names = list(self._coefficients.at(t))

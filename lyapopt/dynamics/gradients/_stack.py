@@ -62,13 +62,12 @@ class StackGradients:
         """Whether gradients are computed without `vmap`."""
         return self._batched is not None
 
-    @property
-    def is_written_out(self) -> bool:
-        """Whether passes are written out for this model: a processor runs these as compiled ones.
+    def is_fast_on(self, z: State) -> bool:
+        """Whether a compiled step would not be faster: passes are written out, on a processor.
 
-        Of perceptrons of 16 to 960 units a compiled step took 1.04 to 1.6 times as long.
+        Of perceptrons of 16 to 960 units it took 1.04 to 1.6 times as long.
         """
-        return self._batched is not None and self._batched.is_written_out
+        return self._batched is not None and self._batched.is_written_out and not z.is_cuda
 
     @property
     def has_fixed_tensors(self) -> bool:
