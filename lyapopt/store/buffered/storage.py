@@ -26,7 +26,7 @@ from lyapopt.store._optuna import distribution_of, rdb_of, with_fields
 from lyapopt.store.buffered.buffer import TrialBuffer
 from lyapopt.store.buffered.direct import DirectStorage
 from lyapopt.store.buffered.pending import Batch, End
-from lyapopt.store.buffered.plain import is_key, is_number, is_plain, is_step, is_text
+from lyapopt.store.buffered.plain import copied, is_key, is_number, is_plain, is_step, is_text
 from lyapopt.store.buffered.studies import in_states
 from lyapopt.store.engine import parse_url
 from lyapopt.store.retry import RetryPolicy
@@ -349,8 +349,8 @@ class BufferedStorage(DirectStorage):
             trial,
             params=dict(trial.params),
             distributions=dict(trial.distributions),
-            user_attrs=copy.deepcopy(trial.user_attrs),
-            system_attrs=copy.deepcopy(trial.system_attrs),
+            user_attrs=copied(trial.user_attrs),
+            system_attrs=copied(trial.system_attrs),
             intermediate_values=dict(trial.intermediate_values),
         )
 
