@@ -56,10 +56,9 @@ def measure_speed(
         progress: Called with every part before it starts.
         parts: Some of `PARTS`, or searches such as `whole:digits`; all by default.
     """
+    rounds = 3 if effort.compiles else 1
     measures: dict[str, Callable[[Effort, list[str]], Iterator[Row]]] = {
-        "whole": lambda e, notes: whole_rows(
-            3 if e.compiles else 1, None if e.compiles else QUICK_SEARCHES
-        ),
+        "whole": lambda e, notes: whole_rows(rounds, None if e.compiles else QUICK_SEARCHES),
         "steps": lambda e, notes: step_rows(e.rounds, e.seconds, e.compiles),
         "exponents": lambda e, notes: exponent_rows(e.rounds, e.seconds, e.compiles, notes),
         "trials": lambda e, notes: chain(
@@ -75,5 +74,6 @@ def measure_speed(
         for name in parts or PARTS:
             progress(name)
             search = name.removeprefix(_OF_WHOLE)
-            rows += measures[name](effort, notes) if search == name else whole_rows(3, [search])
+            is_part = search == name
+            rows += measures[name](effort, notes) if is_part else whole_rows(rounds, [search])
     return Report(rows, notes)
