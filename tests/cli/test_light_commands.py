@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import optuna
 import pytest
 from command_line import STUDY, environment, lyapopt, write
 
@@ -51,6 +52,20 @@ def test_looking_at_a_study_imports_neither_torch_nor_optuna(tmp_path: Path) -> 
     code, found = imported_by(tmp_path, "status", "study.yaml")
     assert code == 2
     assert found == "['sqlalchemy']"
+
+
+def test_what_shows_a_study_in_a_browser_imports_no_torch(tmp_path: Path) -> None:
+    pytest.importorskip("optuna_dashboard", reason="the extra `dashboard` is not installed")
+    optuna.create_study(storage=f"sqlite:///{tmp_path}/a.db", study_name="a")
+    code, found = imported_by(tmp_path, "dashboard", "a.db", "--refresh")
+    assert code == 0
+    assert "torch" not in found
+    modules = "lyapopt.web.pages.app, lyapopt.study.run.storage"
+    pages = f"import sys, {modules}; print('torch' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", pages], env=environment(), capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "False"
 
 
 UNUSED = ("sklearn", "scipy", "pandas", "plotly", "torch._dynamo", "sympy", "optuna.visualization")
