@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from lyapopt.errors import UserError
 from lyapopt.study.file import StudyFileError, load_study_file
+from lyapopt.study.run.runner import run_study
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -18,6 +20,7 @@ task: {task}
 search_space: {{lr: {{type: float, low: 0.01, high: 5.0, log: true}}}}
 sampler: {sampler}
 callbacks: [{callbacks}]
+on_failure: {{catch: [RuntimeError, "torch:OutOfMemoryError"]}}
 n_trials: 4
 """
 OWN = """raise RuntimeError("nobody imports this")
@@ -72,6 +75,20 @@ def test_what_may_be_there_is_not_missed_and_nothing_is_imported(tmp_path: Path)
     load_study_file(written(tmp_path, names), named_objects=True)
     assert sys.path == before
     assert not {"own_names", "dynamic_names"} & {*sys.modules}
+
+
+def test_what_is_there_and_of_another_kind_is_said_with_its_place_by_a_run(tmp_path: Path) -> None:
+    path = written(tmp_path, "math:hypot, math:pi")
+    with pytest.raises(UserError, match=r"study.yaml:6:25: callbacks\[1\]: math:pi is not a func"):
+        run_study(load_study_file(path))
+    path.write_text(path.read_text().replace("torch:OutOfMemoryError", "math:hypot"))
+    with pytest.raises(UserError, match=r"study.yaml:7:36: .*catch\[1\]: math:hypot is no exc"):
+        run_study(load_study_file(path, ["callbacks=[]"]))
+    path.write_text(path.read_text().replace("math:hypot", "nowhere:Error"))
+    with pytest.raises(
+        StudyFileError, match=r"study.yaml:7:36: on_failure.catch\[1\]: there is no"
+    ):
+        load_study_file(path, ["callbacks=[]"], named_objects=True)
 
 
 def test_validate_finds_all_of_them_at_once(run: Run, tmp_path: Path) -> None:

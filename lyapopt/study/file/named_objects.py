@@ -20,6 +20,8 @@ from lyapopt.study.file.messages import did_you_mean
 __all__ = ["check_named_objects"]
 
 _CLASSES = ("sampler", "pruner")
+_ONE = (("task", "build"), ("objective", "call"))
+_CAUGHT = ("on_failure", "catch")
 _DYNAMIC = ("globals", "exec", "__getattr__")  # a module with these has names that no one can see
 
 
@@ -50,7 +52,8 @@ def _named(value: Plain, path: Path) -> Iterator[tuple[Path, str]]:
             yield from _named(inner, (*path, place))
     elif isinstance(value, str) and is_import_path(value):
         is_class = path[0] in _CLASSES and (path[-1] == "name" or len(path) == 1)
-        if is_class or path in (("task", "build"), ("objective", "call")) or path[0] == "callbacks":
+        is_one = path in _ONE or path[0] == "callbacks" or path[:-1] == _CAUGHT
+        if is_class or is_one:
             yield path, value
 
 

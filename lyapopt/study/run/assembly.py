@@ -28,6 +28,7 @@ from lyapopt.search.function_objective import FunctionObjective
 from lyapopt.search.probing.building import Build, seeded
 from lyapopt.space import ConstantParameter
 from lyapopt.study.file import BuiltinTask, ClassSpec, CustomTask, StudyFile, import_object
+from lyapopt.study.file.load import mistake
 from lyapopt.tasks.builder import TaskBuilder
 
 
@@ -169,13 +170,13 @@ def _import_seeded(path: str, file: StudyFile) -> Any:
 def caught_exceptions(file: StudyFile) -> tuple[type[BaseException], ...]:
     """The exceptions of `on_failure.catch`, imported."""
     found: list[type[BaseException]] = []
-    for name in file.on_failure.catch:
+    for place, name in enumerate(file.on_failure.catch):
         known = getattr(builtins, name, None)
         if known is None:
             path = name if ":" in name else ":".join(name.rsplit(".", 1))
             known = import_object(path, file.base_dir)
         if not (isinstance(known, type) and issubclass(known, BaseException)):
-            raise UserError(f"on_failure.catch: {name} is no exception")
+            raise mistake(file, ("on_failure", "catch", place), f"{name} is no exception")
         found.append(known)
     if Exception in found:
         found.append(SystemExit)  # of a user's code: the trial ends, not the study
@@ -192,10 +193,10 @@ class Callbacks:
     def of(cls, file: StudyFile) -> Callbacks:
         """Import the callbacks of a file."""
         functions = tuple(import_object(path, file.base_dir) for path in file.callbacks)
-        for path, function in zip(file.callbacks, functions, strict=True):
+        for place, function in enumerate(functions):
             if not callable(function):
-                found = type(function).__name__
-                raise UserError(f"callbacks: {path} is not a function but {found}")
+                what = f"{file.callbacks[place]} is not a function but {type(function).__name__}"
+                raise mistake(file, ("callbacks", place), what)
         return cls(functions)
 
     def __call__(self, study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
