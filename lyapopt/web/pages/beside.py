@@ -41,7 +41,7 @@ class Beside:
         """A row a trial."""
         own = [each.trials for each in self._studies]
         parts = [
-            each.assign(trial_number=each["trial_number"] + place * PLACE)
+            each.assign(trial_number=each["trial_number"] + place * PLACE) if len(each) else each
             for place, each in enumerate(own)
         ]
         whole = pd.concat([part for part in parts if len(part)] or parts, ignore_index=True)
