@@ -85,7 +85,10 @@ def _print_one(trial: StoredTrial, facts: Mapping[str, str]) -> None:
         [
             ("trial", str(trial.number)),
             ("value" if len(trial.values) == 1 else "values", values),
-            ("exponent", f"{exponent} {interval(trial.interval)}".strip() or "not measured"),
+            (
+                "exponent",
+                f"{exponent} {interval(trial.interval)}".strip() or trial.without_exponent,
+            ),
             ("verdict", short(trial.verdict) or "none"),
             *facts.items(),
         ]

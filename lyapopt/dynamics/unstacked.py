@@ -75,6 +75,10 @@ class UnstackedMap:
         """The map of the system, with counters of its own."""
         return UnstackedMap([self._system for _ in rows])
 
+    def briefly(self) -> UnstackedMap:
+        """The same map, with counters of its own."""
+        return UnstackedMap([self._system])
+
     @property
     def trainings(self) -> list[Training]:
         """The training."""

@@ -61,6 +61,7 @@ VERDICTS: Final[Mapping[str, str]] = {
     "cool": "#8a8f98",
     "contracting": "#1f80c0",
     "dead": "#8c6d31",
+    "slow": "#6f5f9c",
 }
 """A colour for each verdict, former words included: studies keep the words they were run with."""
 

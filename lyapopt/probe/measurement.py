@@ -23,7 +23,8 @@ class Measurement:
         low, high: Ends of its confidence interval; `None` where there is nothing to average over.
         level: Confidence level of the interval.
         estimand: What exponent and interval are for.
-        verdict: `diverged`, `dead`, `hot`, `edge`, `neutral` or `contracting`.
+        verdict: `diverged`, `dead`, `hot`, `edge`, `neutral` or `contracting`; of losses alone
+            `diverged`, `dead` or `slow`.
         flags: What to know of the estimate before trusting it.
         losses: Loss of the reference at every step, `(horizon,)`.
         log_separations: Natural log of each neighbour's separation as if it had never been
@@ -52,6 +53,11 @@ class Measurement:
     estimator: str = "neighbours"
     loss_fall: float = math.nan
     slow: bool = False
+
+    @property
+    def is_of_losses(self) -> bool:
+        """Whether no neighbours were run, so that there is no exponent."""
+        return int(self.log_separations.shape[1]) == 0
 
     @property
     def measured(self) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,11 +18,13 @@ from lyapopt.dynamics.training import as_list
 from lyapopt.errors import UserError
 from lyapopt.exponents import Exponent, from_neighbours, from_tangents
 from lyapopt.exponents.ensemble import Observer
+from lyapopt.probe.first_steps import Beside, FirstSteps
 from lyapopt.probe.measurement import Measurement
 from lyapopt.probe.reference import Reference, reference_of
 from lyapopt.probe.run import ProbeRun
-from lyapopt.probe.settled import settled
-from lyapopt.probe.verdicts import VerdictRule, relative_fall, tail_length
+from lyapopt.probe.settled import settled, unmeasured
+from lyapopt.probe.standstill import rest
+from lyapopt.probe.verdicts import Verdict, VerdictRule, relative_fall, tail_length
 from lyapopt.settings import ProbeSettings
 
 FORWARD_COST = 1 / 3
@@ -106,7 +110,9 @@ class Probe(ProbeSettings):
             found += [([alike[row] for row in rows], step, probe) for rows, step in stacks]
         return found
 
-    def run(self, step: AnyTrainingMap, z0: Tensor, observe: Observer | None = None) -> ProbeRun:
+    def run(
+        self, step: AnyTrainingMap | Beside, z0: Tensor, observe: Observer | None = None
+    ) -> ProbeRun:
         """Train references and neighbours over the horizon.
 
         Args:
@@ -127,7 +133,7 @@ class Probe(ProbeSettings):
         exponent = self._exponent(step, z0, watch)
         return ProbeRun(exponent, tail[0], step.weights(exponent.final_state[:, 0]))
 
-    def _exponent(self, step: AnyTrainingMap, z0: Tensor, observe: Observer) -> Exponent:
+    def _exponent(self, step: AnyTrainingMap | Beside, z0: Tensor, observe: Observer) -> Exponent:
         seeds = [derive_seed(training.seed, "perturbation") for training in step.trainings]
         if self.estimator == "tangent":
             return from_tangents(
@@ -151,7 +157,7 @@ class Probe(ProbeSettings):
             observe=observe,
         )
 
-    def read(self, step: AnyTrainingMap, run: ProbeRun) -> list[Measurement]:
+    def read(self, step: AnyTrainingMap | Beside, run: ProbeRun) -> list[Measurement]:
         """Measurements from a run, one a system."""
         exponent = run.exponent
         assert exponent.losses is not None
@@ -183,6 +189,54 @@ class Probe(ProbeSettings):
                     examples=gradients * step.batch_size,
                     dtype=str(exponent.final_state.dtype).removeprefix("torch."),
                     estimator="tangent" if self.estimator == "tangent" else "neighbours",
+                    loss_fall=fall,
+                    slow=self.rule.is_slow(fall),
+                )
+            )
+        return found
+
+    def read_losses(
+        self, step: AnyTrainingMap, first: FirstSteps, slow: float
+    ) -> list[Measurement | None]:
+        """What the losses of references say, before any neighbour is run.
+
+        Args:
+            step: The map that they were trained by.
+            first: Their steps over the horizon.
+            slow: Share of the first loss that the loss must have fallen by.
+
+        Returns:
+            A measurement without an exponent of each that has diverged or is slow; `None` where
+            neighbours are to be run.
+        """
+        losses = torch.stack(list(first.losses))[:, :, 0].double()
+        tail = step.weights(first.states[self.horizon - tail_length(self.horizon)][:, 0])
+        stand_still = rest(losses, tail, step.weights(first.final[:, 0]))
+        is_finite = torch.isfinite(first.final).all(-1)[:, 0].tolist()
+        found: list[Measurement | None] = []
+        for row, training in enumerate(step.trainings):
+            own = losses[:, row].cpu().numpy()
+            fall = relative_fall(-own if is_maximized(training.optimizer) else own)
+            has_diverged = self.rule.has_diverged(own, is_finite=is_finite[row])
+            if not has_diverged and not fall < slow:
+                found.append(None)
+                continue
+            still = Verdict.DEAD if stand_still[row] else Verdict.SLOW
+            nothing = unmeasured(math.nan)
+            found.append(
+                Measurement(
+                    exponent=nothing.value,
+                    low=nothing.low,
+                    high=nothing.high,
+                    level=self.level,
+                    estimand=nothing.estimand,
+                    verdict=Verdict.DIVERGED if has_diverged else still,
+                    flags=(),
+                    losses=own,
+                    log_separations=np.empty((self.horizon + 1, 0)),
+                    gradient_evaluations=self.horizon,
+                    examples=self.horizon * step.batch_size,
+                    dtype=str(first.final.dtype).removeprefix("torch."),
                     loss_fall=fall,
                     slow=self.rule.is_slow(fall),
                 )

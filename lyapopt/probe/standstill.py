@@ -57,6 +57,23 @@ def stand_still(
     return (is_dead & ~is_solved).tolist()
 
 
+def rest(
+    losses: Float[Tensor, "steps systems"],
+    tail_weights: Float[Tensor, "systems weights"],
+    final_weights: Float[Tensor, "systems weights"],
+) -> list[bool]:
+    """Which references do not move over the last quarter of the horizon, as far as rounding tells.
+
+    What can be said without neighbours: neither weights nor loss change. A loss of exactly zero is
+    no death.
+    """
+    eps = torch.finfo(final_weights.dtype).eps
+    late = losses[-tail_length(len(losses)) - 1 :]
+    keeps_loss = late.amax(0) - late.amin(0) <= _EQUAL * eps * late.abs().amax(0)
+    is_solved = (late == 0).all(0)
+    return (keeps_loss & _keeps(tail_weights, final_weights, eps) & ~is_solved).tolist()
+
+
 def _keeps(before: Tensor, after: Tensor, eps: float) -> Tensor:
     return ((after - before).abs() <= 4 * eps * after.abs()).all(-1)
 

@@ -23,6 +23,8 @@ class Verdict(StrEnum):
     EDGE = "edge"
     NEUTRAL = "neutral"
     CONTRACTING = "contracting"
+    SLOW = "slow"
+    """Its loss has not fallen, so that its exponent was not measured."""
 
 
 @dataclass(frozen=True)
@@ -76,9 +78,7 @@ class VerdictRule:
             >>> str(rule.judge(0.02, -0.01, 0.05, falling, **state))
             'neutral'
         """
-        if not is_finite or math.isnan(exponent) or not np.isfinite(losses).all():
-            return Verdict.DIVERGED
-        if losses.max() > self.highest_loss(losses):
+        if math.isnan(exponent) or self.has_diverged(losses, is_finite=is_finite):
             return Verdict.DIVERGED
         if stands_still:
             return Verdict.DEAD
@@ -91,6 +91,12 @@ class VerdictRule:
         if surely_below is not None and surely_below < 0:
             return Verdict.CONTRACTING
         return Verdict.NEUTRAL
+
+    def has_diverged(self, losses: NDArray[np.float64], *, is_finite: bool) -> bool:
+        """Whether the losses, or a state that is not finite, say that a training has diverged."""
+        if not is_finite or not np.isfinite(losses).all():
+            return True
+        return bool(losses.max() > self.highest_loss(losses))
 
     def highest_loss(self, losses: NDArray[np.float64]) -> float:
         """The loss above which a training that began with these losses has blown up.

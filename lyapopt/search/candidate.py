@@ -140,7 +140,8 @@ class Candidate:
     @property
     def exponent(self) -> float | None:
         """The measured exponent, once there is one."""
-        return None if self.measurement is None else self.measurement.exponent
+        measured = self.measurement
+        return None if measured is None or measured.is_of_losses else measured.exponent
 
     def adopt(self, other: Candidate, probe: Probe, kept: RecordSettings | None) -> None:
         """Take over what was measured by an objective that this trial's own objective has called.

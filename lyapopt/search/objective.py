@@ -18,6 +18,7 @@ from lyapopt.search import attributes
 from lyapopt.search._optuna import attached, is_fixed, logical_number
 from lyapopt.search.arguments import SearchArguments
 from lyapopt.search.candidate import Candidate, Outcome
+from lyapopt.search.loss_first import Neighbours, needed_fall
 from lyapopt.search.probing.building import Build, Params, build_training
 from lyapopt.search.probing.probes import SteeringFailedError
 from lyapopt.search.probing.samplers import SteersGroups, first_steps_of, steering_sampler
@@ -81,6 +82,9 @@ class Objective:
         stop_at: Steps after which every training is stopped and its value taken, its schedule as
             it is: candidates are ranked by it, and the best trained to the end by another
             objective. `None` trains to the end.
+        neighbours: Of which trials the exponent is measured. `auto`: where a `LyapunovPruner` with
+            a limit `slow` prunes, and nothing else reads exponents, only of trials that the loss
+            lets through (see there); `all` measures all.
         constrain_hot: Give every trial the constraint `not hot`: its exponent less this number,
             nats per step, which samplers that know constraints keep at zero or below.
 
@@ -112,6 +116,7 @@ class Objective:
         compile: Compile = "auto",
         networks: Sequence[int] | None = None,
         stop_at: int | None = None,
+        neighbours: Neighbours = "auto",
     ) -> None:
         check = SearchArguments("Objective")
         check.build(build)
@@ -121,6 +126,7 @@ class Objective:
         self._recording = Recording.of(check, record, store)
         check.choice("nan", nan, get_args(NanPolicy))
         check.choice("compile", compile, get_args(Compile))
+        check.choice("neighbours", neighbours, get_args(Neighbours))
         check.optional(check.real, "constrain_hot", constrain_hot)
         numbers = "a list of trial numbers"
         check.optional(check.instance, "networks", networks, types=Sequence, expected=numbers)
@@ -129,6 +135,7 @@ class Objective:
         stop_at = check.optional(check.whole, "stop_at", stop_at, least=1)
         self._build = build
         self._stop_at = stop_at
+        self._neighbours = neighbours
         self._space = as_space(search_space)
         self._suggest = as_suggestion(search_space if self._space is None else self._space)
         self._reporter = Reporter(constrain_hot)
@@ -275,7 +282,13 @@ class Objective:
         study = running[0].trial.study
         is_minimized = study.directions[0] == optuna.study.StudyDirection.MINIMIZE
         worst = math.inf if is_minimized else -math.inf
-        TrainingGroup(running, self._settings, self._reporter, worst).train()
+        slow = self._needed_fall(study)
+        TrainingGroup(running, self._settings, self._reporter, worst, slow).train()
+
+    def _needed_fall(self, study: optuna.Study) -> float | None:
+        """Share that a loss must fall by for neighbours to be run; `None` runs them for all."""
+        is_asked = self._neighbours == "auto" and self._settings.value in ("loss", "metric")
+        return needed_fall(study) if is_asked and not self._reporter.constrains else None
 
     def finish(self, candidate: Candidate) -> None:
         """Write a candidate that has ended to the database, and its cost to the trial.

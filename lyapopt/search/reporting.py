@@ -26,6 +26,10 @@ class Unobserved:
     def evaluated(self, candidate: Candidate, value: float) -> None:
         """A value came in."""
 
+    def lets_through(self, candidate: Candidate) -> bool:
+        """Everything is trained to its end."""
+        return True
+
 
 class Reporter:
     """Writes measurements and values of a group's trials to Optuna, and asks the pruner.
@@ -37,6 +41,11 @@ class Reporter:
 
     def __init__(self, constrain_hot: float | None) -> None:
         self._constrain_hot = constrain_hot
+
+    @property
+    def constrains(self) -> bool:
+        """Whether every trial is given a constraint, which its exponent decides."""
+        return self._constrain_hot is not None
 
     def measured(self, candidate: Candidate) -> None:
         """Show the measurement in the trial's user attributes."""
@@ -69,6 +78,11 @@ class Reporter:
             return
         trial.report(value, candidate.steps)
         _note(candidate, ask_pruner(trial))
+
+    def lets_through(self, candidate: Candidate) -> bool:
+        """Whether the pruner's own rule has nothing against a trial."""
+        decisions = ask_rules(candidate.trial, candidate.steps)
+        return not any(decision.pruned for decision in decisions)
 
 
 def _note(candidate: Candidate, decisions: list[Decision]) -> None:

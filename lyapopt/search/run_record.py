@@ -61,7 +61,7 @@ def _exponents(candidate: Candidate, probe: Probe) -> tuple[ExponentRecord, ...]
     """The trial's own exponent first, then those of all that was probed for it."""
     own, steering, screening = candidate.measurement, candidate.steering, candidate.screening
     return (
-        *(() if own is None else (_exponent(own, probe),)),
+        *(() if own is None or own.is_of_losses else (_exponent(own, probe),)),
         *(() if steering is None else _steering(steering, candidate.steering_probe or probe)),
         *(() if screening is None else _screening(screening, probe)),
     )
@@ -152,7 +152,7 @@ def _trajectories(candidate: Candidate, record: RecordSettings) -> list[Trajecto
     dtype = np.dtype(record.dtype)
     recorder = candidate.recorder
     series = [] if recorder is None else recorder.trajectories(candidate.number)
-    if candidate.measurement is not None:
+    if candidate.exponent is not None and candidate.measurement is not None:
         separations = candidate.measurement.log_separations.astype(dtype)
         series.append(TrajectoryRecord("separation", separations))
     checkpoints = candidate.checkpoints

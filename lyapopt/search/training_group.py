@@ -52,6 +52,9 @@ class Listener(Protocol):
     def evaluated(self, candidate: Candidate, value: float) -> None:
         """A candidate was evaluated; the listener may end it by setting its outcome."""
 
+    def lets_through(self, candidate: Candidate) -> bool:
+        """Whether a candidate without an exponent is trained on, whatever its losses say."""
+
 
 class TrainingGroup:
     """Trains candidates of any structures side by side, each to its own number of steps.
@@ -73,6 +76,8 @@ class TrainingGroup:
         settings: How they are trained.
         listener: Called with measurements and values; may end candidates.
         worst: The value that a diverged trial gets under `nan: worst`.
+        slow: Share of its first loss that a candidate's loss must have fallen by over the horizon
+            for neighbours to be run at all; `None` runs them for all, along with the first steps.
     """
 
     def __init__(
@@ -81,20 +86,20 @@ class TrainingGroup:
         settings: GroupSettings,
         listener: Listener,
         worst: float = math.inf,
+        slow: float | None = None,
     ) -> None:
         self._candidates = sorted(candidates, key=lambda candidate: candidate.number)
         self._settings = settings
         self._listener = listener
         self._worst = worst
+        self._slow = slow
 
     def train(self) -> None:
         """Train until every candidate has an outcome."""
         for candidate in self._candidates:
             self._check_steps(candidate)
         stacks = self._probed_stacks([c for c in self._candidates if c.is_running])
-        for candidate in self._candidates:
-            if candidate.measurement is not None and candidate.is_running:
-                self._listener.measured(candidate)
+        self._run_neighbours(stacks)
         if self._settings.value == "exponent":
             for candidate in self._candidates:
                 self._end_with_exponent(candidate)
@@ -106,6 +111,43 @@ class TrainingGroup:
             for stack in stacks:
                 stack.advance(step)
             self._check(stacks, due)
+
+    def _run_neighbours(self, stacks: list[TrainingStack]) -> None:
+        """Measure what is not measured yet, and let the listener know of all.
+
+        What the losses say of a trial is asked once those before it are known. The few that are
+        let through all the same come last; no decision about others depends on their exponents.
+        """
+        self._measure_beside(stacks, [c for c in self._candidates if c.measurement is None])
+        measured = [c for c in self._candidates if c.measurement is not None and c.is_running]
+        for candidate in measured:
+            self._listener.measured(candidate)
+        passing = [c for c in measured if c.exponent is None and self._listener.lets_through(c)]
+        self._measure_beside(stacks, passing)
+        for candidate in passing:
+            if candidate.is_running:
+                self._listener.measured(candidate)
+        for stack in stacks:
+            stack.first = None
+
+    def _measure_beside(self, stacks: list[TrainingStack], candidates: list[Candidate]) -> None:
+        """Run neighbours of some candidates beside the first steps that are kept."""
+        numbers = {candidate.number for candidate in candidates if candidate.is_running}
+        for stack in stacks:
+            rows = [row for row, c in enumerate(stack.candidates) if c.number in numbers]
+            if rows:
+                self._measure_rows(stack, rows)
+
+    def _measure_rows(self, stack: TrainingStack, rows: list[int]) -> None:
+        """The same for rows of a stack; if that raises, row by row, so that one fails alone."""
+        try:
+            stack.measure_beside(self._settings.probe, rows)
+        except Exception as error:
+            if len(rows) == 1:
+                stack.candidates[rows[0]].fail("first steps", error)
+                return
+            for row in rows:
+                self._measure_rows(stack, [row])
 
     def _check_steps(self, candidate: Candidate) -> None:
         """Fail a candidate whose training has no end, or one within the probe."""
@@ -178,10 +220,12 @@ class TrainingGroup:
         try:
             stacks = TrainingStack.of(rows, settings.record, settings.seed, settings.compile)
             for stack in stacks:
-                if stack.candidates[0].start is None:
-                    stack.measure(settings.probe, is_whole)
-                else:
+                if stack.candidates[0].start is not None:
                     stack.take_over_starts(is_whole)
+                elif self._slow is not None and stack.can_begin_alone(settings.probe):
+                    stack.begin_alone(settings.probe, self._slow)
+                else:
+                    stack.measure(settings.probe, is_whole)
         except Exception as error:
             if len(rows) > 1:
                 return [stack for row in rows for stack in self._probed([row])]

@@ -15,12 +15,14 @@ from lyapopt.dynamics import AnyTrainingMap
 from lyapopt.dynamics.compilation import Compile
 from lyapopt.dynamics.stack import AnySystem, maps_of
 from lyapopt.probe import Measurement, Probe
+from lyapopt.probe.first_steps import Beside, FirstSteps
 from lyapopt.probe.probe import FORWARD_COST
 from lyapopt.search.candidate import Candidate, Checkpoint, Outcome
 from lyapopt.search.trajectory_recorder import Recorder
 from lyapopt.settings import RecordSettings
 
 _SECONDS_BETWEEN_SHOWS = 0.2
+_MOST_KEPT = 2**26  # bytes of a trial's first steps
 
 Row = tuple[Candidate, AnySystem]
 """A candidate and its training, read."""
@@ -36,6 +38,7 @@ class TrainingStack:
         z: Their states, `(candidates, 1, D)`.
         recorder: What is kept of their trajectories.
         t: Steps done.
+        first: The first steps, while neighbours may still run beside them.
     """
 
     candidates: list[Candidate]
@@ -43,6 +46,7 @@ class TrainingStack:
     z: Tensor
     recorder: Recorder
     t: int = 0
+    first: FirstSteps | None = field(default=None, init=False)
     _shown: float = field(default=0.0, init=False)
 
     @classmethod
@@ -63,6 +67,66 @@ class TrainingStack:
             recorder = Recorder(record, seed, [candidate.number for candidate in candidates])
             found.append(cls(candidates, step, step.initial_state(), recorder))
         return found
+
+    def can_begin_alone(self, probe: Probe) -> bool:
+        """Whether neighbours can run after the references, beside what is kept of these.
+
+        Twins and tangents are measured at once, and so are networks whose steps would take too
+        much memory.
+        """
+        reference = self.candidates[0].reference
+        size = probe.horizon * self.z[0].numel() * self.z.element_size()
+        return (
+            reference is not None
+            and reference.is_own
+            and reference.estimator == "neighbours"
+            and size <= _MOST_KEPT
+        )
+
+    def begin_alone(self, probe: Probe, slow: float) -> None:
+        """Train all candidates over the horizon, and measure those that the losses say enough of.
+
+        Args:
+            probe: The measurement.
+            slow: Share of the first loss that the loss must have fallen by.
+        """
+        for candidate in self.candidates:
+            candidate.reference = None
+        step = self.step.briefly()
+
+        def observe(t: int, z: Tensor, losses: Tensor | None) -> None:
+            assert losses is not None
+            self._show(self.candidates, losses)
+            self.recorder.observe(step, t, z, losses)
+
+        try:
+            self.first = FirstSteps.of(step, self.z, probe.horizon, observe)
+        finally:  # what is spent is spent, also where the probe is interrupted
+            _charge(
+                self.candidates, step.gradient_evaluations // len(self.candidates), step.batch_size
+            )
+        measured = probe.read_losses(step, self.first, slow)
+        for candidate, measurement in zip(self.candidates, measured, strict=True):
+            candidate.recorder = self.recorder
+            if measurement is not None:
+                _give(candidate, measurement, self.recorder)
+        self.z, self.t = self.first.final, probe.horizon
+        self._set_steps()
+
+    def measure_beside(self, probe: Probe, rows: Sequence[int]) -> None:
+        """Measure some candidates by neighbours that run beside their first steps.
+
+        Args:
+            probe: The measurement.
+            rows: Which candidates.
+        """
+        assert self.first is not None
+        all_of_them = list(rows) == list(range(len(self.candidates)))
+        step = self.step.briefly() if all_of_them else self.step.select(rows).briefly()
+        beside = Beside(step, self.first, rows)
+        own = replace(probe, estimator="neighbours")
+        candidates = [self.candidates[row] for row in rows]
+        self._measure(own, beside, beside.initial_state(), candidates, None, probe.horizon)
 
     def measure(self, probe: Probe, is_whole: bool = False) -> None:
         """Measure all candidates, and give each its measurement and cost.
@@ -94,12 +158,22 @@ class TrainingStack:
     def _measure(
         self,
         probe: Probe,
-        step: AnyTrainingMap,
+        step: AnyTrainingMap | Beside,
         z0: Tensor,
         candidates: Sequence[Candidate],
         recorder: Recorder | None,
+        charged: int = 0,
     ) -> Tensor:
-        """Measure candidates by a map of them; the states of the references afterwards."""
+        """Measure candidates by a map of them; the states of the references afterwards.
+
+        Args:
+            probe: The measurement.
+            step: The map.
+            z0: Initial states of the references.
+            candidates: Whom they are of.
+            recorder: Keeps the steps of the references, if these are to be kept.
+            charged: Gradient evaluations of it that each of them has been charged with.
+        """
         numbers = [candidate.number for candidate in candidates]
         kept = self.recorder.keeps_neighbours
 
@@ -107,7 +181,7 @@ class TrainingStack:
             assert losses is not None
             self._show(candidates, losses)
             if recorder is not None:
-                recorder.observe(step, t, z, losses)
+                recorder.observe_weights(t, step.weights(z[:, 0]), losses[:, 0])
             if kept:
                 (recorder or self.recorder).observe_neighbours(numbers, step.weights(z))
 
@@ -117,7 +191,7 @@ class TrainingStack:
             spent = step.gradient_evaluations // len(candidates)
             _charge(candidates, spent, step.batch_size)
         for candidate, measurement in zip(candidates, probe.read(step, run), strict=True):
-            candidate.gradient_evaluations += measurement.gradient_evaluations - spent
+            candidate.gradient_evaluations += measurement.gradient_evaluations - spent - charged
             _give(candidate, measurement, recorder or self.recorder)
         return run.exponent.final_state
 

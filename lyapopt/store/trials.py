@@ -102,6 +102,13 @@ class StoredTrial:
         )
 
     @property
+    def without_exponent(self) -> str:
+        """What is said in the place of an exponent that there is not."""
+        if self.verdict == "slow":
+            return "not measured: the loss had not fallen"
+        return "not measured"
+
+    @property
     def value(self) -> float | None:
         """The first objective's value, of a complete trial."""
         return self.values[0] if self.values else None

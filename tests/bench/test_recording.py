@@ -8,22 +8,29 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import optuna
 import pytest
 import torch
 from networks_of_users import NETWORKS
+from optuna.distributions import IntDistribution
+from optuna.trial import TrialState
 from small_case import STEPS, build, small_case
 
+from lyapopt.bench.search.frozen import PRUNED
+from lyapopt.bench.search.replay import Replay, Watch
 from lyapopt.bench.tables.cache import key_of, table_of
 from lyapopt.bench.tables.cases import Case, build_cell, spaced, twin
 from lyapopt.bench.tables.curvature import Gradients
 from lyapopt.bench.tables.measures import exponents, measurements
 from lyapopt.bench.tables.recording import MANY, checkpoints_of, record
-from lyapopt.bench.tables.table import Table
+from lyapopt.bench.tables.table import HORIZONS, Table
 from lyapopt.dynamics import Training, TrainingMap, stack
 from lyapopt.dynamics.precision import precision_of
 from lyapopt.errors import UserError
 from lyapopt.exponents import spectrum
 from lyapopt.probe import Probe
+from lyapopt.search import LyapunovPruner, Objective
+from lyapopt.search.attributes import rounded
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +42,39 @@ def tame(table: Table) -> list[int]:
     """Configurations whose rounding errors do not grow."""
     values = exponents(table, "weights", MANY, 20)
     return [int(row) for row in np.flatnonzero(values < 0.02)]
+
+
+def test_a_replay_charges_for_pruning_what_an_objective_does(table: Table) -> None:
+    probe = Probe(horizon=PRUNED.horizon, neighbours=PRUNED.neighbours)
+    cells = table.case.cells
+    objective = Objective(
+        lambda params: build_cell(table.case, cells[params["cell"]]),
+        {"cell": IntDistribution(0, len(cells) - 1)},
+        probe=probe,
+        record=False,
+        stop_at=probe.horizon,
+    )
+    study = optuna.create_study(pruner=LyapunovPruner())
+    for cell in range(len(cells)):
+        study.enqueue_trial({"cell": cell})
+    study.optimize(objective, n_trials=len(cells))
+    replay = Replay(table, budget=1e9, seed=0)
+    replayed = optuna.create_study(pruner=LyapunovPruner())
+    watch = Watch(probe.horizon, probe.neighbours, PRUNED.slow)
+    for trial in study.trials:
+        other, before = replayed.ask(), replay.spent
+        watch.show(other, replay, trial.number)
+        cost = replay.spent - before + probe.horizon
+        other.report(0.0, probe.horizon)
+        # What is not finite is not evaluated any more.
+        is_evaluated = bool(table.is_finite[trial.number, HORIZONS.index(probe.horizon)])
+        cost += is_evaluated * table.facts.evaluation_cost
+        assert trial.user_attrs["gradient_evaluations"] == rounded(cost)
+        assert other.should_prune() == (trial.state == TrialState.PRUNED)
+        replayed.tell(other, 0.0)
+        shown = replayed.trials[trial.number].user_attrs
+        assert ("exponent" in shown) == ("exponent" in trial.user_attrs)
+    assert 0 < sum("exponent" in trial.user_attrs for trial in study.trials) < len(cells)
 
 
 def test_a_cell_is_what_a_lone_pytorch_loop_gives(table: Table) -> None:

@@ -17,6 +17,7 @@ from lyapopt.bench.search.table_probe import AnotherNet, LogRate, Shuffled, Tabl
 from lyapopt.bench.tables.measures import exponents
 from lyapopt.bench.tables.table import Table
 from lyapopt.probe.verdicts import relative_fall
+from lyapopt.search.pruners import LyapunovPruner
 from lyapopt.search.steering import STEERING
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -99,7 +100,7 @@ def test_neighbours_are_paid_for_where_the_loss_has_fallen_alone(
 ) -> None:
     watch = Watch(10, neighbours, slow=0.01)
     replay = Replay(table, 2.0, 0)
-    study = replay.study(RandomSampler())
+    study = replay.study(RandomSampler(), LyapunovPruner())
     falls = []
     for _ in range(8):
         trial, cell = replay.ask(study)

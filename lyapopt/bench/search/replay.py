@@ -18,6 +18,7 @@ from lyapopt.bench.tables.table import Table
 from lyapopt.probe import Measurement, Verdict
 from lyapopt.search import attributes
 from lyapopt.search.probing.records import DRAWN, SteeringRecord
+from lyapopt.search.pruners.asking import ask_rules
 from lyapopt.search.samplers.seeded import SeededSampler
 from lyapopt.search.space import SearchSpace
 from lyapopt.space import SeedParameter
@@ -123,8 +124,9 @@ class Watch:
     Args:
         horizon: Steps of the probe, after which every trial is evaluated too.
         neighbours: Trajectories beside the reference; with none, the loss is all that is known.
-        slow: Neighbours are run, after the reference and from the same weights and batches, only
-            for trials whose loss has fallen by this share; `None` runs them for all.
+        slow: Neighbours are run as an `Objective` does it, after the reference and from the same
+            weights and batches: only for trials whose loss has fallen by this share, and for slow
+            ones that the pruner lets pass; `None` runs them for all.
         placebo: Gives every trial the exponent of something else.
     """
 
@@ -136,21 +138,29 @@ class Watch:
     def show(self, trial: optuna.Trial, replay: Replay, cell: int) -> None:
         """Charge the neighbours, and put the measurement where pruners look for it."""
         found = measurements(replay.table, max(1, self.neighbours), self.horizon)[cell]
-        shown = attributes.of_measurement(found)
-        is_run = self.neighbours and not (self.slow is not None and found.loss_fall < self.slow)
-        if is_run:
-            replay.charge(self.neighbours * self.horizon)
-            if self.placebo is not None:
-                other = self.placebo(replay.table, cell, replay.seed)
-                shown = {**attributes.of_measurement(replace(other, loss_fall=found.loss_fall))}
-                if found.verdict == Verdict.DIVERGED:
-                    shown = attributes.of_measurement(found)
-        else:  # a divergence shows in the loss
-            shown.pop(attributes.EXPONENT, None)
-        for name, value in shown.items():
-            trial.set_user_attr(name, value)
         if np.isfinite(found.losses[0]):
             trial.set_user_attr(attributes.INITIAL_LOSS, float(found.losses[0]))
+        if not self.neighbours or self._is_told_by_loss(found):
+            _show(trial, {**attributes.of_measurement(found), attributes.EXPONENT: None})
+            if not self.neighbours or any(d.pruned for d in ask_rules(trial, self.horizon)):
+                return
+        replay.charge(self.neighbours * self.horizon)
+        if self.placebo is not None and found.verdict != Verdict.DIVERGED:
+            other = self.placebo(replay.table, cell, replay.seed)
+            found = replace(other, loss_fall=found.loss_fall)
+        _show(trial, attributes.of_measurement(found))
+
+    def _is_told_by_loss(self, found: Measurement) -> bool:
+        """Whether the loss alone speaks against a trial: a divergence shows in it, too."""
+        if self.slow is None:
+            return False
+        return found.verdict == Verdict.DIVERGED or found.loss_fall < self.slow
+
+
+def _show(trial: optuna.Trial, shown: Mapping[str, Any]) -> None:
+    for name, value in shown.items():
+        if value is not None:
+            trial.set_user_attr(name, value)
 
 
 def run_trials(

@@ -3,7 +3,12 @@
 Each function says which private thing it needs and why the public interface does not do.
 """
 
-from lyapopt.search._optuna.by_number import bracket_study, ordered, wrapped_pruners
+from lyapopt.search._optuna.by_number import (
+    bracket_study,
+    nested_samplers,
+    ordered,
+    wrapped_pruners,
+)
 from lyapopt.search._optuna.earlier import begin_with, earlier_trials
 from lyapopt.search._optuna.history import (
     NUMBER_ATTRIBUTE,
@@ -89,6 +94,7 @@ __all__ = [
     "is_fixed",
     "kept_in_study",
     "logical_number",
+    "nested_samplers",
     "ordered",
     "put_back",
     "record_heartbeats",

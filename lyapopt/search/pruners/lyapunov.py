@@ -26,9 +26,17 @@ class LyapunovPruner(WrappingPruner):
     """Prunes a trial whose loss has not fallen (slow), whose exponent is too high (hot), and one
     that is dead or has diverged.
 
-    It reads what the probe has left in the trial's user attributes, so that it costs nothing and
-    decides from the first report on. In a study with several objectives, where Optuna has no
-    pruning, an `Objective` asks for this rule alone after the probe; what is wrapped is not asked.
+    It reads what the probe has left in the trial's user attributes, and decides from the first
+    report on. In a study with several objectives, where Optuna has no pruning, an `Objective` asks
+    for this rule alone after the probe; what is wrapped is not asked.
+
+    With a limit `slow` an `Objective` trains the first `horizon` steps of a trial alone. One that
+    is slow or has diverged by then costs these steps, and has a verdict and `loss_fall`, but no
+    exponent. Neighbours, which cost `neighbours * horizon` more, then run beside those steps for
+    the trials that are left, and for slow ones that pass (below). They run for all trials where
+    something else may read their exponents: with a sampler or a wrapped pruner that is not
+    Optuna's, with constraints, or with the exponent as the value; and where the network is measured
+    by a twin or by tangents, or its first steps take more than 64 MiB.
 
     Both limits are absolute, and a study may lie beyond them as a whole: a loss with a large
     constant in it falls by a small share, and normalised networks may train well at exponents that
@@ -69,6 +77,11 @@ class LyapunovPruner(WrappingPruner):
         self._slow = slow
         self._hot = hot
         self._dead = dead
+
+    @property
+    def slow(self) -> float | None:
+        """Share of the first loss that the loss must have fallen by."""
+        return self._slow
 
     def decide(self, study: optuna.Study, trial: FrozenTrial) -> Decision | None:
         """The reason to prune `trial`, or to let it pass all the same, if there is one."""

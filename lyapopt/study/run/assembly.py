@@ -149,6 +149,17 @@ def objective(
         compile=file.compile,
         networks=networks,
         stop_at=file.rank_at,
+        neighbours="auto" if _is_blind(file.sampler_spec) else "all",
+    )
+
+
+def _is_blind(sampler: ClassSpec) -> bool:
+    """Whether a file's sampler, and all that it holds, is Optuna's and reads no exponents.
+
+    The file decides, not the sampler of the study: a trial that is replayed has another one.
+    """
+    return all(
+        spec.import_path.startswith("optuna.") and not spec.functions for spec in sampler.walk()
     )
 
 

@@ -64,7 +64,8 @@ def trial_facts(data: StudyData, number: int) -> dict[str, Any] | None:
         "facts": [[name, one_line(text, _LONGEST)] for name, text in (
             ("value", ", ".join(f"{value:.6g}" for value in trial.values)),
             ("exponent", f"{shown_interval(exponent, low, high)} nats per step"
-             if trial.exponent is not None else ""),
+             if trial.exponent is not None
+             else trial.without_exponent if trial.verdict == "slow" else ""),
             ("measured", trial.measured or ""),
             ("reason", trial.reason or ""),
             ("cost", f"{trial.gradient_evaluations:,.0f} gradient evaluations"

@@ -1,0 +1,200 @@
+"""Neighbours are run for the trials that the loss lets through, and nothing else changes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import optuna
+import pytest
+from networks import Quadratic
+from optuna.distributions import FloatDistribution
+from optuna.pruners import MedianPruner, NopPruner, PatientPruner
+from optuna.samplers import NSGAIISampler, RandomSampler, TPESampler
+from optuna.trial import FrozenTrial, TrialState
+
+from lyapopt.paper import GatedPercentilePruner
+from lyapopt.probe import Probe
+from lyapopt.search import Candidate, EdgeOfChaosSampler, LyapunovPruner, Objective, RecordSettings
+from lyapopt.search._optuna import inside_optimize, ordered
+from lyapopt.search.loss_first import needed_fall
+from lyapopt.store import TrajectoryStore
+from lyapopt.store.trials import StoredTrial
+from lyapopt.tasks.builder import TaskBuilder
+
+RATES = FloatDistribution(1e-4, 1e3, log=True)
+STEPS = 40
+ROUNDING = 1e-9
+"""Stacks of other sizes add in another order; a separation of 1e-6 shows it a million times larger
+than a loss does, and 40 steps at an exponent of .1 make it e^4 as large."""
+
+
+BUILDS: dict[str, Any] = {
+    "momentum": TaskBuilder("xor", {"steps": STEPS, "hidden": 4, "momentum": 0.9}),
+    "adam": TaskBuilder(
+        "digits", {"steps": STEPS, "hidden": [8], "optimizer": "adam", "dropout": 0.1}
+    ),
+    "quadratic": Quadratic(steps=STEPS),
+}
+
+
+def trained(
+    build: Any, pruner: LyapunovPruner, neighbours: Any, probe: Probe, count: int, at_once: int
+) -> tuple[list[FrozenTrial], list[Candidate]]:
+    """Trials of a study that trains them in groups, and what was measured of them."""
+    study = ordered(optuna.create_study(sampler=RandomSampler(3), pruner=pruner))
+    objective = Objective(
+        build, {"lr": RATES}, probe=probe, record=False, neighbours=neighbours, reports=3
+    )
+    found: list[Candidate] = []
+    with inside_optimize(study):
+        while len(found) < count:
+            group = [objective.prepare(study.ask()) for _ in range(at_once)]
+            objective.train(group)
+            for candidate in group:
+                objective.finish(candidate)
+                outcome = candidate.outcome
+                assert outcome is not None
+                is_complete = outcome.state == "complete"
+                state = TrialState.COMPLETE if is_complete else TrialState.PRUNED
+                study.tell(candidate.trial, outcome.value if is_complete else None, state)
+            found += group
+    return study.get_trials(deepcopy=False), found
+
+
+@pytest.mark.parametrize("at_once", [1, 8])
+@pytest.mark.parametrize(("name", "neighbours"), [("momentum", 1), ("adam", 3), ("quadratic", 1)])
+def test_trials_end_alike_and_those_that_stay_have_the_same_exponents(
+    name: str, neighbours: int, at_once: int
+) -> None:
+    probe = Probe(horizon=8, neighbours=neighbours)
+
+    def run(of: str) -> tuple[list[FrozenTrial], list[Candidate]]:
+        pruner = LyapunovPruner(wrapped=MedianPruner(n_startup_trials=2))
+        return trained(BUILDS[name], pruner, of, probe, 24, at_once)
+
+    (trials, some), (others, every) = run("auto"), run("all")
+    skipped = 0
+    for trial, other, one, full in zip(trials, others, some, every, strict=True):
+        assert (trial.state, trial.params) == (other.state, other.params)
+        assert trial.intermediate_values == pytest.approx(other.intermediate_values, rel=ROUNDING)
+        assert one.steps == full.steps
+        assert one.measurement is not None
+        assert full.measurement is not None
+        assert one.measurement.losses == pytest.approx(full.measurement.losses, rel=ROUNDING)
+        fall = full.measurement.loss_fall
+        assert one.measurement.loss_fall == pytest.approx(fall, rel=ROUNDING, nan_ok=True)
+        if one.exponent is None:
+            skipped += 1
+            assert trial.state == TrialState.PRUNED
+            assert "exponent" not in trial.user_attrs
+            word = trial.user_attrs["verdict"]
+            assert word == "diverged" or (word in ("slow", "dead") and fall < 0.01)
+            saved = probe.horizon * neighbours
+        else:
+            assert one.exponent == pytest.approx(full.exponent, abs=ROUNDING)
+            assert one.verdict == full.verdict
+            saved = 0
+        assert one.gradient_evaluations == pytest.approx(full.gradient_evaluations - saved)
+        batch = full.examples // (full.steps + probe.horizon * neighbours)
+        assert full.examples - one.examples == saved * batch
+    assert 0 < skipped < len(trials)
+
+
+def test_slow_trials_that_pass_after_ten_in_a_row_are_measured() -> None:
+    rates = FloatDistribution(1e-7, 1e-5, log=True)
+    study = optuna.create_study(sampler=RandomSampler(0), pruner=LyapunovPruner())
+    objective = Objective(Quadratic(), {"lr": rates}, probe=Probe(horizon=6), record=False)
+    study.optimize(objective, n_trials=40)
+    passed = [t for t in study.trials if t.state == TrialState.COMPLETE]
+    assert passed
+    for trial in study.trials:
+        assert ("exponent" in trial.user_attrs) == (trial in passed)
+        assert (trial.user_attrs["verdict"] == "slow") == (trial not in passed)
+
+
+def test_a_slow_trial_is_stored_without_an_exponent(tmp_path: Any) -> None:
+    store = TrajectoryStore(f"sqlite:///{tmp_path}/a.db")
+    study = optuna.create_study(study_name="s", pruner=LyapunovPruner())
+    record = RecordSettings(neighbours=1)
+    probe = Probe(horizon=6)
+    objective = Objective(
+        Quadratic(), {"lr": FloatDistribution(1e-7, 1)}, probe=probe, record=record, store=store
+    )
+    for rate in (1e-6, 0.01):
+        study.enqueue_trial({"lr": rate})
+    study.optimize(objective, n_trials=2)
+    slow, good = (store.read(t.user_attrs["lyapopt:run"]) for t in study.trials)
+    assert (slow.verdict, slow.steps, slow.exponents) == ("slow", 6, ())
+    assert "a fall of at least 1.00% is needed" in slow.reason
+    assert {each.name for each in slow.trajectories} == {"loss", "weights", "validation_loss"}
+    said = StoredTrial.of(study.trials[0]).without_exponent
+    assert said == "not measured: the loss had not fallen"
+    [exponent] = good.exponents
+    assert exponent.value is not None
+    assert {"separation", "neighbours"} <= {each.name for each in good.trajectories}
+
+
+def a_callers_own(trial: FrozenTrial) -> Sequence[float]:
+    return [trial.user_attrs["exponent"]]
+
+
+class OwnSampler(RandomSampler):
+    """May read whatever it likes."""
+
+
+class OwnPruner(NopPruner):
+    """Likewise."""
+
+
+@pytest.mark.parametrize(
+    ("options", "fall"),
+    [
+        ({"pruner": LyapunovPruner()}, 0.01),
+        ({"pruner": LyapunovPruner(slow=0.2, wrapped=PatientPruner(MedianPruner(), 2))}, 0.2),
+        ({"pruner": LyapunovPruner(), "sampler": TPESampler()}, 0.01),
+        ({"pruner": LyapunovPruner(slow=None)}, None),
+        ({"pruner": MedianPruner()}, None),
+        ({"pruner": LyapunovPruner(wrapped=LyapunovPruner(slow=None))}, None),
+        ({"pruner": LyapunovPruner(wrapped=GatedPercentilePruner())}, None),
+        ({"pruner": LyapunovPruner(wrapped=OwnPruner())}, None),
+        ({"pruner": LyapunovPruner(), "sampler": OwnSampler()}, None),
+        (
+            {
+                "pruner": LyapunovPruner(),
+                "sampler": NSGAIISampler(constraints_func=a_callers_own),
+            },
+            None,
+        ),
+        (
+            {
+                "pruner": LyapunovPruner(),
+                "sampler": EdgeOfChaosSampler(RandomSampler(), build=Quadratic()),
+            },
+            None,
+        ),
+        ({"pruner": LyapunovPruner(), "directions": ["minimize", "minimize"]}, None),
+    ],
+)
+def test_neighbours_are_run_for_all_where_something_else_may_read_exponents(
+    options: Mapping[str, Any], fall: float | None
+) -> None:
+    assert needed_fall(optuna.create_study(**options)) == fall
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"value": "exponent"},
+        {"constrain_hot": 0.1},
+        {"probe": Probe(horizon=6, estimator="tangent")},
+    ],
+    ids=["exponent", "constraint", "tangents"],
+)
+def test_every_trial_is_measured_where_its_exponent_is_wanted(options: Any) -> None:
+    study = optuna.create_study(pruner=LyapunovPruner(), sampler=RandomSampler(0))
+    objective = Objective(
+        Quadratic(), {"lr": 1e-6}, **{"probe": Probe(horizon=6), "record": False, **options}
+    )
+    study.optimize(objective, n_trials=1)
+    assert "exponent" in study.trials[0].user_attrs
