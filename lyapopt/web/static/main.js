@@ -127,7 +127,9 @@ async function loadTrial() {
 }
 
 async function loadFacts() {
-  one("#number").value = shown.trial ?? "";
+  const field = one("#number");
+  // What is being typed stays, whatever comes in meanwhile.
+  if (document.activeElement !== field || field.value === "") field.value = shown.trial ?? "";
   one("#of").textContent = page.several ? `trial of ${shown.of}` : "trial";
   if (shown.trial === null) return showNothing("There is no trial yet.");
   const [number, study] = [shown.trial, shown.of];
@@ -138,8 +140,10 @@ async function loadFacts() {
 
 /** Show another trial, here and in every figure. */
 async function choose(number, name = shown.of) {
-  const study = page.studies.find((each) => each.name === name);
-  if (!study.numbers.includes(number)) return showNothing(`There is no trial ${number}.`);
+  const isThere = () => page.studies.some((each) => each.name === name
+    && each.numbers.includes(number));
+  if (!isThere()) await renew(refresh); // it may have begun since the page was read
+  if (!isThere()) return showNothing(`There is no trial ${number}.`);
   shown.trial = number;
   shown.of = name;
   writeAddress();
