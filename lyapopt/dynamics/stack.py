@@ -138,3 +138,13 @@ def _by_activations(systems: Sequence[AnySystem], positions: Iterable[int]) -> l
 def _activations_of(system: AnySystem) -> Hashable:
     own = activations(system.training.model)
     return tuple((type(part), part.extra_repr()) for _, part in own)
+
+
+def briefly(step: AnyTrainingMap) -> AnyTrainingMap:
+    """The same map, for a few steps with counters of its own: under `auto` none is compiled."""
+    if isinstance(step, UnstackedMap):
+        return step.briefly()
+    made = TrainingMap.__new__(TrainingMap)
+    made.__dict__.update(step.__dict__, gradient_evaluations=0, examples=0, _programs={})
+    made._compile = "on" if step._compile == "on" else "off"
+    return made

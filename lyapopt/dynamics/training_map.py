@@ -177,13 +177,6 @@ class TrainingMap:
             chosen._gradients.use_vmap("as before")
         return chosen
 
-    def briefly(self) -> TrainingMap:
-        """The same map, for a few steps with counters of its own: under `auto` none is compiled."""
-        made = TrainingMap.__new__(TrainingMap)
-        made.__dict__.update(self.__dict__, gradient_evaluations=0, examples=0, _programs={})
-        made._compile = "on" if self._compile == "on" else "off"
-        return made
-
     @property
     def trainings(self) -> list[Training]:
         """The trainings, one a system."""

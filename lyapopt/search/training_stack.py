@@ -13,7 +13,7 @@ from torch import Tensor
 from lyapopt import interruption
 from lyapopt.dynamics import AnyTrainingMap
 from lyapopt.dynamics.compilation import Compile
-from lyapopt.dynamics.stack import AnySystem, maps_of
+from lyapopt.dynamics.stack import AnySystem, briefly, maps_of
 from lyapopt.probe import Measurement, Probe
 from lyapopt.probe.first_steps import Beside, FirstSteps
 from lyapopt.probe.probe import FORWARD_COST
@@ -92,7 +92,7 @@ class TrainingStack:
         """
         for candidate in self.candidates:
             candidate.reference = None
-        step = self.step.briefly()
+        step = briefly(self.step)
 
         def observe(t: int, z: Tensor, losses: Tensor | None) -> None:
             assert losses is not None
@@ -122,7 +122,7 @@ class TrainingStack:
         """
         assert self.first is not None
         all_of_them = list(rows) == list(range(len(self.candidates)))
-        step = self.step.briefly() if all_of_them else self.step.select(rows).briefly()
+        step = briefly(self.step if all_of_them else self.step.select(rows))
         beside = Beside(step, self.first, rows)
         own = replace(probe, estimator="neighbours")
         candidates = [self.candidates[row] for row in rows]

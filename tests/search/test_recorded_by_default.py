@@ -88,7 +88,8 @@ def own_loop(trial: Any, lr: float = 0.1, steps: int = 15, **options: Any) -> fl
 
 def test_an_objective_records_into_the_database_of_its_study(database_url: str) -> None:
     study = new_study(database_url, pruner=LyapunovPruner(wrapped=MedianPruner()))
-    study.optimize(Objective(tanh_network, SPACE, probe=PROBE), n_trials=4, n_jobs=4)
+    objective = Objective(tanh_network, SPACE, probe=PROBE, neighbours="all")
+    study.optimize(objective, n_trials=4, n_jobs=4)
     close(study)
     with TrajectoryStore(database_url, create=False) as store:
         runs = store.runs("study")
