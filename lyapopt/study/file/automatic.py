@@ -201,10 +201,11 @@ def _affordable(trainings: float, steps: int, rank_at: int, probe: ProbeSettings
 def _promoted(
     file: StudyFile, trainings: float, steps: int, rank_at: int, probe: ProbeSettings, count: int
 ) -> int:
-    """How many of `count` candidates the rest of the budget trains in full."""
+    """How many of `count` candidates the rest of the budget trains in full, at most."""
     steering = min(count, _searches(file)) * _STEERING / steps if _is_steerable(file) else 0.0
-    searched = count * _candidate(steps, rank_at, probe) + steering
-    return min(count, math.floor(trainings - searched))
+    left = trainings - count * _candidate(steps, rank_at, probe)
+    # Steering mostly costs less than that, and the budget ends the trainings.
+    return min(count, math.floor(left)) if left - steering >= 1 else 0
 
 
 def _candidate(steps: int, rank_at: int, probe: ProbeSettings) -> float:
@@ -260,7 +261,8 @@ def _why_ranked(file: StudyFile, ranking: Mapping[str, Any], steps: int | None) 
     trainings = file.budget.gradient_evaluations / steps
     return (
         f"rank_at: of a budget of {trainings:.2g} trainings, {count} trials are trained for "
-        f"{ranking['rank_at']} of {steps} steps, and the best {ranking['promote']} in full"
+        f"{ranking['rank_at']} of {steps} steps, and the best {ranking['promote']} in full, "
+        "if it pays for them"
     )
 
 

@@ -6,6 +6,7 @@ import optuna
 
 from lyapopt.registry import is_exhaustive
 from lyapopt.search._optuna import grid_points_left, stop_was_asked
+from lyapopt.search.samplers.given import GivenSampler
 from lyapopt.study.file import StudyFile
 from lyapopt.study.run.leases import Situation, base_sampler
 from lyapopt.study.run.schedule import Schedule
@@ -28,6 +29,8 @@ class Plan:
         self._study = study
         self._schedule = Schedule.of(file)
         self.sampler = base_sampler(study)
+        # Promoted trainings cost alike: one that the budget does not pay for is not begun.
+        self._costs_are_alike = isinstance(self.sampler, GivenSampler)
 
     @property
     def is_exhaustive(self) -> bool:
@@ -45,6 +48,8 @@ class Plan:
             return f"all {total} trials are done"
         if budget is not None and ledger.gradient_evaluations >= budget.gradient_evaluations:
             return f"the budget of {budget.gradient_evaluations} gradient evaluations is spent"
+        if self._costs_are_alike and ledger.done and self._affordable(situation) == 0:
+            return "what is left of the budget pays for no other training"
         if self._file.timeout is not None and elapsed >= self._file.timeout:
             return f"the time of {self._file.timeout:g} s is up"
         if stop_was_asked(self._study) and not self._owes_points(situation):
@@ -117,7 +122,8 @@ class Plan:
         left -= average * len(in_progress)
         if left <= 0:
             return 0
-        return min(len(ledger.done), max(1, int(left / max(average, 1.0))))
+        least = 0 if self._costs_are_alike else 1
+        return min(len(ledger.done), max(least, int(left / max(average, 1.0))))
 
     def _owes_points(self, situation: Situation) -> bool:
         """Whether points of a finite space were tried, in vain: its sampler takes them for done."""
