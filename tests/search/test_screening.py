@@ -196,6 +196,17 @@ def test_a_build_that_raises_costs_a_candidate_and_not_the_trial() -> None:
         study(build=never).ask(SPACE.distributions)
 
 
+def test_by_the_rule_of_the_loss_the_lowest_one_after_the_probe_is_kept() -> None:
+    made = study(rule="loss")
+    made.ask(SPACE.distributions)
+    record = ScreeningRecord.of_trial(made.trials[0])
+    assert record is not None
+    assert record.chosen is not None
+    losses = [c.early_loss for c in record.candidates if c.early_loss is not None]
+    assert record.rule == "loss"
+    assert record.candidates[record.chosen].early_loss == min(losses)
+
+
 @pytest.mark.parametrize("options", [{"candidates": 0}, {"rule": "best"}, {"build": None}])
 def test_settings_out_of_range_are_refused(options: Any) -> None:
     with pytest.raises(UserError):

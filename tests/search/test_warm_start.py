@@ -69,7 +69,12 @@ def test_steering_aims_at_what_was_good_in_the_other_study() -> None:
 def test_screening_forecasts_from_the_candidates_of_the_other_study() -> None:
     def screening() -> ScreeningSampler:
         return ScreeningSampler(
-            RandomSampler(0), build=tanh_network, probe=PROBE, candidates=6, search_space=SPACE
+            RandomSampler(0),
+            build=tanh_network,
+            probe=PROBE,
+            candidates=6,
+            rule="forecast",
+            search_space=SPACE,
         )
 
     other = optuna.create_study(sampler=screening())

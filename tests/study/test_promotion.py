@@ -227,6 +227,12 @@ def test_the_budget_holds_for_both(path: Path) -> None:
     result = run(path, "budget.gradient_evaluations=110", "trials_at_once=1")
     assert result.promoted is not None
     assert result.promoted.ledger.states["complete"] == 1
+    short = result.ledger.gradient_evaluations
+    one = result.promoted.ledger.gradient_evaluations
+    more = run(path, f"budget.gradient_evaluations={int(short + 2.5 * one)}")
+    assert more.promoted is not None
+    assert more.promoted.ledger.states["complete"] == 2  # half of a third one would be left
+    assert more.promoted.reason == "what is left of the budget pays for no other training"
 
 
 def test_fewer_than_were_asked_for_are_said_to_be(path: Path) -> None:

@@ -170,7 +170,7 @@ def _steered_trials(base: str, pruner: str) -> Method:
     return Method(" + ".join(filter(None, (f"edge of chaos ({base})", pruner))), "ours", run)
 
 
-def _screening(rule: Literal["forecast", "paper"]) -> Method:
+def _screening(rule: Literal["forecast", "loss", "paper"]) -> Method:
     def run(replay: Replay) -> None:
         sampler = ScreeningSampler(
             RandomSampler(),
@@ -295,6 +295,7 @@ METHODS: Mapping[str, Method] = {
         _steered_trials("TPE", ""),
         _steered_trials("TPE", "SHA"),
         _screening("forecast"),
+        _screening("loss"),
         _screening("paper"),
         *_of_pruning(),
         _watched("GatedPercentilePruner", GatedPercentilePruner),

@@ -21,7 +21,7 @@ from lyapopt.search.probing.building import Build, Params
 from lyapopt.search.probing.probes import Probed, ProbedStart, SteeringFailedError, probe_all
 from lyapopt.search.probing.records import SCREENING, ScreenedCandidate, ScreeningRecord
 from lyapopt.search.probing.samplers import ProbingSampler, charge_probes
-from lyapopt.search.screening.rules import Forecasts, Rule, paper_rule
+from lyapopt.search.screening.rules import Forecasts, Rule, early_loss_rule, paper_rule
 from lyapopt.search.space import Entry, SearchSpace, as_space
 
 
@@ -43,9 +43,11 @@ class ScreeningSampler(ProbingSampler):
         probe: The measurement; `Probe()` by default.
         candidates: How many are probed for each trial.
         rule: `forecast`: highest expected improvement, forecast from parameters, early losses and
-            exponent (the lowest early loss until there are ten trials to learn from). `paper`: of
-            those with an initial loss in the inter-quartile range, the lowest exponent. Or a
-            function from a list of `ScreenedCandidate` to the index of the one to keep.
+            exponent (the lowest early loss until there are ten trials to learn from): the best of
+            the three for activations (`studies/RESULTS.md`; init seeds are picked by none of them).
+            `loss`: the lowest loss at the end of the probe. `paper`: of those with an initial loss
+            in the inter-quartile range, the lowest exponent. Or a function from a list of
+            `ScreenedCandidate` to the index of the one to keep.
         search_space: The declared space, if there is one. Its seeds are screened as well.
         seed: Seed of the study, as its objective has it. `None` draws one.
 
@@ -69,7 +71,7 @@ class ScreeningSampler(ProbingSampler):
         build: Build,
         probe: Probe | None = None,
         candidates: int = 16,
-        rule: Literal["forecast", "paper"] | Rule = "forecast",
+        rule: Literal["forecast", "loss", "paper"] | Rule = "forecast",
         search_space: SearchSpace | Mapping[str, Entry] | None = None,
         seed: int | None = None,
     ) -> None:
@@ -78,8 +80,8 @@ class ScreeningSampler(ProbingSampler):
         check.build(build)
         check.probe(probe)
         check.whole("candidates", candidates, least=1)
-        if rule not in ("forecast", "paper"):
-            check.function("rule", rule, "'forecast', 'paper' or a function")
+        if rule not in ("forecast", "loss", "paper"):
+            check.function("rule", rule, "'forecast', 'loss', 'paper' or a function")
         if search_space is not None:
             check.space(search_space)
         check.optional(check.whole, "seed", seed)
@@ -204,6 +206,8 @@ class ScreeningSampler(ProbingSampler):
         search_space: Mapping[str, BaseDistribution],
     ) -> int:
         """The index of the candidate that the rule keeps."""
+        if self._rule == "loss":
+            return early_loss_rule(measured)
         if self._rule == "paper":
             return paper_rule(measured)
         if self._rule == "forecast":

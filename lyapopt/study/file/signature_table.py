@@ -26,7 +26,7 @@ SIGNATURES = {
         build: Callable,
         probe: Probe | None = None,
         candidates: int = 16,
-        rule: Literal['forecast', 'paper'] | Callable = 'forecast',
+        rule: Literal['forecast', 'loss', 'paper'] | Callable = 'forecast',
         search_space: SearchSpace | Mapping[str, Entry] | None = None,
         seed: int | None = None,
     """,
