@@ -13,6 +13,7 @@ import pytest
 
 from lyapopt.store import TrajectoryStore
 from lyapopt.study.file import BuiltinTask, CustomTask, StudyFile, load_study_file
+from lyapopt.study.run.choices import with_choices
 from lyapopt.study.run.runner import run_study
 from lyapopt.tasks.catalogue import TASKS
 
@@ -88,7 +89,7 @@ def test_a_shipped_study_runs_in_full_and_then_goes_on_as_asked(
     path: Path, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     sets = [part for text in requirements(path, request) for part in ("--set", text)]
-    file = load_study_file(path, sets[1::2])
+    file, _ = with_choices(load_study_file(path, sets[1::2]))
     assert file.n_trials is not None
 
     def run(*arguments: str) -> str:
