@@ -13,7 +13,7 @@ from lyapopt.cli.text import assignments, echo, plural, print_rows, short
 from lyapopt.display import one_line
 from lyapopt.errors import UserError
 from lyapopt.study.file import load_study_file
-from lyapopt.study.run.replay import Difference, Replay, replay, studied_file
+from lyapopt.study.run.replay import Difference, Replay, has_changed, replay, studied_file
 
 __all__ = ["replay_and_show", "replayed", "save_model"]
 
@@ -35,6 +35,12 @@ def replayed(text: str, study_name: str | None, number: int) -> Replay:
     target, name = with_study(target_of(text, study_name))
     if target.file is not None:
         file = load_study_file(target.file)
+        if has_changed(file):
+            echo(
+                f"note: {one_line(target.file)} is not what the study was last run with: trained is "
+                "what it says now",
+                err=True,
+            )
     else:
         file = studied_file(target.storage, name, target.store)
     return replay(file, name, number)

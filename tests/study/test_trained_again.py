@@ -121,6 +121,7 @@ def test_the_weights_of_the_best_trial_are_saved(run: Run) -> None:
     code, _, err = run("best", "study.yaml", "--save", "models/best.pt")
     assert code == 0
     assert "saved models/best.pt" in err
+    assert "last run with" not in err
     training = TaskBuilder("xor", {"hidden": 4, "steps": 40})(dict(best.params))
     training.model.load_state_dict(torch.load("models/best.pt"))
     assert isinstance(training.data, tuple)
@@ -147,3 +148,23 @@ def test_what_cannot_be_trained_again_is_refused(run: Run) -> None:
     file = load_study_file("study.yaml", ["storage=sqlite:///plain.db", "study_name=plain"])
     with pytest.raises(UserError, match="trial 1 is running"):
         replay(file, "plain", 1)
+
+
+@pytest.mark.parametrize("text", [STUDY, PROMOTING], ids=["task", "promoting"])
+def test_a_file_that_has_changed_is_said(run: Run, text: str) -> None:
+    path = Path(ran(text))
+    study = optuna.load_study(study_name="study", storage="sqlite:///study.db")
+    arguments = (
+        "replay",
+        "study.yaml",
+        "--study",
+        "study",
+        "--trial",
+        str(study.best_trial.number),
+    )
+    assert "last run with" not in run(*arguments)[2]
+    path.write_text(path.read_text().replace("hidden: 4", "hidden: 8"))
+    code, out, err = run(*arguments)
+    assert code == 1
+    assert "differ" in out
+    assert "study.yaml is not what the study was last run with" in err

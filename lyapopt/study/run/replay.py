@@ -34,7 +34,7 @@ from lyapopt.store.states import state_of
 from lyapopt.study.file import StudyFile, study_of_definition
 from lyapopt.study.naming import PROMOTED_SUFFIX
 from lyapopt.study.run import assembly
-from lyapopt.study.run.choices import with_choices
+from lyapopt.study.run.choices import known_digest, with_choices
 from lyapopt.study.run.folder import same_folder
 from lyapopt.study.run.opening import DEFINITION
 from lyapopt.study.run.promotion import PROMOTED, promoted_file
@@ -107,6 +107,12 @@ def studied_file(storage: str, study_name: str, store: str | None = None) -> Stu
             "instead of the storage, lyapopt replay study.yaml --trial N"
         )
     return study_of_definition(kept, storage, store)
+
+
+def has_changed(file: StudyFile) -> bool:
+    """Whether the file is another than its study was last run with."""
+    file, _ = with_choices(file)
+    return known_digest(_load(file.storage, file.study_name)) not in (None, file.digest())
 
 
 def replay(file: StudyFile, study_name: str, number: int) -> Replay:
