@@ -37,8 +37,8 @@ def replayed(text: str, study_name: str | None, number: int) -> Replay:
         file = load_study_file(target.file)
         if has_changed(file):
             echo(
-                f"note: {one_line(target.file)} is not what the study was last run with: trained is "
-                "what it says now",
+                f"note: {one_line(target.file)} is not what the study was last run with: what it "
+                "says now is trained",
                 err=True,
             )
     else:
