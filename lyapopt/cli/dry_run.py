@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+
 from lyapopt.cli import exit_codes, logs
-from lyapopt.cli.text import assignments, count, echo, plural, print_rows, short
+from lyapopt.cli.text import assignments, count, echo, fitted, plural, print_rows, short
 from lyapopt.display import one_line
 from lyapopt.store.errors import masked
 from lyapopt.study.file import ClassSpec, StudyFile
@@ -29,11 +31,11 @@ def show(file: StudyFile, extra: int | None) -> int:
     file, chosen = with_choices(file)
     found = preview(file)
     if found.said is not None:
-        echo(f"warning: {found.said}", err=True)
+        echo(fitted(f"warning: {found.said}", sys.stderr), err=True)
     where = one_line(masked(file.storage))
     echo(f"study {short(file.study_name)} in {where}: nothing was run\n")
     if chosen is not None:
-        echo("\n".join([*in_words(chosen), ""]))
+        echo(fitted("\n".join([*in_words(chosen), ""]), sys.stdout))
     print_rows(
         [
             ("sampler", class_in_words(file.sampler_spec)),

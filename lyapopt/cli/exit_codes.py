@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from lyapopt import interruption
+from lyapopt.cli.text import fitted
 from lyapopt.display import one_line, printable, readable
 from lyapopt.errors import StudyStoppedError, UserError
 from lyapopt.redaction import redacted
@@ -66,25 +67,30 @@ def _report(error: Exception) -> int:
     show, code = getattr(error, "show", None), getattr(error, "exit_code", None)
     if callable(show) and isinstance(code, int):  # an error of usage, which typer words itself
         if hasattr(error, "message"):
-            error.message = readable(str(error.message))
+            # Typer puts pydantic's kind of error before what is wrong.
+            error.message = readable(str(error.message).replace("Value error, ", ""))
         show()
         return code
     if wants_traceback():
         trace = redacted("".join(traceback.format_exception(error)))
         print(printable(trace, keep="\n\t"), end="", file=sys.stderr)
     if isinstance(error, UserError):
-        print(f"error: {readable(str(error), _WHOLE)}", file=sys.stderr)
+        _say(readable(str(error), _WHOLE))
         return INVALID
     if type(error).__name__ == "Abort":  # the user said no
         print("nothing was changed", file=sys.stderr)
         return FAILED
     if isinstance(error, StudyStoppedError):
-        print(f"error: {readable(str(error), _WHOLE)}", file=sys.stderr)
+        _say(readable(str(error), _WHOLE))
         return FAILED
-    print(f"error: {one_line(_in_one_line(error), whole=_WHOLE)}", file=sys.stderr)
+    _say(one_line(_in_one_line(error), whole=_WHOLE))
     if not wants_traceback():
         print("(the traceback: lyapopt --debug ...)", file=sys.stderr)
     return FAILED
+
+
+def _say(text: str) -> None:
+    print(fitted(f"error: {text}", sys.stderr), file=sys.stderr)
 
 
 def wants_traceback() -> bool:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+import re
 import shutil
 import sys
 import textwrap
 from collections.abc import Iterable, Mapping
-from typing import Final
+from typing import Final, TextIO
 
 import typer
 
@@ -21,6 +22,7 @@ WHOLE_REASON: Final = "lyapopt trials -f json"
 """Where the whole reason is."""
 
 _LABEL_WIDTH = 10
+_EXCERPT = re.compile(r" *\d* \| ")
 _SECONDS = ((86400, "d"), (3600, "h"), (60, "min"))
 
 
@@ -136,6 +138,33 @@ def print_rows(rows: Iterable[tuple[str, str]]) -> None:
         lines = [text] if width is None else _wrapped(text, max(20, width))
         for first, line in enumerate(lines):
             echo(f"{'' if first else label:<{_LABEL_WIDTH}}{line}".rstrip())
+
+
+def fitted(text: str, stream: TextIO) -> str:
+    """A text whose lines are no wider than the terminal; elsewhere they stay as they are.
+
+    An excerpt of a file stays too: a caret below it points to a column of it.
+
+    Args:
+        text: Any lines.
+        stream: Where it is printed.
+
+    Example:
+        >>> import io
+        >>> fitted("one line, " * 20, io.StringIO()) == "one line, " * 20
+        True
+    """
+    if not stream.isatty():
+        return text
+    width = max(20, shutil.get_terminal_size().columns)
+    lines = []
+    for line in text.split("\n"):
+        margin = line[: len(line) - len(line.lstrip())]
+        if len(line) <= width or _EXCERPT.match(line):
+            lines.append(line)
+        else:
+            lines += [margin + part for part in _wrapped(line.strip(), width - len(margin))]
+    return "\n".join(lines)
 
 
 def _wrapped(text: str, width: int) -> list[str]:

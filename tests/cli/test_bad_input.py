@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import sqlite3
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from command_line import OWN_STUDY, OWN_TASK, STUDY, lyapopt, run_here, trials, write
 
 from lyapopt.cli.exit_codes import run_reporting_failures
+from lyapopt.cli.text import fitted
 
 WRONG_FILES = {
     "wrong type": ("n_trials: 8", "n_trials: many", "n_trials"),
@@ -46,6 +48,7 @@ def test_a_wrong_file_is_refused_with_its_place(tmp_path: Path, case: str, comma
         (["status", "study.yaml"], "to run the study: lyapopt run study.yaml"),
         (["best", "text.db"], "neither a SQLite database nor a study file"),
         (["trials", "."], "is a folder"),
+        (["best", "empty.db", "-f", "xml"], "/ '-f': 'xml' is not one of"),
         (["status", ""], "STORAGE is empty"),
         (["dashboard", "nowhere.db"], "there is no file nowhere.db"),
         (["dashboard", "empty.db", "--host", "0.0.0.0"], "has no login"),
@@ -59,6 +62,21 @@ def test_wrong_arguments_are_named(tmp_path: Path, arguments: list[str], said: s
     assert done.returncode == 2
     assert said in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_message_is_as_wide_as_the_terminal_and_an_excerpt_stays_above_its_caret(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setenv("COLUMNS", "40")
+    excerpt = f"    3 | {'x' * 60}: 1\n      | {' ' * 60}^"
+    lines = fitted(f"{'a word ' * 20}\n{excerpt}\n      {'advice ' * 9}", Terminal()).split("\n")
+    assert "\n".join(lines[-4:-2]) == excerpt
+    assert all(len(line) <= 40 for line in lines[:-4] + lines[-2:])
+    assert lines[-1].startswith("      advice")
 
 
 def test_a_build_function_that_raises_fails_its_trials_and_is_told(tmp_path: Path) -> None:

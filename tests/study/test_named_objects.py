@@ -77,7 +77,10 @@ def test_what_may_be_there_is_not_missed_and_nothing_is_imported(tmp_path: Path)
     assert not {"own_names", "dynamic_names"} & {*sys.modules}
 
 
-def test_what_is_there_and_of_another_kind_is_said_with_its_place_by_a_run(tmp_path: Path) -> None:
+def test_what_is_there_and_of_another_kind_is_said_with_its_place_by_a_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # a run locks a file beside its storage, which stays there
     path = written(tmp_path, "math:hypot, math:pi")
     with pytest.raises(UserError, match=r"study.yaml:6:25: callbacks\[1\]: math:pi is not a func"):
         run_study(load_study_file(path))

@@ -32,10 +32,12 @@ SMALL_CASES = [
     (STORAGE + "\n", "^seed: 3\n", "`storage` is missing", "sqlite:///runs/study.db"),
     # types
     (TRIALS, 'n_trials: ^"60"', 'expected a whole number, got the string "60"', "quotes"),
+    (LR, "low: ^nan, high: 10", 'expected a number, got the string "nan"', "it has to be finite"),
+    (LR, "low: 0.1, high: ^.inf", "expected a finite number, got inf", "it has to be finite"),
     (TRIALS, "n_trials: ^true", "expected a whole number, got true", ""),
     (TRIALS, "n_trials: ^1e2", "expected a whole number, got 100.0", "write 100"),
     (TRIALS, "n_trials: ^0", "expected a whole number of at least 1, got 0", ""),
-    (TRIALS, "n_trials: ^1_000", 'got the string "1_000"', ""),
+    (TRIALS, "n_trials: ^1_000", 'got the string "1_000"', "write 1000"),
     (TRIALS, "n_trials: ^[60]", "expected a whole number, got the list [60]", ""),
     (TRIALS, f"{TRIALS}\nload_if_exists: ^yes", "expected true or false", "write true"),
     (TRIALS, f"{TRIALS}\ncompile: ^true", "expected auto, on or off, got true", "write on"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 from pydantic import ValidationError
@@ -72,6 +73,7 @@ _EXPECTED = {
     "string_too_long": "a name of at most 500 characters",
     "too_short": "a list that is not empty",
 }
+_FINITE = "it has to be finite, for example 10"
 _LIMITS = {
     "greater_than": ("gt", "above"),
     "greater_than_equal": ("ge", "of at least"),
@@ -170,8 +172,9 @@ def _report_one(detail: ErrorDetails, path: Path, report: Report) -> None:
         message = f"expected {_EXPECTED[error_type]}, got {described(value, path, report)}"
         hint = _value_hint(error_type, value) or _fraction_hint(path, value, report)
         report.add(path, message, hint=hint)
-    else:  # an error that no field of ours has today
-        report.add(path, f"{detail['msg']}, got {describe(value)}")
+    else:  # an error that no field of ours has today; pydantic puts its kind before it
+        message = str(detail["msg"]).removeprefix("Value error, ")
+        report.add(path, f"{message}, got {describe(value)}")
 
 
 def _fields(path: Path, report: Report) -> list[str]:
@@ -257,22 +260,35 @@ def _listed(names: list[str]) -> list[str]:
 
 def _fraction_hint(path: Path, value: Plain, report: Report) -> str | None:
     """Where a bound or a step of a whole number is a fraction: probably a real number is meant."""
-    bounds = isinstance(value, float) and path[0] == "search_space" and len(path) == 3
-    if not bounds or path[-1] not in ("low", "high", "step"):
+    if not isinstance(value, float) or path[0] != "search_space" or len(path) != 3:
         return None
+    if path[-1] not in ("low", "high", "step"):
+        return None
+    if not math.isfinite(value):
+        return _FINITE
     whole = option_type(path[:2], report.document) in ("int", "ints", "seed")
     return None if whole else "write type: float"
+
+
+def _quoted_number_hint(error_type: str, value: str) -> str | None:
+    """Where a text reads as a number: that of YAML has a dot, as `.inf` and `.nan`."""
+    try:
+        meant = float(value)
+    except ValueError:
+        return None
+    if not math.isfinite(meant):
+        return _FINITE
+    if "_" in value:
+        return f"write {value.replace('_', '')}"
+    is_taken = error_type == "float_type" or meant.is_integer()
+    return "without quotes it is a number" if is_taken else None
 
 
 def _value_hint(error_type: str, value: Plain) -> str | None:
     if error_type in ("int_type", "int_from_float") and isinstance(value, float):
         return f"write {number(int(value))}" if value.is_integer() else None
     if isinstance(value, str) and error_type in ("int_type", "float_type"):
-        try:
-            float(value)
-        except ValueError:
-            return None
-        return "without quotes it is a number"
+        return _quoted_number_hint(error_type, value)
     if error_type == "bool_type" and isinstance(value, str):
         words = {"yes": "true", "on": "true", "no": "false", "off": "false"}
         meant = words.get(value.lower(), value.lower())
