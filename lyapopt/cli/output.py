@@ -29,6 +29,7 @@ def print_trials(
     names: Sequence[str] | None = None,
     fields: Fields | None = None,
     more: str = "--columns all, or -f csv, has them",
+    study_name: str | None = None,
 ) -> None:
     """Print trials, all digits of their numbers except in the table.
 
@@ -38,14 +39,18 @@ def print_trials(
         names: Fields to print, in this order, and no others.
         fields: Those of the whole study, of which these may be a part.
         more: Where the columns are that the terminal has no room for, in words.
+        study_name: Name of their study, where it is to be said.
     """
     known = fields or Fields(trials)
+    named = {} if study_name is None else {"study": study_name}
     if form == "table":
+        if study_name is not None and trials:
+            echo(f"study {short(study_name)}")
         _print_table(trials, names, known, more)
     elif form == "csv":
-        _print_csv(trials, names, known)
+        _print_csv(trials, names, known, named)
     elif names is None:
-        _print_documents([as_dict(trial) for trial in trials], trials, form)
+        _print_documents([{**named, **as_dict(trial)} for trial in trials], trials, form)
     else:
         _print_documents(known.rows(names, trials), trials, form)
 
@@ -63,7 +68,8 @@ def print_best(
         facts: What to say of each beside what is stored of it, by label.
     """
     if form == "csv":
-        _print_csv(trials, None, Fields(trials))
+        named = facts(trials[0])
+        _print_csv(trials, None, Fields(trials), {k: v for k, v in named.items() if k == "study"})
     elif form == "table":
         for position, trial in enumerate(trials):
             if position:
@@ -120,14 +126,19 @@ def _print_documents(
     print_document(list(rows), form)
 
 
-def _print_csv(trials: Sequence[StoredTrial], names: Sequence[str] | None, fields: Fields) -> None:
+def _print_csv(
+    trials: Sequence[StoredTrial],
+    names: Sequence[str] | None,
+    fields: Fields,
+    named: Mapping[str, str],
+) -> None:
     params = [_PREFIX + name for name in fields.params]
     usual = [name for name in fields.usual if name not in fields.params.values()]
     shown = [*usual, *params] if names is None else list(names)
     writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(shown)
+    writer.writerow([*named, *shown])
     for trial in trials:
-        writer.writerow([_cell(fields, name, trial) for name in shown])
+        writer.writerow([*named.values(), *(_cell(fields, name, trial) for name in shown)])
 
 
 def _cell(fields: Fields, name: str, trial: StoredTrial) -> Any:

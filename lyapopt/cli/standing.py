@@ -20,7 +20,7 @@ from lyapopt.cli import exit_codes
 from lyapopt.cli.fields import as_dict, json_ready
 from lyapopt.cli.output import print_document, print_row
 from lyapopt.cli.summary import best_in_words, cost_in_words, facts
-from lyapopt.cli.target import promoted_study, stored_study, target_of
+from lyapopt.cli.target import promoted_of, stored_study, target_of
 from lyapopt.cli.text import assignments, count, duration, echo, print_rows, short
 from lyapopt.study.analysis.overview import Overview, StoredStudy, StoredTrial
 
@@ -49,7 +49,7 @@ class Standing:
             UserError: If there is no such study.
         """
         study = stored_study(text, study_name)
-        return cls(study, promoted_study(target_of(text), study.name))
+        return cls(study, promoted_of(target_of(text), study.name))
 
 
 def show(text: str, study_name: str | None, form: str) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from lyapopt.store import RecordNotFoundError
 from lyapopt.store.errors import masked
 from lyapopt.store.urls import sqlite_url
 from lyapopt.study.analysis.overview import StoredStudy, load_study, names_of_studies
-from lyapopt.study.naming import PROMOTED_SUFFIX
+from lyapopt.study.analysis.promoted import is_promoted, promoted_study
 
 _SQLITE_BEGINS = b"SQLite format 3\0"
 _STUDY_FILES = (".yaml", ".yml")
@@ -112,26 +111,20 @@ def best_study(text: str, study_name: str | None) -> StoredStudy:
         UserError: If there is no such study.
     """
     target, name = with_study(target_of(text, study_name))
-    return promoted_study(target, name) or _stored(target, study_name is not None)
+    return promoted_of(target, name) or _stored(target, study_name is not None)
 
 
-def promoted_study(target: Target, name: str) -> StoredStudy | None:
+def promoted_of(target: Target, name: str) -> StoredStudy | None:
     """The study of the promoted trials of a study, if there is one with a completed trial.
 
     Args:
         target: Where the study is.
         name: Its name.
     """
-    if name + PROMOTED_SUFFIX not in names_of_studies(target.storage):
-        return None
-    study = load_study(target.storage, name + PROMOTED_SUFFIX, target.store)
-    _say_damage(study)
-    return study if any(trial.state == "complete" for trial in study.trials) else None
-
-
-def is_promoted(name: str, names: Collection[str]) -> bool:
-    """Whether a study has the promoted trials of another one of these."""
-    return name.endswith(PROMOTED_SUFFIX) and name.removesuffix(PROMOTED_SUFFIX) in names
+    study = promoted_study(target.storage, name, target.store)
+    if study is not None:
+        _say_damage(study)
+    return study
 
 
 def replay_command(text: str, study_name: str, number: int) -> str:

@@ -289,6 +289,10 @@ def test_what_was_promoted_is_the_best(tmp_path: Path, run: Run) -> None:
     best = json.loads(run("best", "study.db", "-f", "json")[1])
     assert (best["value"], best["study"]) == (0.125, "search-promoted")
     assert best["again"] == "lyapopt replay study.db --study search-promoted --trial 0"
+    [listed] = json.loads(run("best", "study.db", "-k", "2", "-f", "json")[1])
+    assert (listed["study"], listed["trial"]) == ("search-promoted", 0)
+    assert run("best", "study.db", "-k", "2", "-f", "csv")[1].startswith("study,trial,")
+    assert run("best", "study.db", "-k", "2")[1].startswith("study search-promoted\n")
     shown = run("status", "study.db")[1]
     assert "promoted  trial 0, value 0.125, trained in full (study search-promoted)" in shown
     assert "best      trial 0, value 0.5" in shown

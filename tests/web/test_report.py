@@ -16,7 +16,16 @@ from typer.testing import CliRunner
 import lyapopt
 from lyapopt.cli.main import app
 from lyapopt.errors import UserError
-from lyapopt.web.report.statistics import ending_table, fisher_interval, parameter_table
+from lyapopt.study.file import load_study_file
+from lyapopt.study.run.runner import run_study
+from lyapopt.web.inside.note import note_of
+from lyapopt.web.pages.facts import study_facts
+from lyapopt.web.report.statistics import (
+    correlation_table,
+    ending_table,
+    fisher_interval,
+    parameter_table,
+)
 
 HOSTILE = "<script>alert(1)</script> \u202e \u0645\u0631\u062d\u0628\u0627"
 
@@ -61,6 +70,42 @@ def test_a_report_is_one_page_with_the_numbers_of_the_study(tmp_path: Path) -> N
     low, high = found.confidence_interval()
     assert f"{found.statistic:.3g} [{low:.3g}, {high:.3g}]" in body
     assert text.count('class="plotly-graph-div"') >= 5
+
+
+RANKED = """
+version: 1
+study_name: ranked
+storage: sqlite:///{folder}/ranked.db
+task: {{name: digits, model: mlp, hidden: [4], steps: 80}}
+search_space: {{lr: {{type: float, low: 0.0001, high: 3.0, log: true}}}}
+budget: {{gradient_evaluations: 480}}
+"""
+
+
+def test_what_was_trained_in_full_is_shown_of_a_study_that_ranks_and_what_was_chosen_for_it(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "ranked.yaml").write_text(RANKED.format(folder=tmp_path))
+    path, target = str(tmp_path / "ranked.yaml"), tmp_path / "report.html"
+    run_study(load_study_file(path))
+    assert CliRunner().invoke(app, ["report", path, "-o", str(target)]).exit_code == 0
+    url = f"sqlite:///{tmp_path}/ranked.db"
+    data, full = lyapopt.load(url, "ranked"), lyapopt.load(url, "ranked-promoted")
+    [best] = full.overview.best
+    body = re.sub(r"<script.*?</script>|<[^>]*>", " ", target.read_text(), flags=re.DOTALL)
+    words = " ".join(body.split())
+    shown = f"in the study ranked-promoted trial value exponent verdict parameters {best.number} "
+    assert f"{shown}{best.values[0]:.6g} " in words
+    assert "Ranked, trained for 10 of 80 steps" in words
+    for chosen in ("rank_at 10 ", "EdgeOfChaosSampler", "NopPruner", "probe.horizon 10 "):
+        assert chosen in words
+    assert "trained in full" not in correlation_table(data).caption
+    facts, value = study_facts(data), f"{best.values[0]:.5g}"
+    assert facts["trained"] == "trained for 10 of 80 steps"
+    assert facts["promoted"]["best"] == {"number": best.number, "value": value}
+    assert study_facts(full)["promoted"] is None
+    link = "[ranked\\-promoted](/lyapopt/?study=ranked-promoted)"
+    assert f"Best, trained in full in {link}: trial {best.number}, {value} (" in note_of(data)
 
 
 def test_fisher_s_interval_is_that_of_scipy() -> None:

@@ -47,7 +47,8 @@ def best(
         return {"study": stored.name, "again": replay_command(storage, stored.name, trial.number)}
 
     if count is not None:
-        print_trials(found[:count], form.value, more="-f csv has them")
+        more = "-f csv has them"
+        print_trials(found[:count], form.value, more=more, study_name=stored.name)
     else:
         print_best(best_trials(stored.trials, stored.directions), form.value, facts)
     if save is not None:  # torch and Optuna, 3.5 s

@@ -38,6 +38,8 @@ def report(
     from lyapopt.errors import UserError
     from lyapopt.store.errors import masked
     from lyapopt.study.analysis.data import StudyData
+    from lyapopt.study.run.choices import with_kept_choices
+    from lyapopt.study.run.promotion import promoted_file
     from lyapopt.study.run.replay import studied_file
     from lyapopt.web.layouts import DEFAULT, find_layout
     from lyapopt.web.report import study_report
@@ -56,7 +58,9 @@ def report(
         words += ["--layout", layout]
     file = None
     with contextlib.suppress(UserError):  # plain Optuna has made it
-        file = studied_file(target.storage, data.name, target.store).as_dict()
+        searched = with_kept_choices(studied_file(target.storage, data.name, target.store))
+        is_search = searched.study_name == data.name
+        file = (searched if is_search else promoted_file(searched)).as_dict()
     text = study_report(data, chosen, shlex.join(words), file)
     try:
         output.write_text(text, encoding="utf-8", errors="replace")

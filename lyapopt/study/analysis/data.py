@@ -30,6 +30,7 @@ from lyapopt.study.analysis.overview import (
     load_study,
     names_of_studies,
 )
+from lyapopt.study.analysis.promoted import promoted_study
 
 _SHOWN_OF_FRONT = 5
 _AT_ONCE = 500  # trials that one query asks for by number
@@ -102,7 +103,7 @@ class StudyData:
         check.instance("study", study, StoredStudy, "a study that lyapopt.load has read")
         check.instance("storage", storage, str, "the URL of a storage")
         check.optional(check.instance, "store", store, types=str, expected="the URL of a database")
-        self._study = study
+        self._study, self._places = study, (storage, store)
         self._url = store or (storage if has_sql(storage) else None)
 
     @property
@@ -119,6 +120,13 @@ class StudyData:
     def overview(self) -> Overview:
         """The study in a few numbers: counts, the best trial, compute spent and saved."""
         return Overview.of(self._study)
+
+    @cached_property
+    def promoted(self) -> StudyData | None:
+        """The study in which its best trials were trained in full; `None` if there is none."""
+        storage, store = self._places
+        study = promoted_study(storage, self.name, store)
+        return None if study is None else StudyData(study, storage, store)
 
     @cached_property
     def trials(self) -> pd.DataFrame:
@@ -186,7 +194,8 @@ class StudyData:
         some = [trial for trial in self._study.trials if trial.number in kept]
         study = replace(self._study, trials=some)
         found = StudyData.__new__(StudyData)
-        found._study, found._url, found._whole = study, self._url, self._whole or self
+        found._study, found._places = study, self._places
+        found._url, found._whole = self._url, self._whole or self
         return found
 
     def trajectories(

@@ -24,7 +24,7 @@ from lyapopt.study.run import assembly
 from lyapopt.study.run.folder import same_folder
 from lyapopt.study.run.storage import open_storage
 
-__all__ = ["DIGEST", "keep_choices", "known_digest", "with_choices"]
+__all__ = ["DIGEST", "keep_choices", "known_digest", "with_choices", "with_kept_choices"]
 
 DIGEST: Final = "lyapopt:digest"
 """System attribute of a study: what defines its results, as `StudyFile.digest` says it."""
@@ -54,6 +54,16 @@ def with_choices(file: StudyFile, *, anew: bool = False) -> tuple[StudyFile, Cho
     elif follows_budget(file, chosen):
         chosen = grown(file, chosen, _steps(file))
     return chosen.applied_to(file), chosen.open_in(file)
+
+
+def with_kept_choices(file: StudyFile) -> StudyFile:
+    """A file with what was chosen when its study began; nothing of a user's own is built for it.
+
+    Args:
+        file: As a study has kept it.
+    """
+    chosen = _stored(file) if is_open(file) else None
+    return file if chosen is None else grown(file, chosen, steps_of(file)).applied_to(file)
 
 
 def known_digest(study: optuna.Study) -> str | None:

@@ -12,7 +12,9 @@ from lyapopt.figures.tables import collect_activations
 from lyapopt.figures.text import shown_interval, worded
 from lyapopt.figures.trial_table import NOBODY
 from lyapopt.study.analysis.data import StudyData
+from lyapopt.study.analysis.overview import StoredTrial
 from lyapopt.web.inside.chosen import BEST, MOST_PICTURES
+from lyapopt.web.pages.facts import trained_in_words
 
 # Definitions of links that nothing uses: the only lines that this Markdown does not show.
 BEGIN: Final = "[lyapopt-begin]: #what-stands-between-these-lines-is-written-anew"
@@ -35,12 +37,20 @@ def note_of(data: StudyData) -> str:
     ]
     if overview.verdicts:
         lines += [f"Verdicts: {_counted(overview.verdicts)}.", ""]
-    for trial in overview.best[:3]:
-        values = ", ".join(f"{value:.5g}" for value in trial.values)
-        params = ", ".join(f"{plain(n)} = {_value(v)}" for n, v in trial.params.items())
-        lines.append(f"Best: trial {trial.number}, {values} ({params})  ")
+    full, trained = data.promoted, trained_in_words(data)
+    if full is not None:
+        link = f"[{plain(full.name, 200)}](/lyapopt/?study={quote(full.name, safe='')})"
+        lines += [f"Best, trained in full in {link}: {_trial(t)}  " for t in full.overview.best[:1]]
+    best = f"Best of those {trained}" if trained else "Best"
+    lines += [f"{best}: {_trial(trial)}  " for trial in overview.best[:3]]
     lines += ["", *_table(data), "", _REPORTED]
     return "\n".join(lines)
+
+
+def _trial(trial: StoredTrial) -> str:
+    values = ", ".join(f"{value:.5g}" for value in trial.values)
+    params = ", ".join(f"{plain(n)} = {_value(v)}" for n, v in trial.params.items())
+    return f"trial {trial.number}, {values} ({params})"
 
 
 def merged(old: str, ours: str) -> str:
@@ -94,8 +104,9 @@ def _table(data: StudyData) -> list[str]:
         return []
     rows = collect_activations(data.trials)
     head = "trials of" if set(rows["activation"]) == {NOBODY} else "activation"
+    value = f"value, {trained}" if (trained := trained_in_words(data)) else "final loss"
     found = [
-        _row([head, "trials", "exponent (nats per step)", "final loss", "best"]),
+        _row([head, "trials", "exponent (nats per step)", value, "best"]),
         _row(["---", "---:", "---", "---", "---:"]),
     ]
     for row in rows.to_dict(orient="records"):

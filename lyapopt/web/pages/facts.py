@@ -27,7 +27,9 @@ def study_facts(data: StudyData, damage: Sequence[str] = ()) -> dict[str, Any]:
         `name`, `trials`, `states` and `verdicts` (name, count, colour), `best` (of several
         objectives the first few of the front), `spent` and `saved` (gradient evaluations; `None`
         where it is not known), `directions`, `numbers` (of the trials, in order), `first` (the
-        trial that a page begins with) and `notes`.
+        trial that a page begins with), `notes`, `trained` (for how long, in words, where the best
+        were trained in full; else empty) and `promoted` (`None`, or `study`, `best` and `spent`
+        of the study in which they were).
     """
     overview = data.overview
     numbers = [int(each) for each in data.trials["trial_number"]] if len(data.trials) else []
@@ -44,6 +46,8 @@ def study_facts(data: StudyData, damage: Sequence[str] = ()) -> dict[str, Any]:
         "directions": list(data.directions),
         "numbers": numbers,
         "first": best_trial(data.trials),
+        "trained": trained_in_words(data),
+        "promoted": None if data.promoted is None else _promoted(data.promoted.overview),
         "notes": [*_notes(data, overview), *(one_line(each, _LONGEST) for each in damage)],
     }
 
@@ -94,6 +98,30 @@ def _counted(counts: dict[str, int]) -> list[dict[str, Any]]:
 def _best(trial: StoredTrial) -> dict[str, Any]:
     values = ", ".join(f"{value:.5g}" for value in trial.values)
     return {"number": trial.number, "value": values}
+
+
+def trained_in_words(data: StudyData) -> str:
+    """For how long the trials of a study were trained whose best were trained in full; else ""."""
+    full = data.promoted
+    if full is None:
+        return ""
+    some, every = _most_steps(data), _most_steps(full)
+    if not some or not every:
+        return "trained in part"
+    return f"trained for {some:,} of {every:,} steps"
+
+
+def _most_steps(data: StudyData) -> int:
+    runs = data.runs if data.is_recorded else None
+    return 0 if runs is None or runs.empty else int(runs["steps"].max())
+
+
+def _promoted(full: Overview) -> dict[str, Any]:
+    return {
+        "study": full.study_name,
+        "best": _best(full.best[0]) if full.best else None,
+        "spent": full.gradient_evaluations,
+    }
 
 
 def _notes(data: StudyData, overview: Overview) -> list[str]:

@@ -15,6 +15,7 @@ from lyapopt.store.engine import has_sql
 from lyapopt.store.errors import RecordNotFoundError
 from lyapopt.study.analysis.data import StudyData
 from lyapopt.study.analysis.overview import load_study, names_of_studies
+from lyapopt.study.naming import PROMOTED_SUFFIX
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
@@ -81,12 +82,13 @@ class Shelf:
         Raises:
             RecordNotFoundError: If there is no such study.
         """
-        found = self._changes.stamp(name) if self._changes is not None else self._counted(name)
+        found = self._stamp(name)
         if found is None:
             near = difflib.get_close_matches(name, self.names(), n=1)
             advice = f". Did you mean {near[0]!r}?" if near else ""
             raise RecordNotFoundError(f"there is no study {name!r}{advice}")
-        return found
+        # What its best trials came to in full is shown with a study.
+        return found + (self._stamp(name + PROMOTED_SUFFIX) or "")
 
     def study(self, name: str) -> Shelved:
         """A study as it is now.
@@ -109,6 +111,9 @@ class Shelf:
                 while len(self._kept) > _KEPT:
                     self._kept.popitem(last=False)
             return kept
+
+    def _stamp(self, name: str) -> str | None:
+        return self._changes.stamp(name) if self._changes is not None else self._counted(name)
 
     def _counted(self, name: str) -> str | None:
         """How many trials are in which state: all that a storage without SQL says for little."""

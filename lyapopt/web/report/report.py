@@ -14,7 +14,7 @@ from lyapopt.study.analysis.data import StudyData
 from lyapopt.study.analysis.overview import StoredTrial
 from lyapopt.web.layouts import Layout
 from lyapopt.web.pages.drawing import figure_of
-from lyapopt.web.pages.facts import study_facts
+from lyapopt.web.pages.facts import study_facts, trained_in_words
 from lyapopt.web.report.statistics import (
     correlation_table,
     ending_table,
@@ -40,7 +40,7 @@ def study_report(
     facts = study_facts(data)
     sections = [
         Section("Where it stands", facts["notes"], tables=[_standing(facts)]),
-        Section("The best trials", tables=[_best(data)]),
+        Section("The best trials", tables=[*_best_tables(data)]),
         Section(
             "What the numbers say",
             [
@@ -74,13 +74,29 @@ def _standing(facts: Mapping[str, Any]) -> Table:
         ["directions", ", ".join(facts["directions"])],
         ["trials", counted(facts["states"])],
         ["verdicts", counted(facts["verdicts"])],
-        ["spent", f"{facts['spent']:,.0f} gradient evaluations"],
+        ["spent", _spent(facts)],
         ["saved by pruning", "not known" if saved is None else f"about {saved:,.0f}{share}"],
     ]
     return Table([], rows)
 
 
-def _best(data: StudyData) -> Table:
+def _spent(facts: Mapping[str, Any]) -> str:
+    full = facts["promoted"]
+    more = "" if full is None else f", and {full['spent']:,.0f} to train the best in full"
+    return f"{facts['spent']:,.0f} gradient evaluations{more}"
+
+
+def _best_tables(data: StudyData) -> Iterator[Table]:
+    """Those that were trained in full come first, wherever that was."""
+    if data.promoted is None:
+        yield _best(data)
+        return
+    name = one_line(data.promoted.name, 200)
+    yield _best(data.promoted, f"Trained in full, in the study {name}")
+    yield _best(data, f"Ranked, {trained_in_words(data)}: values of another kind")
+
+
+def _best(data: StudyData, caption: str = "") -> Table:
     rows = [
         [
             str(trial.number),
@@ -91,7 +107,7 @@ def _best(data: StudyData) -> Table:
         ]
         for trial in _first_trials(data)
     ]
-    return Table(["trial", "value", "exponent", "verdict", "parameters"], rows)
+    return Table(["trial", "value", "exponent", "verdict", "parameters"], rows, caption)
 
 
 def _first_trials(data: StudyData) -> list[StoredTrial]:

@@ -18,6 +18,7 @@ from lyapopt.figures.text import shown_interval, worded
 from lyapopt.figures.trial_table import NOBODY
 from lyapopt.study.analysis.data import StudyData
 from lyapopt.study.analysis.figures import RecordedTables
+from lyapopt.web.pages.facts import trained_in_words
 
 _MOST_REASONS = 30
 _LONGEST = 120
@@ -47,8 +48,13 @@ def correlation_table(data: StudyData) -> Table:
         interval = shown_interval(found.r, low, high)
         rows.append([f"exponent{gate}", "Pearson", interval, f"{found.p:.2g}", f"{count}", ""])
     names = ["signal", "correlation", "value [95 % interval]", "p", "n", "cost of a trial"]
-    return Table(names, rows, "With the final value, over trials that were trained in full; "
-                 "pruned ones have no final value, so that these say nothing of them")  # fmt: skip
+    trained = trained_in_words(data)
+    caption = (
+        f"With the value of trials that were {trained}; "
+        if trained
+        else "With the final value, over trials that were trained in full; "
+    )
+    return Table(names, rows, caption + "pruned ones have none, so that these say nothing of them")
 
 
 def _after(steps: int) -> str:
@@ -86,7 +92,8 @@ def group_table(data: StudyData) -> Table:
         ]
         for row in rows.to_dict(orient="records")
     ]
-    names = [head, "trials", "exponent (nats per step)", "final value", "best"]
+    value = f"value, {trained}" if (trained := trained_in_words(data)) else "final value"
+    names = [head, "trials", "exponent (nats per step)", value, "best"]
     return Table(names, cells, "Means with 95 % intervals")
 
 

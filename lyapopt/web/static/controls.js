@@ -73,13 +73,19 @@ function facts(study, name, choose) {
   const best = study.best.map((each) => make("button",
     { className: "link", type: "button", onclick: () => choose(each.number, study.name) },
     `${each.value} (trial ${each.number})`));
+  const full = study.promoted;
+  const trained = study.trained ? ` of those ${study.trained}` : "";
   const saved = study.share ? ` · ${(100 * study.share).toFixed(0)} % saved by pruning` : "";
   const more = study.front > study.best.length ? ` and ${study.front - study.best.length} more` : "";
   return [
     name === null ? null : entry("study", name),
     entry("trials", ...chips(study.states)),
     study.verdicts.length ? entry("verdicts", ...chips(study.verdicts)) : null,
-    best.length ? entry(study.front > 1 ? "Pareto front" : "best", ...spaced(best), more) : null,
+    full?.best ? entry("best, trained in full", make("a",
+      { href: `?study=${encodeURIComponent(full.study)}` },
+      `${full.best.value} (trial ${full.best.number} of ${full.study})`)) : null,
+    best.length ? entry(study.front > 1 ? "Pareto front" : `best${trained}`, ...spaced(best), more)
+      : null,
     study.spent
       ? entry("gradient evaluations", Math.round(study.spent).toLocaleString("en") + saved) : null,
   ].filter((each) => each !== null);
