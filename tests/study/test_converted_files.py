@@ -15,6 +15,7 @@ from ruamel.yaml import YAML
 
 from lyapopt.errors import UserError
 from lyapopt.study.convert.files import converted, converted_files
+from lyapopt.study.convert.hydra_sweeps import hydra_sweep
 from lyapopt.study.file import load_study_file
 
 Run = Callable[..., tuple[int, str, str]]
@@ -124,7 +125,7 @@ EXPECTED: dict[str, dict[str, Any]] = {
         "search_space": {
             "x": {"type": "float", "low": -5.5, "high": 5.5},
             "lr": {"type": "float", "low": 0.001, "high": 1, "log": True},
-            "k": {"type": "int", "low": 1, "high": 7},
+            "k": {"type": "int", "low": 1, "high": 8},
             "act": ["relu", "tanh"],
             "z": {"type": "int", "low": 1, "high": 9, "step": 2},
             "steps": 300,
@@ -158,6 +159,95 @@ def test_a_file_of_another_tool_becomes_a_valid_study_and_nothing_is_dropped_sil
     assert all(" ".join(line.split()) in commented for line in found.left)
     path.write_text(files[path])
     assert load_study_file(path).n_trials == EXPECTED[text]["n_trials"]
+
+
+@pytest.mark.parametrize(
+    ("text", "entry"),
+    [
+        # As the sweeper of Hydra makes distributions of Optuna's of them: a range has its end.
+        ("range(1, 4)", {"type": "int", "low": 1, "high": 4}),
+        ("range(5)", {"type": "int", "low": 0, "high": 5}),
+        ("range(start=2, stop=8, step=2)", {"type": "int", "low": 2, "high": 8, "step": 2}),
+        ("range(-5.5,5.5,step=0.5)", {"type": "float", "low": -5.5, "high": 5.5, "step": 0.5}),
+        ("range(0.5, 5.5, step=1)", {"type": "float", "low": 0.5, "high": 5.5, "step": 1}),
+        ("interval(1, 5)", {"type": "float", "low": 1, "high": 5}),
+        ("int(interval(1,8))", {"type": "int", "low": 1, "high": 8}),
+        ("tag(log, interval(0.1, 1))", {"type": "float", "low": 0.1, "high": 1, "log": True}),
+        ("tag(log, int(interval(1, 9)))", {"type": "int", "low": 1, "high": 9, "log": True}),
+        ("int(tag(log, interval(1, 9)))", {"type": "int", "low": 1, "high": 9, "log": True}),
+        ("tag(int, interval(1, 8))", {"type": "int", "low": 1, "high": 8}),
+        ("choice(1, 2.5, true, 'a,b', null)", [1, 2.5, True, "a,b", None]),
+        ("relu, tanh", ["relu", "tanh"]),
+        ("shuffle(range(1, 4))", [1, 2, 3]),
+    ],
+)
+def test_a_sweep_of_hydra_is_what_its_optuna_sweeper_makes_of_it(text: str, entry: Any) -> None:
+    left: list[str] = []
+    assert hydra_sweep("x", text, left) == entry
+    assert left == []
+
+
+@pytest.mark.parametrize(
+    ("defaults", "sweeper", "settings", "said"),
+    [
+        ("{override hydra/sweeper/sampler: cmaes}", "sampler: {seed: 3}", ("cma-es", None, 3), ""),
+        ("{override /hydra/sweeper/sampler: random}", "n_jobs: 1", ("random", None, None), ""),
+        ("{hydra/sweeper/sampler: motpe}", "n_jobs: 1", ("tpe", None, None), "motpe: tpe is in"),
+        ("_self_", "sampler: nsgaii", ("nsgaii", None, None), ""),
+        ("_self_", "sampler: {seed: 3}", (None, None, 3), ""),
+        ("_self_", "sampler: best", (None, None, None), "sampler: best: no sampler of"),
+        (
+            "{override hydra/sweeper/pruner: hyperband}",
+            "pruner: {min_resource: 2}",
+            (None, {"name": "hyperband", "min_resource": 2}, None),
+            "",
+        ),
+        ("_self_", "pruner: {_target_: optuna.pruners.NopPruner}", (None, "nop", None), ""),
+        ("_self_", "pruner: own", (None, None, None), "pruner: own: no pruner of"),
+    ],
+)
+def test_samplers_and_pruners_of_hydra_are_carried_over_however_they_are_chosen(
+    defaults: str, sweeper: str, settings: tuple[Any, ...], said: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(
+        f"defaults: [{defaults}]\nhydra: {{sweeper: {{params: {{k: 1}}, {sweeper}}}}}\n"
+    )
+    found = converted(path)
+    assert tuple(found.settings.get(key) for key in ("sampler", "pruner", "seed")) == settings
+    assert [said in line for line in found.left] == [True] * bool(said)
+
+
+def test_what_values_were_rounded_to_is_a_step_or_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "sweep.yaml"
+    path.write_text(
+        "parameters:\n"
+        "  whole: {distribution: q_uniform, min: 0, max: 8}\n"
+        "  log: {distribution: q_log_uniform_values, min: 8, max: 64, q: 8}\n"
+        "  off: {distribution: q_uniform, min: 1, max: 9, q: 2}\n"
+        "  normal: {distribution: q_normal, mu: 1, sigma: 9, q: 2}\n"
+    )
+    found = converted(path)
+    assert found.space == {
+        "whole": {"type": "float", "low": 0, "high": 8, "step": 1},
+        "log": {"type": "float", "low": 8, "high": 64, "log": True},
+        "off": {"type": "float", "low": 1, "high": 9, "step": 2},
+    }
+    assert [line.partition(":")[0] for line in found.left] == ["log", "off", "normal"]
+    path.write_text(
+        "assessor: {name: Medianstop, classArgs: {start_step: 5}}\n"
+        "searchSpace:\n"
+        "  log: {_type: qloguniform, _value: [8, 64, 8]}\n"
+        "  normal: {_type: qnormal, _value: [1, 9, 2]}\n"
+    )
+    found = converted(path)
+    assert found.space == {"log": {"type": "float", "low": 8, "high": 64, "log": True}}
+    assert found.settings["pruner"] == "median"
+    assert [line.partition(":")[0] for line in found.left] == ["log", "normal", "start_step"]
+    path.write_text(path.read_text().replace("Medianstop", "Curvefitting"))
+    found = converted(path)
+    assert "pruner" not in found.settings
+    assert "assessor: Curvefitting" in found.left[-1]
 
 
 def test_an_nni_search_space_alone_and_as_json_is_read(tmp_path: Path) -> None:

@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["Converted", "note_rest", "put", "range_entry", "set_direction", "set_sampler"]
+from lyapopt.registry import REGISTRY, Role
+
+__all__ = [
+    "Converted",
+    "note_rest",
+    "put",
+    "range_entry",
+    "registered",
+    "rounded_entry",
+    "set_direction",
+    "set_sampler",
+]
 
 Entry = dict[str, Any]
 
 _SAMPLERS = {
-    "grid": "grid",
-    "random": "random",
     "bayes": "tpe",
     "TPE": "tpe",
     "Random": "random",
@@ -24,12 +34,8 @@ _SAMPLERS = {
     "SMAC": "tpe",
     "Hyperband": "tpe",
     "BOHB": "tpe",
-    "TPESampler": "tpe",
-    "RandomSampler": "random",
-    "GridSampler": "grid",
-    "CmaEsSampler": "cmaes",
-    "NSGAIISampler": "nsgaii",
-    "QMCSampler": "qmc",
+    "motpe": "tpe",
+    "MOTPESampler": "tpe",
 }
 
 
@@ -57,9 +63,18 @@ def range_entry(low: Any, high: Any, log: bool, whole: bool, step: Any) -> Entry
     entry: Entry = {"type": "int" if whole else "float", "low": low, "high": high}
     if log:
         entry["log"] = True
-    elif step is not None and step != 1:
+    elif step is not None and not (whole and step == 1):
         entry["step"] = step
     return entry
+
+
+def rounded_entry(name: str, low: Any, high: Any, log: bool, q: Any, left: list[str]) -> Entry:
+    """A range whose values were rounded to multiples of `q`, as far as a step can say it."""
+    if log:
+        left.append(f"{name}: q: {q}: a step cannot be had with log: true")
+    elif not math.isclose(low / q, round(low / q), abs_tol=1e-9):
+        left.append(f"{name}: its values were multiples of {q}: now they are steps from low on")
+    return range_entry(low, high, log, False, q)
 
 
 def put(found: Converted, name: str, entry: Any) -> None:
@@ -83,11 +98,28 @@ def set_direction(found: Converted, goal: Any) -> None:
         found.left.append("value: metric needs Training(metric=...) of your build")
 
 
+def registered(role: Role, name: str) -> str | None:
+    """What a study file calls a class, by that name, another one or that of the class.
+
+    Args:
+        role: `sampler` or `pruner`.
+        name: `hyperband`, or `HyperbandPruner`.
+
+    Example:
+        >>> registered("pruner", "SuccessiveHalvingPruner"), registered("sampler", "best")
+        ('successive-halving', None)
+    """
+    for row in REGISTRY[role]:
+        if name in (row.name, row.name.replace("-", ""), row.class_name, *row.aliases):
+            return row.name
+    return None
+
+
 def set_sampler(found: Converted, key: str, name: Any) -> None:
     """The sampler of Optuna's that stands nearest to another tool's method."""
     if name is None:
         return
-    known = _SAMPLERS.get(str(name))
+    known = _SAMPLERS.get(str(name)) or registered("sampler", str(name))
     if known is None:
         found.left.append(f"{key}: {name}: no sampler of Optuna's is called so; see sampler:")
     else:
@@ -97,7 +129,7 @@ def set_sampler(found: Converted, key: str, name: Any) -> None:
             found.left.append(f"{key}: {name}: a grid of {endless[0]} has no end: random instead")
             known = "random"
         found.settings["sampler"] = known
-        if str(name) in ("Anneal", "SMAC", "Hyperband", "BOHB"):
+        if str(name) in ("Anneal", "SMAC", "Hyperband", "BOHB", "motpe", "MOTPESampler"):
             found.left.append(f"{key}: {name}: tpe is in its place")
 
 

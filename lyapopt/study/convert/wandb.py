@@ -12,6 +12,7 @@ from lyapopt.study.convert.carried import (
     note_rest,
     put,
     range_entry,
+    rounded_entry,
     set_direction,
     set_sampler,
 )
@@ -28,6 +29,9 @@ def from_wandb(data: Mapping[str, Any]) -> Converted:
     if isinstance(metric, dict):
         set_direction(found, metric.get("goal"))
         left = "is the loss on Training(validation=...), or with value: metric its metric"
+        found.left += [
+            f"metric.{key}: no counterpart" for key in sorted({*metric} - {"name", "goal"})
+        ]
         found.left.append(f"metric.name: {metric.get('name')}: a trial's value {left}")
     program = data.get("program")
     if isinstance(program, str):
@@ -79,11 +83,15 @@ def _wandb_entry(name: str, entry: Any, left: list[str]) -> Any:
         return list(entry["values"])
     low, high = entry.get("min"), entry.get("max")
     kind = str(entry.get("distribution", ""))
-    if "normal" in kind or low is None or high is None:
+    if "normal" in kind or "inv_" in kind or low is None or high is None:
         left.append(f"{name}: {kind or 'no bounds'}: write low and high")
         return None
     if kind in ("log_uniform", "q_log_uniform"):  # whose bounds are exponents of e
         left.append(f"{name}: its bounds were powers of e; check low and high")
         low, high = 2.718281828459045**low, 2.718281828459045**high
     whole = kind.startswith("int") or (not kind and isinstance(low, int) and isinstance(high, int))
-    return range_entry(low, high, "log" in kind, whole, entry.get("q") if kind[:1] == "q" else None)
+    if kind.startswith("q_"):
+        return rounded_entry(name, low, high, "log" in kind, entry.get("q", 1), left)
+    if "q" in entry:
+        left.append(f"{name}: q: only distributions of q_ round to it")
+    return range_entry(low, high, "log" in kind, whole, None)
