@@ -19,7 +19,7 @@ from lyapopt.search._optuna import attached, is_fixed, logical_number
 from lyapopt.search.arguments import SearchArguments
 from lyapopt.search.candidate import Candidate, Outcome
 from lyapopt.search.loss_first import Neighbours, needed_fall
-from lyapopt.search.probing.building import Build, Params, build_training
+from lyapopt.search.probing.building import Build, Params, build_training, same_params
 from lyapopt.search.probing.probes import SteeringFailedError
 from lyapopt.search.probing.samplers import SteersGroups, first_steps_of, steering_sampler
 from lyapopt.search.recording.cost import charge_probes, show_cost
@@ -250,8 +250,10 @@ class Objective:
             _log.debug("build raised", exc_info=True)
             candidate.fail("build", error)
             return
-        if isinstance(trial, optuna.Trial):
-            candidate.start = first_steps_of(trial)
+        start = first_steps_of(trial) if isinstance(trial, optuna.Trial) else None
+        # Equal weights do not make equal trainings: the optimiser follows from the parameters, too.
+        if start is not None and same_params(start.params, candidate.params):
+            candidate.start = start
 
     def _network(self, number: int) -> int:
         """The number that a trial's network follows from."""

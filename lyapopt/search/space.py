@@ -82,12 +82,6 @@ class SearchSpace:
         }
 
     @property
-    def constants(self) -> dict[str, Any]:
-        """What is the same in every trial, with its value."""
-        space = self.parameters.items()
-        return {name: p.value for name, p in space if isinstance(p, ConstantParameter)}
-
-    @property
     def seeds(self) -> dict[str, SeedParameter]:
         """The seeds among the entries."""
         return {n: p for n, p in self.parameters.items() if isinstance(p, SeedParameter)}
@@ -104,6 +98,23 @@ class SearchSpace:
             if name != without and parameter.is_active(params):
                 params[name] = suggest(trial, name, parameter)
         return params
+
+    def with_constants(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """What `suggest` returns if a trial is given these values: what exists, and constants.
+
+        >>> space = SearchSpace({"a": [1, 2], "b": 7, "c": 8}, {"b": {"a": 1}, "c": {"a": 2}})
+        >>> space.with_constants({"a": 1})
+        {'a': 1, 'b': 7}
+        """
+        found: dict[str, Any] = {}
+        for name, parameter in self.parameters.items():
+            if not parameter.is_active(found):
+                continue
+            if isinstance(parameter, ConstantParameter):
+                found[name] = parameter.value
+            elif name in params:
+                found[name] = params[name]
+        return found
 
     def applies(self, name: str, params: Mapping[str, Any]) -> bool:
         """Whether the condition of `name` holds, given what was suggested before it."""

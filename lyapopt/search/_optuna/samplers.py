@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import optuna
-from optuna.distributions import BaseDistribution
+from optuna.distributions import BaseDistribution, FloatDistribution
 from optuna.samplers import BaseSampler
 from optuna.samplers._ga import BaseGASampler
 from optuna.samplers._lazy_random_state import LazyRandomState
@@ -15,6 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from lyapopt.search._optuna.by_number import nested_samplers
 from lyapopt.search._optuna.history import every_trial, is_superseded
+from lyapopt.space import on_grid
 
 
 def reseed(sampler: BaseSampler, seed: int) -> None:
@@ -56,6 +58,18 @@ def contains(distribution: BaseDistribution, value: object) -> bool:
         return distribution._contains(distribution.to_internal_repr(value))
     except (ValueError, TypeError):
         return False
+
+
+def exact(value: Any, distribution: BaseDistribution) -> Any:
+    """The value, on its grid if it has one: samplers add up steps, and rounding errors with them.
+
+    A value beside the grid, as someone's own sampler may draw it, stays what it is.
+    """
+    if not isinstance(distribution, FloatDistribution) or distribution.step is None:
+        return value
+    if not contains(distribution, value):
+        return value
+    return on_grid(value, distribution.low, distribution.step)
 
 
 def grid_place(sampler: BaseSampler, number: int) -> dict[str, Any]:
@@ -145,6 +159,23 @@ def remember_exhaustion(sampler: BaseSampler, study: optuna.Study) -> None:
     ]
     if isinstance(sampler, optuna.samplers.BruteForceSampler) and ended:
         sampler.after_trial(study, ended[-1], ended[-1].state, ended[-1].values)
+
+
+@contextlib.contextmanager
+def independent_without_warnings(sampler: BaseSampler) -> Iterator[None]:
+    """Independent draws inside, of which a sampler and those that it holds say nothing.
+
+    Optuna says at every single draw that it was not relative, to a user who has asked for none.
+    """
+    flag = "_warn_independent_sampling"
+    warning = [each for each in nested_samplers(sampler) if getattr(each, flag, False)]
+    for each in warning:
+        setattr(each, flag, False)
+    try:
+        yield
+    finally:
+        for each in warning:
+            setattr(each, flag, True)
 
 
 def draw_relative(

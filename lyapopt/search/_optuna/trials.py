@@ -112,6 +112,11 @@ def is_fixed(trial: optuna.Trial, name: str) -> bool:
     return name in trial._fixed_params or name in trial._cached_frozen_trial.params
 
 
+def given_params(trial: FrozenTrial) -> dict[str, Any]:
+    """Parameters that a trial has whatever its sampler draws: enqueued ones, and suggested ones."""
+    return {**trial.system_attrs.get("fixed_params", {}), **trial.params}
+
+
 def fix(trial: optuna.Trial, name: str, value: Any) -> None:
     """Let a running trial be given this value when it suggests a parameter, as if enqueued."""
     trial._fixed_params = {**trial._fixed_params, name: value}

@@ -13,12 +13,33 @@ import torch
 from lyapopt.dynamics import Training
 from lyapopt.dynamics.own_draws import turns
 from lyapopt.dynamics.randomness import derive_seed, may_have_accelerators, seed_torch
+from lyapopt.space import same
 
 Params = Mapping[str, Any]
 """Parameters of a trial by name; their values are whatever the user's build function takes."""
 
 Build = Callable[[Params], Training]
 """A user's function that makes the training of a trial."""
+
+
+def same_params(params: Params, others: Params) -> bool:
+    """Whether two sets of parameters have the same names and values, `true` not being 1.
+
+    >>> same_params({"lr": 1, "bias": True}, {"bias": True, "lr": 1.0})
+    True
+    >>> same_params({"lr": 1}, {"lr": 1, "momentum": 0.0})
+    False
+    """
+    return params.keys() == others.keys() and all(
+        _same_value(value, others[name]) for name, value in params.items()
+    )
+
+
+def _same_value(value: object, other: object) -> bool:
+    """Whether two values are the same; arrays, whose `==` is no truth, are if they are one."""
+    if isinstance(value, int | float | str) and isinstance(other, int | float | str):
+        return same(value, other)
+    return value is other or repr(value) == repr(other)
 
 
 def build_training(build: Build, params: Params, seed: int, number: int) -> Training:

@@ -25,6 +25,7 @@ class ProbedStart:
     """What was probed of a training before it was a trial's, so that it need not be repeated.
 
     Attributes:
+        params: What it was built from: a trial goes on from it if these are its own.
         probe: How it was measured.
         initial: Weights that it started from, `(P,)`, in the precision of the probe.
         measurement: What was measured.
@@ -32,6 +33,7 @@ class ProbedStart:
             a twin in another precision, whose steps the training has still to make in its own.
     """
 
+    params: Params
     probe: Probe
     initial: Tensor
     measurement: Measurement
@@ -113,7 +115,9 @@ def probe_all(
     for rows, step, own_probe in stacks:
         measured = _measure(own_probe, step, [references[positions[row]].is_own for row in rows])
         for row, probed in zip(rows, measured, strict=True):
-            start = None if probed.start is None else replace(probed.start, probe=probe)
+            start, params = probed.start, jobs[positions[row]][0]
+            if start is not None:
+                start = replace(start, params=params, probe=probe)
             found[positions[row]] = replace(probed, start=start)
     return [found[position] for position in range(len(jobs))]
 
@@ -180,7 +184,7 @@ def _measure_stack(probe: Probe, step: AnyTrainingMap, are_own: Sequence[bool]) 
             steps = FirstSteps(run.exponent.final_state[row, 0], weights, losses)
         initial = step.weights(z0)[row, 0].clone()
         is_of_use = steps is not None or not are_own[row]
-        start = ProbedStart(probe, initial, measurement, steps) if is_of_use else None
+        start = ProbedStart({}, probe, initial, measurement, steps) if is_of_use else None
         probed.append(Probed(measurement, start, names[row]))
     return probed
 

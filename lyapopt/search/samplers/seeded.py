@@ -6,15 +6,15 @@ from collections.abc import Mapping
 from typing import Any, Protocol, runtime_checkable
 
 import optuna
-from optuna.distributions import BaseDistribution, FloatDistribution
+from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial
 
 from lyapopt.dynamics.randomness import derive_seed
-from lyapopt.search._optuna import contains, logical_number, reseed
+from lyapopt.search._optuna import exact, logical_number, reseed
 from lyapopt.search.arguments import SearchArguments
 from lyapopt.search.samplers.wrapping import WrappingSampler
-from lyapopt.space import SeedParameter, on_grid
+from lyapopt.space import SeedParameter
 
 
 @runtime_checkable
@@ -82,7 +82,7 @@ class SeededSampler(WrappingSampler):
         """What the wrapped sampler draws together."""
         drawn = self._base.sample_relative(study, trial, search_space)
         return {
-            name: _exact(value, search_space[name]) if name in search_space else value
+            name: exact(value, search_space[name]) if name in search_space else value
             for name, value in drawn.items()
         }
 
@@ -97,7 +97,7 @@ class SeededSampler(WrappingSampler):
         seed = self._seeds.get(param_name)
         if seed is None:
             value = self._base.sample_independent(study, trial, param_name, param_distribution)
-            return _exact(value, param_distribution)
+            return exact(value, param_distribution)
         drawn = derive_seed(self._seed, logical_number(trial), "parameter", param_name)
         return seed.seed_of(drawn)
 
@@ -105,15 +105,3 @@ class SeededSampler(WrappingSampler):
         """Reseed the wrapped sampler, then let it prepare."""
         reseed(self._base, derive_seed(self._seed, logical_number(trial), "sampler"))
         self._base.before_trial(study, trial)
-
-
-def _exact(value: Any, distribution: BaseDistribution) -> Any:
-    """The value, on its grid if it has one: samplers add up steps, and rounding errors with them.
-
-    A value beside the grid, as someone's own sampler may draw it, stays what it is.
-    """
-    if not isinstance(distribution, FloatDistribution) or distribution.step is None:
-        return value
-    if not contains(distribution, value):
-        return value
-    return on_grid(value, distribution.low, distribution.step)

@@ -15,7 +15,16 @@ from optuna.trial import FrozenTrial, TrialState
 from lyapopt.dynamics.randomness import derive_seed
 from lyapopt.errors import UserError
 from lyapopt.probe import Probe
-from lyapopt.search._optuna import draw_relative, identifier, logical_number, set_attribute
+from lyapopt.search._optuna import (
+    contains,
+    draw_relative,
+    exact,
+    given_params,
+    identifier,
+    independent_without_warnings,
+    logical_number,
+    set_attribute,
+)
 from lyapopt.search.arguments import SearchArguments
 from lyapopt.search.probing.building import Build, Params
 from lyapopt.search.probing.probes import Probed, ProbedStart, SteeringFailedError, probe_all
@@ -104,10 +113,14 @@ class ScreeningSampler(ProbingSampler):
     def infer_relative_search_space(
         self, study: optuna.Study, trial: FrozenTrial
     ) -> dict[str, BaseDistribution]:
-        """Everything that is declared, or that all finished trials have."""
+        """Everything that is declared, or that all finished trials have.
+
+        What is declared comes first and in its order, each parameter after those that its
+        condition reads: candidates are drawn in this order.
+        """
         space = dict(self._base.infer_relative_search_space(study, trial))
         if self._space is not None:
-            return {**space, **self._space.distributions}
+            return {**self._space.distributions, **space, **self._space.distributions}
         with self._lock:
             common = self._common.calculate(study)
         return {**common, **space}
@@ -129,7 +142,7 @@ class ScreeningSampler(ProbingSampler):
             return self._base.sample_relative(study, trial, search_space)
         drawn = self._draw_all(study, trial, search_space)
         number = logical_number(trial)
-        jobs = [({**self._constants(), **trial.params, **params}, number) for params in drawn]
+        jobs = [(self._built_from(trial, params), number) for params in drawn]
         probed = probe_all(self._build, self._probe, jobs, self._seed)
         measured = [
             ScreenedCandidate.of(params, one.measurement)
@@ -170,8 +183,14 @@ class ScreeningSampler(ProbingSampler):
         """The parameters of all candidates."""
         known = self._base.infer_relative_search_space(study, trial)
         known = {name: d for name, d in known.items() if name in search_space} or search_space
+        given = given_params(trial)
         relative = draw_relative(self._base, study, trial, known, self._candidates)
-        return [self._draw(study, trial, k, search_space, one) for k, one in enumerate(relative)]
+        with independent_without_warnings(self._base):
+            drawn = [
+                self._draw(study, trial, k, search_space, one) for k, one in enumerate(relative)
+            ]
+        # A trial that was enqueued whole leaves nothing to choose.
+        return drawn[:1] if all(drawn[0] == one for one in drawn[1:]) and given else drawn
 
     def _draw(
         self,
@@ -183,21 +202,30 @@ class ScreeningSampler(ProbingSampler):
     ) -> dict[str, Any]:
         """The k-th candidate: relative where the base sampler can, independent elsewhere."""
         seeds = self._space.seeds if self._space is not None else {}
-        constants, drawn = self._constants(), dict[str, Any]()
+        given = given_params(trial)
+        drawn: dict[str, Any] = {}
         for name, distribution in search_space.items():
-            if self._space is not None and not self._space.applies(name, constants | drawn):
+            space = self._space
+            if space is not None and not space.applies(name, space.with_constants(drawn)):
                 continue
-            if name in seeds:
+            if name in given:
+                drawn[name] = given[name]  # as it is, also beside the space
+            elif name in seeds:
                 key = (self._seed, logical_number(trial), "candidate", k, name)
                 drawn[name] = seeds[name].seed_of(derive_seed(*key))
-            elif name in relative:
-                drawn[name] = relative[name]
+            elif name in relative and contains(distribution, relative[name]):
+                drawn[name] = exact(relative[name], distribution)
             else:
-                drawn[name] = self._base.sample_independent(study, trial, name, distribution)
+                value = self._base.sample_independent(study, trial, name, distribution)
+                drawn[name] = exact(value, distribution)
         return drawn
 
-    def _constants(self) -> dict[str, Any]:
-        return {} if self._space is None else self._space.constants
+    def _built_from(self, trial: FrozenTrial, params: Params) -> dict[str, Any]:
+        """What the objective will build from, if the trial is given these parameters."""
+        if self._space is None:
+            return {**given_params(trial), **params}
+        undeclared = {n: v for n, v in trial.params.items() if n not in self._space.parameters}
+        return {**undeclared, **self._space.with_constants(params)}
 
     def _choose(
         self,

@@ -17,7 +17,9 @@ from lyapopt.errors import UserError
 from lyapopt.probe import Probe
 from lyapopt.search._optuna import (
     contains,
+    exact,
     frozen_in_memory,
+    given_params,
     identifier,
     logical_number,
     set_attribute,
@@ -28,6 +30,7 @@ from lyapopt.search.probing.probes import ProbedStart
 from lyapopt.search.probing.records import STEERING, SteeringRecord
 from lyapopt.search.probing.samplers import ProbingSampler, charge_probes
 from lyapopt.search.space import Entry, SearchSpace
+from lyapopt.search.steering.declared import declared_space
 from lyapopt.search.steering.edge_cache import CachedEdges, line_key, params_key
 from lyapopt.search.steering.search import Request, SearchSettings, Steered, steer_lines
 from lyapopt.search.steering.search_line import Axis, is_numeric
@@ -163,12 +166,9 @@ class EdgeOfChaosSampler(ProbingSampler):
         """What the base sampler draws; and the steered parameter, if the space has it."""
         steered = search_space.get(self.steer)
         if steered is None or not is_numeric(steered):
-            found = self._base.sample_relative(study, trial, search_space)
-            self._remember(study, trial, found)
-            return found
+            return self._draw_relative(study, trial, search_space)
         others = {name: d for name, d in search_space.items() if name != self.steer}
-        found = self._base.sample_relative(study, trial, others)
-        self._remember(study, trial, found)
+        found = self._draw_relative(study, trial, others)
         return {**found, self.steer: self._steered_value(study, trial, steered)}
 
     def sample_independent(
@@ -328,8 +328,8 @@ class EdgeOfChaosSampler(ProbingSampler):
         Drawn relatively, suggested already, and (with a declared space) drawn now from the base
         sampler, which is kept and given when it is asked for.
         """
-        drawn = self._drawn.get(identifier(study, trial), {})
-        known = {**drawn, **trial.params}
+        drawn, given = self._drawn.get(identifier(study, trial), {}), given_params(trial)
+        known = {**drawn, **given}
         known.pop(self.steer, None)
         if self._space is None:
             return known
@@ -339,13 +339,25 @@ class EdgeOfChaosSampler(ProbingSampler):
                 continue
             if isinstance(parameter, ConstantParameter):
                 params[name] = parameter.value
-            elif name in known:
+                continue
+            d = self._space.distributions[name]
+            if name in given or (name in drawn and contains(d, drawn[name])):
                 params[name] = known[name]
             else:
-                d = self._space.distributions[name]
-                params[name] = self._base.sample_independent(study, trial, name, d)
+                value = self._base.sample_independent(study, trial, name, d)
+                params[name] = exact(value, d)
                 self._remember(study, trial, {name: params[name]})
-        return {**known, **params}
+        # What is declared and left out is not the trial's, though the base sampler drew it.
+        return {n: v for n, v in known.items() if n not in self._space.parameters} | params
+
+    def _draw_relative(
+        self, study: optuna.Study, trial: FrozenTrial, space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """What the base sampler draws together, which is remembered."""
+        drawn = self._base.sample_relative(study, trial, space)
+        found = {name: exact(v, space[name]) if name in space else v for name, v in drawn.items()}
+        self._remember(study, trial, found)
+        return found
 
     def _remember(self, study: optuna.Study, trial: FrozenTrial, drawn: Params) -> None:
         with self._lock:
@@ -370,29 +382,3 @@ class EdgeOfChaosSampler(ProbingSampler):
     def _state_in_another_process(self) -> dict[str, object]:
         per_trial: dict[str, object] = {"_answers": {}, "_drawn": {}, "_known": {}}
         return per_trial | {"_history": History(), "_edges": CachedEdges()}
-
-
-def declared_space(
-    space: SearchSpace | Mapping[str, Entry] | None, steer: str
-) -> SearchSpace | None:
-    """A declared search space in which `steer` can be steered.
-
-    Raises:
-        UserError: If it has no such parameter, or that is not a numeric range.
-    """
-    if space is None:
-        return None
-    declared = space if isinstance(space, SearchSpace) else SearchSpace(space)
-    distribution = declared.distributions.get(steer)
-    if distribution is None:
-        names = ", ".join(declared.distributions) or "nothing"
-        raise UserError(
-            f"EdgeOfChaosSampler: the search space has no parameter {steer!r} to steer; it has "
-            f"{names}"
-        )
-    if not is_numeric(distribution) or steer in declared.seeds:
-        raise UserError(
-            f"EdgeOfChaosSampler: {steer!r} is not a numeric range and cannot be steered; it is "
-            f"{declared.entries[steer]!r}"
-        )
-    return declared
