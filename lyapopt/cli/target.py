@@ -12,7 +12,7 @@ from lyapopt.errors import UserError
 from lyapopt.store import RecordNotFoundError
 from lyapopt.store.errors import masked
 from lyapopt.store.urls import sqlite_url
-from lyapopt.study.analysis.overview import StoredStudy, load_study, names_of_studies
+from lyapopt.study.analysis.overview import StoredStudy, keeps_file, load_study, names_of_studies
 from lyapopt.study.analysis.promoted import is_promoted, promoted_study
 
 _SQLITE_BEGINS = b"SQLite format 3\0"
@@ -137,6 +137,17 @@ def replay_command(text: str, study_name: str, number: int) -> str:
     """
     study = ["--study", study_name]
     return shlex.join(["lyapopt", "replay", masked(text), *study, "--trial", str(number)])
+
+
+def is_replayable(text: str, study_name: str) -> bool:
+    """Whether `replay_command` would find a file: one is given, or the study keeps its own.
+
+    Args:
+        text: STORAGE, as it was given.
+        study_name: Name of the study.
+    """
+    target = target_of(text)
+    return target.file is not None or keeps_file(target.storage, study_name)
 
 
 def _stored(target: Target, is_named: bool) -> StoredStudy:

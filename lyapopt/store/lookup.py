@@ -41,6 +41,7 @@ Numbers = int | Sequence[int] | None
 """Numbers of trials: of one, of several, or None for all."""
 
 STUDIES: Final = table("studies", column("study_id"), column("study_name"))
+STUDY_ATTRIBUTES: Final = table("study_system_attributes", column("study_id"), column("key"))
 TRIALS: Final = table(
     "trials", column("trial_id"), column("study_id"), column("number"), column("state")
 )

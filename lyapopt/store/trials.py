@@ -18,7 +18,7 @@ from sqlalchemy import Connection, column, inspect, select, table
 
 from lyapopt.store.engine import make_engine, parse_url, refuse_missing_file
 from lyapopt.store.errors import RecordNotFoundError, explained, masked
-from lyapopt.store.lookup import STUDIES, check_study, has_optuna
+from lyapopt.store.lookup import STUDIES, STUDY_ATTRIBUTES, check_study, has_optuna
 from lyapopt.store.reading import nothing_stored
 from lyapopt.store.running import Progress, progress_of
 from lyapopt.store.states import (
@@ -50,7 +50,7 @@ from lyapopt.store.trial_rows import (
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
-__all__ = ["StoredStudy", "StoredTrial", "read_study", "study_names"]
+__all__ = ["StoredStudy", "StoredTrial", "has_study_attribute", "read_study", "study_names"]
 
 _AT_ONCE = 500  # runs that one query asks for; SQLite has a limit
 _TIMEOUT = 30.0  # seconds to wait for another process's lock
@@ -185,6 +185,26 @@ def study_names(url: str) -> list[str]:
     """
     with _connected(url) as connection:
         return list(connection.scalars(select(STUDIES.c.study_name).order_by(STUDIES.c.study_id)))
+
+
+def has_study_attribute(url: str, study_name: str, key: str) -> bool:
+    """Whether a study has a system attribute of this name.
+
+    Args:
+        url: URL of Optuna's database.
+        study_name: Name of the study.
+        key: Name of the attribute.
+
+    Raises:
+        StoreError: If it cannot be read.
+    """
+    found = (
+        select(STUDY_ATTRIBUTES.c.key)
+        .join(STUDIES, STUDIES.c.study_id == STUDY_ATTRIBUTES.c.study_id)
+        .where(STUDIES.c.study_name == study_name, STUDY_ATTRIBUTES.c.key == key)
+    )
+    with _connected(url) as connection:
+        return connection.scalar(found) is not None
 
 
 def read_study(url: str, study_name: str, *, reasons_url: str | None = None) -> StoredStudy:

@@ -20,9 +20,11 @@ from ruamel.yaml import YAML
 
 from lyapopt.cli.output import print_best, print_trials
 from lyapopt.cli.trial_table import PlainTable
+from lyapopt.search._optuna.storage import set_study_attribute
 from lyapopt.store import RUN_ATTRIBUTE, RunRecord, TrajectoryStore, new_run_id
 from lyapopt.store.trials import StoredTrial
 from lyapopt.study.analysis.overview import Overview, load_study, ranked
+from lyapopt.study.naming import DEFINITION
 from lyapopt.yaml_text import yaml_lines
 
 SPACE = {
@@ -284,7 +286,10 @@ def test_what_was_promoted_is_the_best(tmp_path: Path, run: Run) -> None:
     search = optuna.create_study(study_name="search", storage=storage)
     add(search, TrialState.COMPLETE, [0.5])
     full = optuna.create_study(study_name="search-promoted", storage=storage)
-    assert json.loads(run("best", "study.db", "-f", "json")[1])["value"] == 0.5
+    best = json.loads(run("best", "study.db", "-f", "json")[1])
+    assert best["value"] == 0.5
+    assert "again" not in best  # there is no file that says what to train
+    set_study_attribute(search, DEFINITION, "{}")
     add(full, TrialState.COMPLETE, [0.125])
     best = json.loads(run("best", "study.db", "-f", "json")[1])
     assert (best["value"], best["study"]) == (0.125, "search-promoted")
@@ -327,6 +332,7 @@ def test_a_journal_is_read_through_optuna(tmp_path: Path) -> None:
     shown = lyapopt(tmp_path, "best", f"journal:///{tmp_path / 'study.log'}", "-f", "json")
     assert shown.returncode == 0, shown.stderr
     assert json.loads(shown.stdout)["value"] == 0.5
+    assert "again" not in json.loads(shown.stdout)
 
 
 def test_words_that_yaml_takes_for_something_else_are_quoted() -> None:

@@ -28,7 +28,7 @@ def best(
     """
     # Imported here for `--help`: SQLAlchemy, 0.4 s.
     from lyapopt.cli.output import print_best, print_document, print_trials
-    from lyapopt.cli.target import best_study, replay_command
+    from lyapopt.cli.target import best_study, is_replayable, replay_command
     from lyapopt.store.trials import StoredTrial
     from lyapopt.study.analysis.overview import best_trials, ranked
 
@@ -43,8 +43,11 @@ def best(
             print_trials([], form.value)
         return exit_codes.NO_COMPLETED_TRIAL
 
+    has_file = is_replayable(storage, stored.name)
+
     def facts(trial: StoredTrial) -> dict[str, str]:
-        return {"study": stored.name, "again": replay_command(storage, stored.name, trial.number)}
+        again = replay_command(storage, stored.name, trial.number)
+        return {"study": stored.name} | ({"again": again} if has_file else {})
 
     if count is not None:
         more = "-f csv has them"

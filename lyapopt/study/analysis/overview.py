@@ -10,13 +10,21 @@ from dataclasses import dataclass
 from lyapopt.errors import UserError
 from lyapopt.store.engine import has_sql
 from lyapopt.store.errors import masked
-from lyapopt.store.trials import StoredStudy, StoredTrial, read_study, study_names
+from lyapopt.store.trials import (
+    StoredStudy,
+    StoredTrial,
+    has_study_attribute,
+    read_study,
+    study_names,
+)
+from lyapopt.study.naming import DEFINITION, PROMOTED_SUFFIX
 
 __all__ = [
     "Overview",
     "StoredStudy",
     "StoredTrial",
     "best_trials",
+    "keeps_file",
     "load_study",
     "names_of_studies",
     "ranked",
@@ -68,6 +76,28 @@ def load_study(storage: str, study_name: str, store: str | None = None) -> Store
     trials = [StoredTrial.of(trial) for trial in study.get_trials(deepcopy=False)]
     directions = tuple(direction.name.lower() for direction in study.directions)
     return StoredStudy(study_name, directions, trials)
+
+
+def keeps_file(storage: str, study_name: str) -> bool:
+    """Whether a study, or the one that it was promoted from, knows the file that it was run with.
+
+    Args:
+        storage: URL of Optuna's storage.
+        study_name: Name of the study.
+
+    Raises:
+        UserError: If it cannot be read.
+    """
+    name = study_name.removesuffix(PROMOTED_SUFFIX)
+    if has_sql(storage):
+        return has_study_attribute(storage, name, DEFINITION)
+    from lyapopt.study.run.storage import open_storage  # here: as above
+
+    opened = open_storage(storage, create=False)
+    try:
+        return DEFINITION in opened.get_study_system_attrs(opened.get_study_id_from_name(name))
+    except KeyError:
+        return False
 
 
 @dataclass(frozen=True)

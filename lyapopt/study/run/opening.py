@@ -6,7 +6,6 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Final
 
 import optuna
 from optuna.distributions import (
@@ -41,15 +40,13 @@ from lyapopt.store.mutex import Mutex
 from lyapopt.store.retry import RetryPolicy, as_store_error
 from lyapopt.study.file import StudyFile
 from lyapopt.study.file.messages import as_written
+from lyapopt.study.naming import DEFINITION
 from lyapopt.study.run import assembly, earlier
 from lyapopt.study.run.choices import DIGEST, keep_choices, known_digest
 from lyapopt.study.run.events import StudyListener
 from lyapopt.study.run.leases import Leases
 from lyapopt.study.run.storage import open_storage, open_store, study_mutex
 from lyapopt.study.run.worker_table import WorkerSettings
-
-DEFINITION: Final = "lyapopt:file"
-"""System attribute of a study: what its file said when it was last run."""
 
 
 @dataclass(frozen=True)

@@ -32,11 +32,10 @@ from lyapopt.search._optuna import (
 )
 from lyapopt.store.states import state_of
 from lyapopt.study.file import StudyFile, study_of_definition
-from lyapopt.study.naming import PROMOTED_SUFFIX
+from lyapopt.study.naming import DEFINITION, PROMOTED_SUFFIX
 from lyapopt.study.run import assembly
 from lyapopt.study.run.choices import known_digest, with_choices
 from lyapopt.study.run.folder import same_folder
-from lyapopt.study.run.opening import DEFINITION
 from lyapopt.study.run.promotion import PROMOTED, promoted_file
 from lyapopt.study.run.schedule import Schedule
 from lyapopt.study.run.storage import open_storage
