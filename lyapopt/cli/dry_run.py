@@ -12,6 +12,7 @@ from lyapopt.study.file import ClassSpec, StudyFile
 from lyapopt.study.file.automatic import Choices
 from lyapopt.study.run.choices import with_choices
 from lyapopt.study.run.preview import preview
+from lyapopt.study.run.promotion import promoted_file
 from lyapopt.yaml_text import flow
 
 _SHOWN = 10
@@ -44,6 +45,7 @@ def show(file: StudyFile, extra: int | None) -> int:
             ("groups", f"{plural(len(found.configurations), 'trial')} at once"),
             *(("measured", one_line(text)) for text in found.measured),
             ("cost", _cost(file, found.cost, extra)),
+            *_promotion_rows(file, found.cost, extra),
         ]
     )
     shown = found.configurations[:_SHOWN]
@@ -79,12 +81,35 @@ def class_in_words(spec: ClassSpec) -> str:
     return f"{spec.import_path.replace(':', '.')}({called})"
 
 
+def _trials(file: StudyFile, extra: int | None) -> int | None:
+    return extra if extra is not None else file.n_trials
+
+
+def _promotion_rows(
+    file: StudyFile, of_one: float | None, extra: int | None
+) -> list[tuple[str, str]]:
+    """What training the best in full costs, and all together, where the file says `promote`."""
+    if not file.promote or of_one is None:
+        return []
+    number = _trials(file, extra)
+    best = file.promote if number is None else min(file.promote, number)
+    full = preview(promoted_file(file)).cost
+    if full is None:
+        return []
+    text = f"about {count(full)} for each of the best {best} in full, {count(full * best)}"
+    if number is not None:
+        text += f"; {count(of_one * number + full * best)} altogether"
+    if file.budget is not None:
+        text += ", as far as the budget pays for them"
+    return [("promoted", text)]
+
+
 def _cost(file: StudyFile, of_one: float | None, extra: int | None) -> str:
     if of_one is None:
         return "unknown, since nothing could be built"
     unit = "gradient evaluations"
     text = f"about {count(of_one)} {unit} a trial"
-    number = extra if extra is not None else file.n_trials
+    number = _trials(file, extra)
     if number is not None:
         text += f", {count(of_one * number)} for {plural(number, 'trial')} if none is pruned"
     if file.budget is not None:

@@ -147,8 +147,20 @@ def _conclude(file: StudyFile, result: RunResult, options: Options) -> None:
     if not overview.best and overview.states["failed"]:
         reason += f"\nonce the cause is mended: {again} --fresh"
     elif file.n_trials is not None and len(result.ledger.done) >= file.n_trials:
-        reason += f"\nmore: {again} --extra 20"
+        more = f"{again} --extra 20" if _pays_for_more(file, result) else "with a larger budget"
+        reason += f"\nmore: {more}"
     print_summary(study, overview, reason, seconds, later)
+
+
+def _pays_for_more(file: StudyFile, result: RunResult) -> bool:
+    """Whether the budget, if there is one, has another trial in it."""
+    if file.budget is None:
+        return True
+    spent = result.ledger.gradient_evaluations
+    if file.promote and result.promoted is None:
+        return False  # nothing was left to train the best in full
+    full = 0.0 if result.promoted is None else result.promoted.ledger.gradient_evaluations
+    return file.budget.gradient_evaluations - spent - full >= spent / len(result.ledger.done)
 
 
 def _conclude_promoted(file: StudyFile, result: RunResult, options: Options) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -233,6 +234,28 @@ def test_the_budget_holds_for_both(path: Path) -> None:
     assert more.promoted is not None
     assert more.promoted.ledger.states["complete"] == 2  # half of a third one would be left
     assert more.promoted.reason == "what is left of the budget pays for no other training"
+
+
+def test_extra_trials_end_with_the_budget_which_has_paid_for_the_promoted_ones(
+    path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ["trials_at_once=1", "promote=1", "budget.gradient_evaluations=150"]
+    assert run_command(path, given, dry_run=True) == exit_codes.DONE
+    shown = capsys.readouterr().out
+    short = run(path, *given)
+    assert short.promoted is not None
+    full = short.promoted.ledger.gradient_evaluations
+    assert f"for each of the best 1 in full, {full:.0f}; {80 + full:.0f} altogether" in shown
+    left = 150 - 80 - full
+    more = run(path, *given, extra=30)
+    assert more.ledger.gradient_evaluations == 80 + 10 * math.ceil(left / 10)
+    assert more.reason == "the budget of 150 gradient evaluations is spent"
+    assert run(path, *given, extra=30).new == 0
+    assert run_command(path, given) == exit_codes.DONE
+    said = capsys.readouterr()
+    done = len(more.ledger.done)
+    assert f"all {done} trials are done\nmore: with a larger budget" in said.out
+    assert f"{done} of {done} trials done" in said.err
 
 
 def test_fewer_than_were_asked_for_are_said_to_be(path: Path) -> None:

@@ -78,6 +78,7 @@ SMALL_CASES = [
     (TRIALS, f"{TRIALS}\npromote: ^3", "promote trains the best in full", "rank_at: 50, or"),
     (TRIALS, f"{TRIALS}\nvalue: exponent\nrank_at: ^50", "nothing is trained beyond", ""),
     (TRIALS, f"{TRIALS}\nrank_at: ^3", "before the probe's horizon (20)", "a shorter horizon"),
+    (TRIALS, f"{TRIALS}\nrank_at: ^300\npromote: 3", "no training has more than 300 steps", "300"),
     (TRIALS, f"{TRIALS}\nrank_at: ^0", "whole number of at least 1", ""),
     (TASK, "objective: {call: a:b}\n^rank_at: 5", "trains as long as it likes", "remove it"),
     (

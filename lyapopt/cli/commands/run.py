@@ -16,7 +16,11 @@ def run(
     overrides: Overrides = None,
     extra: Annotated[
         int | None,
-        typer.Option(min=1, metavar="N", help="Run N more trials than the study has."),
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Run N more trials than the study has, if the budget pays for them.",
+        ),
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would run; touch no storage.")

@@ -45,6 +45,7 @@ from lyapopt.search._optuna.storage import (
     study_is_there,
     study_key,
     told_together,
+    trials_beside,
     wrap_operations,
 )
 from lyapopt.search._optuna.trials import (
@@ -117,6 +118,7 @@ __all__ = [
     "take_waiting",
     "told_together",
     "trial_ids",
+    "trials_beside",
     "worker_of",
     "wrap_operations",
     "wrapped_pruners",

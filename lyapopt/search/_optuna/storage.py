@@ -10,7 +10,7 @@ from typing import Any
 
 import optuna
 from optuna.storages import BaseStorage, RDBStorage
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import Engine
 
 from lyapopt.store.buffered import Batch, BufferedStorage
@@ -42,6 +42,15 @@ def study_is_there(study: optuna.Study) -> bool:
         return study._storage.get_study_id_from_name(study.study_name) == study._study_id
     except KeyError:
         return False
+
+
+def trials_beside(study: optuna.Study, name: str) -> list[FrozenTrial]:
+    """The trials of another study in the same storage, as they are now; none without it."""
+    storage = study._storage
+    try:
+        return storage.get_all_trials(storage.get_study_id_from_name(name), deepcopy=False)
+    except KeyError:
+        return []
 
 
 def study_key(study: optuna.Study) -> str:

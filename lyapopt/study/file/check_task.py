@@ -80,6 +80,18 @@ def check_model(study: StudyFile, report: Report) -> None:
                 break
 
 
+def check_ranked_steps(study: StudyFile, report: Report) -> None:
+    """`rank_at` stops some training before its end, where it is known how long they are."""
+    if study.rank_at is None or not isinstance(study.task, BuiltinTask):
+        return
+    if not report.sound(("rank_at",), ("task",), ("search_space",)):
+        return
+    longest = max(_possible(study, "steps"))
+    if study.rank_at >= longest:
+        message = f"no training has more than {longest} steps: all are trained in full, not ranked"
+        report.add(("rank_at",), message, hint=f"a number below {longest}, or remove it")
+
+
 _ALL_PAIRS = "of all values that a trial can have"
 _MOST_VALUES = 100
 
@@ -131,4 +143,4 @@ def check_distance(study: StudyFile, report: Report) -> None:
         report.add(("probe", "distance"), message, hint="write distance: weights")
 
 
-TASK_CHECKS = (check_distance, check_horizon, check_optimizer, check_model)
+TASK_CHECKS = (check_distance, check_horizon, check_ranked_steps, check_optimizer, check_model)

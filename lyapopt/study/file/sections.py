@@ -188,7 +188,7 @@ class Budget(Section):
 
     gradient_evaluations: Count = Field(
         description="One is forward and backward on one minibatch of one trajectory; neighbours, "
-        "probes and abandoned trials all count."
+        "probes and abandoned trials all count, and so do trainings of promoted trials."
     )
 
 

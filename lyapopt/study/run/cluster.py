@@ -17,6 +17,7 @@ from lyapopt.study.file import StudyFile
 from lyapopt.study.run.events import RunResult, StudyEvent, StudyListener
 from lyapopt.study.run.ledger import Ledger
 from lyapopt.study.run.opening import mutex_of, open_study
+from lyapopt.study.run.plan import total_of
 from lyapopt.study.run.runner import run_study
 from lyapopt.study.run.worker_table import WorkerSettings, WorkerTable
 from lyapopt.study.run.workers import shared
@@ -46,7 +47,7 @@ def run_on_dask(
             same URL, and so must the modules that it names.
         address: Of Dask's scheduler, such as `tcp://host:8786`.
         listener: Told what happens.
-        extra: Run so many more trials than the study has, whatever `n_trials` says.
+        extra: Run so many more trials than the study has, whatever `n_trials` says; a budget holds.
         settings: How each worker behaves towards others and towards its database.
 
     Raises:
@@ -85,7 +86,7 @@ def _run(
     if not addresses:
         raise UserError("the Dask cluster has no workers; start some, then run again")
     before = Ledger.of(study, file.on_failure.max_retries)
-    total = file.n_trials if extra is None else len(before.done) + extra
+    total = total_of(file, len(before.done), extra)
     listener.started(StudyEvent(study.study_name, total, before))
     # Not tied to an address, so that a task whose worker dies begins anew on another one.
     futures = [client.submit(_work, shared(file), total, settings, pure=False) for _ in addresses]

@@ -15,7 +15,7 @@ from lyapopt.study.run.group import GroupRunner
 from lyapopt.study.run.heartbeat import Heartbeat
 from lyapopt.study.run.ledger import Ledger
 from lyapopt.study.run.opening import OpenStudy
-from lyapopt.study.run.plan import Plan
+from lyapopt.study.run.plan import Plan, total_of
 from lyapopt.study.run.recovery import Settled
 from lyapopt.study.run.spill import import_spilled
 from lyapopt.study.run.worker_table import Group
@@ -44,10 +44,8 @@ class Execution:
         self._import_spilled()
         ledger = self._opened.retry(self._enter)
         remember_exhaustion(self._plan.sampler, self._study)
-        if extra is not None:
-            total = len(ledger.done) + extra
-        elif total is None:
-            total = self._file.n_trials
+        if extra is not None or total is None:
+            total = total_of(self._file, len(ledger.done), extra)
         self._listener.started(StudyEvent(self._study.study_name, total, ledger))
         with self._heartbeat:
             try:

@@ -2,18 +2,43 @@
 
 from __future__ import annotations
 
+import math
+
 import optuna
 
 from lyapopt.registry import is_exhaustive
-from lyapopt.search._optuna import grid_points_left, stop_was_asked
+from lyapopt.search._optuna import grid_points_left, stop_was_asked, trials_beside
 from lyapopt.search.samplers.given import GivenSampler
 from lyapopt.study.file import StudyFile
+from lyapopt.study.naming import PROMOTED_SUFFIX
 from lyapopt.study.run.leases import Situation, base_sampler
+from lyapopt.study.run.ledger import Ledger
 from lyapopt.study.run.schedule import Schedule
 from lyapopt.study.run.worker_table import Group
 
 _GROUPS_OF_A_WORKER = 6
 _FAILURES_IN_A_ROW = 5
+
+
+def total_of(file: StudyFile, done: int, extra: int | None = None) -> int | None:
+    """How many trials a study is to have, if that is limited: it does not lose those it has.
+
+    Args:
+        file: A validated study file.
+        done: How many count already.
+        extra: How many more there are to be, whatever the file says.
+    """
+    if extra is not None:
+        return done + extra
+    return None if file.n_trials is None else max(file.n_trials, done)
+
+
+def spent_on_promoted(file: StudyFile, study: optuna.Study) -> float:
+    """Gradient evaluations that training the best trials of a study in full has cost so far."""
+    if not file.promote:
+        return 0.0
+    trials = trials_beside(study, file.study_name + PROMOTED_SUFFIX)
+    return Ledger.read(trials).gradient_evaluations
 
 
 class Plan:
@@ -31,6 +56,7 @@ class Plan:
         self.sampler = base_sampler(study)
         # Promoted trainings cost alike: one that the budget does not pay for is not begun.
         self._costs_are_alike = isinstance(self.sampler, GivenSampler)
+        self._gradients = self._own_budget()
 
     @property
     def is_exhaustive(self) -> bool:
@@ -46,10 +72,10 @@ class Plan:
         limit = self._file.on_failure.max_failures
         if total is not None and len(ledger.done) >= total:
             return f"all {total} trials are done"
-        if budget is not None and ledger.gradient_evaluations >= budget.gradient_evaluations:
-            return f"the budget of {budget.gradient_evaluations} gradient evaluations is spent"
         if self._costs_are_alike and ledger.done and self._affordable(situation) == 0:
             return "what is left of the budget pays for no other training"
+        if budget is not None and ledger.gradient_evaluations >= self._gradients:
+            return f"the budget of {budget.gradient_evaluations} gradient evaluations is spent"
         if self._file.timeout is not None and elapsed >= self._file.timeout:
             return f"the time of {self._file.timeout:g} s is up"
         if stop_was_asked(self._study) and not self._owes_points(situation):
@@ -113,17 +139,23 @@ class Plan:
         and the first may have been pruned. (The schedule has such groups, too.)
         """
         ledger, in_progress = situation.ledger, situation.in_progress
-        if self._file.budget is None:
+        if self._gradients == math.inf:
             return None
         if not ledger.done:
             return 0 if in_progress else 1
         average = ledger.gradient_evaluations / len(ledger.done)
-        left = self._file.budget.gradient_evaluations - ledger.gradient_evaluations
+        left = self._gradients - ledger.gradient_evaluations
         left -= average * len(in_progress)
         if left <= 0:
             return 0
         least = 0 if self._costs_are_alike else 1
         return min(len(ledger.done), max(least, int(left / max(average, 1.0))))
+
+    def _own_budget(self) -> float:
+        """The budget without what training the best in full has cost so far: it covers both."""
+        if self._file.budget is None:
+            return math.inf
+        return self._file.budget.gradient_evaluations - spent_on_promoted(self._file, self._study)
 
     def _owes_points(self, situation: Situation) -> bool:
         """Whether points of a finite space were tried, in vain: its sampler takes them for done."""

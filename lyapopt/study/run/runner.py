@@ -37,7 +37,7 @@ def run_study(
     Args:
         file: A validated study file.
         listener: Told what happens.
-        extra: Run so many more trials than the study has, whatever `n_trials` says.
+        extra: Run so many more trials than the study has, whatever `n_trials` says; a budget holds.
         total: Run until so many trials count, whatever `n_trials` says.
         settings: How this worker behaves towards others and towards its database.
         promotes: Whether the best trials are trained in full then, if the file says `promote`.

@@ -25,6 +25,7 @@ from lyapopt.study.file import StudyFile
 from lyapopt.study.run.events import WAITING, RunResult, StudyEvent, StudyListener
 from lyapopt.study.run.ledger import Ledger
 from lyapopt.study.run.opening import open_study
+from lyapopt.study.run.plan import total_of
 from lyapopt.study.run.runner import run_study
 from lyapopt.study.run.worker_table import WorkerSettings
 
@@ -53,7 +54,7 @@ def run_workers(
         file: A validated study file.
         count: How many processes.
         listener: Told what happens in any of them.
-        extra: Run so many more trials than the study has, whatever `n_trials` says.
+        extra: Run so many more trials than the study has, whatever `n_trials` says; a budget holds.
         settings: How each behaves towards others and towards its database.
 
     Raises:
@@ -74,7 +75,7 @@ def _run(
 ) -> RunResult:
     study = open_study(file, listener, settings)
     before = Ledger.of(study, file.on_failure.max_retries)
-    total = file.n_trials if extra is None else len(before.done) + extra
+    total = total_of(file, len(before.done), extra)
     listener.started(StudyEvent(study.study_name, total, before))
     task = _Task(shared(file), total, settings, optuna.logging.get_verbosity())
     crew = _Crew(task, listener)
