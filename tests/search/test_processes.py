@@ -64,8 +64,11 @@ def test_threads_share_a_sampler(which: str, tmp_path: Path) -> None:
     )
     objective = Objective(tanh_network, SPACE, probe=PROBE, seed=4)
     study.optimize(objective, n_trials=8, n_jobs=4)
-    assert [trial.state for trial in study.trials] == [TrialState.COMPLETE] * 8
+    assert len(study.trials) == 8
     for trial in study.trials:
+        # What is drawn depends on which trials have ended, and the highest rates diverge.
+        has_diverged = trial.user_attrs["verdict"] == "diverged"
+        assert trial.state == (TrialState.PRUNED if has_diverged else TrialState.COMPLETE)
         record = trial.user_attrs[f"lyapopt:{'steering' if which == 'edge' else 'screening'}"]
         if which == "edge":
             assert record["value"] == trial.params["lr"]
