@@ -115,9 +115,9 @@ def _timed_probes() -> Iterator[list[float]]:
     # Imported names of modules: to mypy they are no attributes that may be set.
     users = (steering.search, screening.sampler)
     for module in users:
-        module.probe_all = timed  # type: ignore[attr-defined]
+        module.probe_all = timed  # type: ignore[attr-defined]  # see above
     try:
         yield spent
     finally:
         for module in users:
-            module.probe_all = probe_all  # type: ignore[attr-defined]
+            module.probe_all = probe_all  # type: ignore[attr-defined]  # see above

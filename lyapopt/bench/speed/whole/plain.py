@@ -57,7 +57,7 @@ class Search:
         loss_now = math.nan
         for step, (x, y) in enumerate(self.batches(), start=1):
             optimizer.zero_grad()
-            self.loss_fn(model(x), y).backward()  # type: ignore[no-untyped-call]
+            self.loss_fn(model(x), y).backward()  # type: ignore[no-untyped-call]  # torch's
             optimizer.step()
             if step in self.due:
                 loss_now = self.evaluate(model)
