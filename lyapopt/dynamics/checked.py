@@ -39,7 +39,7 @@ def check_training(
     """
     check_steps(training.model, training.optimizer)
     check_hooks(training.model, training.optimizer)
-    if _is_of_torch(training):
+    if is_of_torch(training):
         return _NOTHING
     loss, finding = _known.get(training.model, (None, _NOTHING))
     if loss is not None and loss() is training.loss_fn:
@@ -53,7 +53,7 @@ def check_training(
 
 def take_over_check(copied: Training, training: Training) -> None:
     """Let a copy of a training that has been checked need no check of its own."""
-    if not _is_of_torch(training) and training.model in _known:
+    if not is_of_torch(training) and training.model in _known:
         _remember(copied, _known[training.model][1])
 
 
@@ -96,7 +96,7 @@ def _passes_on(training: Training, batch: list[Tensor]) -> Finding:
     return check_passes(copied, training.model, loss_of, surroundings_of(training, copied))
 
 
-def _is_of_torch(training: Training) -> bool:
+def is_of_torch(training: Training) -> bool:
     """Whether model and loss are made of torch's own modules and functions alone."""
     loss = training.loss_fn
     owner = loss if not isinstance(loss, nn.Module) else type(loss)

@@ -9,7 +9,7 @@ from collections.abc import Hashable, Iterable, Sequence
 from lyapopt.dynamics.compilation import Compile
 from lyapopt.dynamics.execution import leaving_inference_mode
 from lyapopt.dynamics.structure import activations
-from lyapopt.dynamics.system import System
+from lyapopt.dynamics.system import Known, System
 from lyapopt.dynamics.training import Training, as_list
 from lyapopt.dynamics.training_map import TrainingMap
 from lyapopt.dynamics.unstacked import UnstackedMap, UnstackedSystem
@@ -56,7 +56,7 @@ def stack(
         >>> [positions for positions, step in stack([training(2), training(3), training(2)])]
         [[0, 2], [1]]
     """
-    systems = [read_system(training) for training in as_list(trainings)]
+    systems = _read(trainings)
     found: list[tuple[list[int], AnyTrainingMap]] = []
     for positions in _positions_by_structure(systems):
         maps = maps_of([systems[position] for position in positions], compile, expected_steps)
@@ -65,15 +65,19 @@ def stack(
 
 
 @leaving_inference_mode
-def read_system(training: Training) -> AnySystem:
+def read_system(training: Training, known: Known | None = None) -> AnySystem:
     """Take a training apart; one that cannot be stacked is made to run by itself.
+
+    Args:
+        training: Any.
+        known: See `System.read`.
 
     Raises:
         TrainingError: If it cannot be trained as given.
         NotStackableError: If it cannot even run by itself next to neighbours.
     """
     try:
-        return System.read(training)
+        return System.read(training, known)
     except NotStackableError as refusal:
         return _unstacked(training, refusal)
 
@@ -105,7 +109,12 @@ def group_by_structure(trainings: Iterable[Training]) -> list[list[int]]:
 
     See `stack`, which makes the maps too.
     """
-    return _positions_by_structure([read_system(training) for training in as_list(trainings)])
+    return _positions_by_structure(_read(trainings))
+
+
+def _read(trainings: Iterable[Training]) -> list[AnySystem]:
+    known: Known = {}
+    return [read_system(training, known) for training in as_list(trainings)]
 
 
 def _unstacked(training: Training, refusal: NotStackableError) -> UnstackedSystem:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from lyapopt.dynamics.alike import form_of
 from lyapopt.dynamics.checked import check_training
 from lyapopt.dynamics.data import BatchOrder, Examples, read_examples, read_order
 from lyapopt.dynamics.hyperparameters import HyperparameterTable
@@ -26,7 +27,8 @@ class System:
 
     Attributes:
         training: Where it all comes from.
-        trace: What the model does on its first batch.
+        trace: What the model does on its first batch; of a training that differs in numbers only,
+            unless `is_traced`.
         fixed_names: Parameters and buffers that stay as they are.
         examples: The training data.
         validation: The data that final losses are taken on.
@@ -35,6 +37,7 @@ class System:
         group_of_weight: Parameter group of every trained parameter.
         updates: Updates that the optimiser has already made, by group.
         structure: Systems of equal structure stack.
+        is_traced: Whether the trace is the training's own, losses and gradients included.
     """
 
     training: Training
@@ -46,11 +49,17 @@ class System:
     table: HyperparameterTable
     group_of_weight: tuple[int, ...]
     updates: tuple[int, ...]
-    structure: Hashable
+    structure: tuple[Hashable, ...]
+    is_traced: bool = True
 
     @classmethod
-    def read(cls, training: Training) -> System:
+    def read(cls, training: Training, known: Known | None = None) -> System:
         """Take `training` apart; it is left as it is.
+
+        Args:
+            training: Any.
+            known: Systems that were read, by the form of their trainings; this one is added. Its
+                model is not run if it is of a form that is known.
 
         Raises:
             TrainingError: If the model or the loss raises on its first batch, the loss is not a
@@ -69,7 +78,9 @@ class System:
         if finding.has_drawn or finding.has_changed:
             what = "draws random numbers" if finding.has_drawn else "changes something outside"
             raise NotStackableError(f"the model or the loss {what}, which has one order in a loop")
-        trace = trace_first_batch(training, examples, order)
+        form = None if known is None else form_of(training, examples, order)
+        like = None if known is None or form is None else known.get(form)
+        trace = trace_first_batch(training, examples, order) if like is None else like.trace
         parameters = dict(training.model.named_parameters())
         places = {(parameters[n].dtype, parameters[n].device) for n in trace.weight_names}
         if len(places) > 1:
@@ -84,7 +95,7 @@ class System:
         }
         group_of_weight = tuple(group_of[parameters[name]] for name in trace.weight_names)
         weights = [parameters[name] for name in trace.weight_names]
-        return cls(
+        system = cls(
             training=training,
             trace=trace,
             fixed_names=tuple(n for n in (*parameters, *buffers) if n not in moving),
@@ -94,9 +105,9 @@ class System:
             table=HyperparameterTable(training.optimizer, training.scheduler, rule.numbers),
             group_of_weight=group_of_weight,
             updates=_updates(training.optimizer, weights, group_of_weight),
+            is_traced=like is None,
             structure=(
-                structure_across_activations(training.model),
-                loss_structure(training.loss_fn),
+                _structure_of_pass(training) if like is None else like.structure[0],
                 _structure_of_steps(training, trace, rule, group_of_weight),
                 order.count if not order.is_full_batch else None,
                 order.size,
@@ -106,6 +117,15 @@ class System:
                 tuple(buffers[name].cpu().numpy().tobytes() for name in trace.counter_names),
             ),
         )
+        if known is not None and form is not None:
+            known.setdefault(form, system)
+        return system
+
+    def own_trace(self) -> Trace:
+        """What the model of this very training does on its first batch."""
+        if self.is_traced:
+            return self.trace
+        return trace_first_batch(self.training, self.examples, self.order)
 
     def tensor(self, name: str) -> Tensor:
         """A parameter or buffer of the model by its qualified name, detached."""
@@ -137,6 +157,14 @@ class System:
             like = parameters[name].detach()
             parts.append((torch.zeros_like(like) if value is None else value).reshape(-1))
         return torch.cat(parts)
+
+
+Known = MutableMapping[Hashable, System]
+"""Systems by the form of their trainings."""
+
+
+def _structure_of_pass(training: Training) -> Hashable:
+    return structure_across_activations(training.model), loss_structure(training.loss_fn)
 
 
 def _structure_of_steps(

@@ -24,7 +24,7 @@ from lyapopt.dynamics.gradients import Gradients, StackGradients, verify_stack
 from lyapopt.dynamics.hyperparameters import CoefficientWindow
 from lyapopt.dynamics.maps import Losses, State
 from lyapopt.dynamics.structure import module_structure
-from lyapopt.dynamics.system import System
+from lyapopt.dynamics.system import Known, System
 from lyapopt.dynamics.training import Evaluation, Training, as_list, evaluate, one_tensor
 from lyapopt.dynamics.update_rules import Flag, UpdateRule, rule_for, smooth_root
 from lyapopt.errors import NotStackableError, TrainingError
@@ -82,7 +82,8 @@ class TrainingMap:
         check = Arguments("TrainingMap", TrainingError)
         check.choice("compile", compile, get_args(Compile))
         check.optional(check.whole, "expected_steps", expected_steps, least=0)
-        systems = [System.read(training) for training in as_list(trainings)]
+        known: Known = {}
+        systems = [System.read(training, known) for training in as_list(trainings)]
         self._assemble(systems, None, compile, expected_steps)
         verify_stack(systems, self._gradients, self._batches)
 

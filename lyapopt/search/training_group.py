@@ -11,7 +11,7 @@ import torch
 
 from lyapopt.dynamics.compilation import Compile
 from lyapopt.dynamics.stack import AnySystem, read_system
-from lyapopt.dynamics.system import System
+from lyapopt.dynamics.system import Known, System
 from lyapopt.errors import TrainingError
 from lyapopt.probe import Probe, Verdict, reference_of
 from lyapopt.search.candidate import Candidate, Checkpoint, Outcome
@@ -181,10 +181,11 @@ class TrainingGroup:
     def _probed_stacks(self, candidates: list[Candidate]) -> list[TrainingStack]:
         """Candidates by structure, measured; one that cannot be read or stepped fails alone."""
         alike: dict[Hashable, list[Row]] = {}
+        known: Known = {}
         for candidate in candidates:
             assert candidate.training is not None
             try:
-                system = read_system(candidate.training)
+                system = read_system(candidate.training, known)
                 self._prepare(candidate, system)
             except Exception as error:
                 candidate.fail("training", error)

@@ -6,7 +6,7 @@ pass reads that is neither parameter, buffer nor compared attribute shows here.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -24,16 +24,19 @@ from lyapopt.errors import NotStackableError, UserError
 def verify_stack(
     systems: Sequence[System], gradients: StackGradients, batches: StackedBatches
 ) -> None:
-    """Compare losses, gradients and buffers of the stack with those of every model by itself.
+    """Compare losses, gradients and buffers of the stack with those of models by themselves.
 
-    What goes wrong without `vmap` is tried again with it.
+    Of models that differ in numbers only, torch's own modules, one stands for all. What goes wrong
+    without `vmap` is tried again with it.
 
     Raises:
         NotStackableError: If the stack cannot run, or a row differs by more than rounding.
     """
-    traces = [system.trace for system in systems]
-    have_one_index = all(torch.equal(trace.index, traces[0].index) for trace in traces[1:])
-    indices = torch.stack([trace.index for trace in traces[: 1 if have_one_index else None]])
+    every = [system.trace.index for system in systems]
+    have_one_index = all(i is every[0] or torch.equal(i, every[0]) for i in every[1:])
+    indices = torch.stack(every[: 1 if have_one_index else None])
+    rows = [row for row, system in enumerate(systems) if system.is_traced] or [0]
+    traces = {row: systems[row].own_trace() for row in rows}
     w = torch.stack([system.flat_weights() for system in systems])
     b = torch.stack([system.flat_buffers() for system in systems])
     # Two trajectories each, so that a system by itself is checked as a stack too.
@@ -63,22 +66,24 @@ def verify_stack(
     _compare(traces, found, 2)
 
 
-def _compare(traces: Sequence[Trace], found: RowGradients, copies: int) -> None:
+def _compare(traces: Mapping[int, Trace], every: RowGradients, copies: int) -> None:
     """Refuse a row of the stack that differs from its model by itself.
 
     Args:
-        traces: One a system.
-        found: What the stack gives, with every system in several rows.
+        traces: By the position of their system.
+        every: What the stack gives, with every system in several rows.
         copies: Rows of a system.
     """
-    g, losses, buffers = found
+    systems = list(traces)
+    places = [row * copies + k for row in systems for k in range(copies)]
+    g, losses, buffers = (part[places] for part in every)
     # A gradient may be a small difference of large terms, and GPUs round inputs of convolutions to
     # 10 bits; what this looks for (another activation, a mask drawn anew) is far outside.
     margin = torch.finfo(g.dtype).eps ** 0.3
     alone = (
-        torch.stack([trace.loss.to(g).view(1) for trace in traces]),
-        torch.stack([trace.gradient for trace in traces]),
-        torch.stack([trace.buffers for trace in traces]),
+        torch.stack([trace.loss.to(g).view(1) for trace in traces.values()]),
+        torch.stack([trace.gradient for trace in traces.values()]),
+        torch.stack([trace.buffers for trace in traces.values()]),
     )
     agree = torch.ones(len(g), dtype=torch.bool, device=g.device)
     for own, stacked in zip(alone, (losses.unsqueeze(1), g, buffers), strict=True):
@@ -86,8 +91,8 @@ def _compare(traces: Sequence[Trace], found: RowGradients, copies: int) -> None:
     if not agree.all():
         row = int(agree.logical_not().nonzero()[0])
         raise NotStackableError(
-            f"system {row // copies} gives loss {losses[row].item():.6g} in the stack and "
-            f"{traces[row // copies].loss.item():.6g} by itself, or other gradients or buffers: "
+            f"system {systems[row // copies]} gives loss {losses[row].item():.6g} in the stack and "
+            f"{alone[0][row // copies].item():.6g} by itself, or other gradients or buffers: "
             "its forward pass or its loss reads something that is neither parameter nor buffer, or "
             "draws random numbers"
         )

@@ -30,6 +30,7 @@ from lyapopt.search._optuna.samplers import (
     reseed,
 )
 from lyapopt.search._optuna.storage import (
+    asked_together,
     attempted_once,
     close_storage,
     engine_of,
@@ -70,6 +71,7 @@ from lyapopt.search._optuna.trials import (
 __all__ = [
     "NUMBER_ATTRIBUTE",
     "OrderedStudy",
+    "asked_together",
     "attach",
     "attached",
     "attempted_once",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import optuna
@@ -116,6 +116,13 @@ def told_together(study: optuna.Study) -> Iterator[Batch | None]:
             yield batch
     else:
         yield None
+
+
+def asked_together(study: optuna.Study) -> AbstractContextManager[None]:
+    """Let what others wrote be read once for all trials that are asked for in the body."""
+    if isinstance(study._storage, BufferedStorage):
+        return study._storage.asking()
+    return nullcontext()
 
 
 def engine_of(study: optuna.Study) -> Engine | None:

@@ -6,8 +6,7 @@ import copy
 import json
 import math
 import threading
-from collections.abc import Callable, Container, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Container, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -24,10 +23,10 @@ from lyapopt.checks import Arguments, shown
 from lyapopt.errors import UserError
 from lyapopt.store._optuna import distribution_of, rdb_of, with_fields
 from lyapopt.store.buffered.buffer import TrialBuffer
-from lyapopt.store.buffered.direct import DirectStorage
-from lyapopt.store.buffered.pending import Batch, End
+from lyapopt.store.buffered.pending import End
 from lyapopt.store.buffered.plain import copied, is_key, is_number, is_plain, is_step, is_text
 from lyapopt.store.buffered.studies import in_states
+from lyapopt.store.buffered.together import TogetherStorage
 from lyapopt.store.engine import parse_url
 from lyapopt.store.retry import RetryPolicy
 from lyapopt.store.urls import as_text
@@ -36,7 +35,7 @@ _RETRY_SECONDS = 30.0
 _WAITING = (TrialState.WAITING,)
 
 
-class BufferedStorage(DirectStorage):
+class BufferedStorage(TogetherStorage):
     """Optuna's `RDBStorage` with one transaction a trial instead of one a value.
 
     What this process has written is answered from memory. Parameters, attributes and reports are
@@ -157,45 +156,6 @@ class BufferedStorage(DirectStorage):
         with self._buffer.lock:
             self._buffer.expire(study_id)
 
-    @contextmanager
-    def batch(self) -> Iterator[Batch]:
-        """Let the trials that this thread tells in the body end in one transaction, at its end.
-
-        Inside another batch it does nothing of its own.
-
-        Yields:
-            The batch: `also` adds writes of one's own to the transaction, and `losses` says
-            afterwards which of the trials somebody else had finished.
-
-        Raises:
-            StorageInternalError: At the end, if they could not be written; then none has ended.
-
-        Example:
-            >>> import optuna
-            >>> storage = BufferedStorage("sqlite://")
-            >>> study = optuna.create_study(storage=storage)
-            >>> trials = [study.ask() for _ in range(3)]
-            >>> with storage.batch():
-            ...     for trial in trials:
-            ...         _ = study.tell(trial, trial.number)
-            >>> study.best_value
-            0.0
-        """
-        if self._batch is not None:
-            yield self._batch
-            return
-        self._local.batch = Batch()
-        try:
-            yield self._local.batch
-        finally:
-            batch, self._local.batch = self._local.batch, None
-            with self._buffer.lock:
-                self._buffer.end(batch)
-
-    @property
-    def _batch(self) -> Batch | None:
-        return getattr(self._local, "batch", None)
-
     # Writing
 
     def delete_study(self, study_id: int) -> None:
@@ -231,6 +191,8 @@ class BufferedStorage(DirectStorage):
             for each in given:
                 self._check_template(study_id, each)
             if all(is_plain(each, self._dialect) for each in given):
+                if study_id in (self._polled or ()):
+                    buffer.study(study_id).is_polled = True
                 return buffer.create(study_id, template_trials)
             buffer.study(study_id)
             ids = [self._backend.create_new_trial(study_id, each) for each in template_trials]
@@ -362,7 +324,10 @@ class BufferedStorage(DirectStorage):
     ) -> list[FrozenTrial]:
         """See `BaseStorage`; trials that wait are read anew, since `Study.ask` looks for them."""
         with self._buffer.lock:
-            study = self._buffer.study(study_id, poll=states == _WAITING)
+            polls = states == _WAITING and study_id not in (self._polled or ())
+            study = self._buffer.study(study_id, poll=polls)
+            if polls and self._polled is not None:
+                self._polled.add(study_id)
             trials = in_states(study.ordered, states)
         return copy.deepcopy(trials) if deepcopy else trials
 

@@ -105,11 +105,11 @@ class GroupRunner:
         numbers = self._attempt.numbers
         is_rewound = ledger.next_number <= whole[1]
         with self._study.running(range(*whole), numbers):
-            for number in numbers:
-                interruption.poll()
-                is_retry = self._attempt.is_retry
-                request = Request(is_retry, self._attempt.is_alone, is_rewound)
-                candidates.append(self._ask(number, ledger.tries.get(number, ()), request))
+            request = Request(self._attempt.is_retry, self._attempt.is_alone, is_rewound)
+            with self._leases.asking():
+                for number in numbers:
+                    interruption.poll()
+                    candidates.append(self._ask(number, ledger.tries.get(number, ()), request))
             flush(self._study)  # so that each trial names its run before anything can go wrong
             self._heartbeat.speak_for([candidate.trial for candidate in candidates])
             self._listener.group_started([candidate.number for candidate in candidates])

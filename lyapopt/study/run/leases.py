@@ -37,7 +37,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,6 +48,7 @@ from optuna.trial import FrozenTrial, TrialState
 from lyapopt.display import one_line
 from lyapopt.search import attributes
 from lyapopt.search._optuna import (
+    asked_together,
     attempted_once,
     begin_trial,
     create_trial,
@@ -176,6 +177,7 @@ class Leases:
         self._settings = settings
         self._retry = retry
         self._is_registered = False
+        self._is_alone = False
 
     @contextmanager
     def locked(self) -> Iterator[Mutex]:
@@ -209,6 +211,7 @@ class Leases:
     def take(self, situation: Situation, group: Group) -> None:
         """Lease a group; inside `survey`."""
         situation.table.workers[self.worker].group = group
+        self._is_alone = len(situation.table.workers) == 1
 
     def ledger(self) -> Ledger:
         """Which trials count."""
@@ -237,6 +240,13 @@ class Leases:
     def close(self) -> None:
         """Close what the mutex keeps open."""
         self._mutex.close()
+
+    def asking(self) -> AbstractContextManager[None]:
+        """While the trials of a group are asked for: a single worker looks once what is enqueued.
+
+        Several workers create trials at the same time, so that each reads their count every time.
+        """
+        return asked_together(self._study) if self._is_alone else nullcontext()
 
     def ask(self, number: int, tries: Sequence[FrozenTrial], request: Request) -> optuna.Trial:
         """Begin the trial of a leased logical number.
