@@ -93,6 +93,7 @@ class TrainingGroup:
         self._listener = listener
         self._worst = worst
         self._slow = slow
+        self._limits: dict[int, tuple[float, float]] = {}
 
     def train(self) -> None:
         """Train until every candidate has an outcome."""
@@ -312,9 +313,12 @@ class TrainingGroup:
         """
         assert candidate.measurement is not None
         losses = candidate.measurement.losses
-        limit = self._settings.probe.rule.highest_loss(losses)
-        if not losses.max() <= limit:  # or it is no number
-            return f"the loss came to {losses.max():.3g} within the first {len(losses)} steps"
+        if candidate.number not in self._limits:  # asked at every evaluation
+            limit = self._settings.probe.rule.highest_loss(losses)
+            self._limits[candidate.number] = float(losses.max()), limit
+        highest, limit = self._limits[candidate.number]
+        if not highest <= limit:  # or it is no number
+            return f"the loss came to {highest:.3g} within the first {len(losses)} steps"
         latest = candidate.checkpoints[-1]
         return (
             f"the loss is {latest.loss:.3g} at step {latest.step}" if latest.loss > limit else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import Connection, Table, delete, insert, select
@@ -18,32 +19,37 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 _RUNS_AT_ONCE: Final = 200
+_WRITTEN_AT_ONCE: Final = 50  # runs whose series are compressed before they are written
 
 
 def write_runs(connection: Connection, records: Iterable[RunRecord]) -> None:
-    """Write runs one after the other; see `write_run`."""
-    for record in records:
-        write_run(connection, record)
-
-
-def write_run(connection: Connection, record: RunRecord) -> None:
-    """Write a run with all that belongs to it, in place of what is stored under its uuid.
+    """Write runs with all that belongs to them, in place of what is stored under their uuids.
 
     Args:
         connection: Connection in the transaction to write in.
-        record: The run.
+        records: The runs.
     """
-    run = record.run
+    waiting = iter(records)
+    while some := list(islice(waiting, _WRITTEN_AT_ONCE)):
+        _write(connection, {record.run: record for record in some})
+
+
+def _write(connection: Connection, records: Mapping[str, RunRecord]) -> None:
     # A DELETE of what is not there would lock the gap in MySQL's index, and two workers that
     # write at the same time would then wait for each other.
-    if connection.scalar(select(RUNS.c.run).where(RUNS.c.run == run)) is not None:
-        delete_runs(connection, [run])
-    pieces, blocks = pack(run, record.trajectories)
-    _insert(connection, RUNS, [to_row(record, RUNS, recorded_at=datetime.now(UTC))])
-    _insert(connection, EXPONENTS, _numbered(run, EXPONENTS, record.exponents))
-    _insert(connection, DECISIONS, _numbered(run, DECISIONS, record.decisions))
-    _insert(connection, TRAJECTORIES, pieces)
-    _insert(connection, BLOCKS, blocks)
+    stored = connection.scalars(select(RUNS.c.run).where(RUNS.c.run.in_(records))).all()
+    delete_runs(connection, stored)
+    now = datetime.now(UTC)
+    rows: dict[Table, list[Row]] = {table: [] for table in (RUNS, *CHILDREN)}
+    for run, record in records.items():
+        pieces, blocks = pack(run, record.trajectories)
+        rows[RUNS].append(to_row(record, RUNS, recorded_at=now))
+        rows[EXPONENTS] += _numbered(run, EXPONENTS, record.exponents)
+        rows[DECISIONS] += _numbered(run, DECISIONS, record.decisions)
+        rows[TRAJECTORIES] += pieces
+        rows[BLOCKS] += blocks
+    for table, own in rows.items():
+        _insert(connection, table, own)
 
 
 def delete_runs(connection: Connection, runs: Sequence[str]) -> None:

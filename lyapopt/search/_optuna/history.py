@@ -40,14 +40,25 @@ class _Past(NamedTuple):
         trials: As the storage has them.
         shown: Those of them that samplers and pruners see.
         is_renumbered: Whether one among these has a number of its own.
+        in_states: Those that are shown, by the states that were asked for.
     """
 
     trials: list[FrozenTrial]
     shown: list[FrozenTrial]
     is_renumbered: bool
+    in_states: dict[tuple[TrialState, ...], list[FrozenTrial]]
+
+    def of(self, states: Container[TrialState] | None) -> list[FrozenTrial]:
+        """Those that are shown in some states; the caller does not change the list."""
+        if states is None:
+            return self.shown
+        key = tuple(state for state in TrialState if state in states)
+        if key not in self.in_states:
+            self.in_states[key] = [trial for trial in self.shown if trial.state in key]
+        return self.in_states[key]
 
 
-_NO_PAST: Final = _Past([], [], False)
+_NO_PAST: Final = _Past([], [], False, {})
 
 
 class OrderedStudy(optuna.Study):
@@ -112,11 +123,10 @@ class OrderedStudy(optuna.Study):
         every = super()._get_trials(deepcopy=deepcopy, states=None, use_cache=use_cache)
         past = self._past_of(every) if not deepcopy else _NO_PAST
         rest = self._shown(every[len(past.trials) :])
-        trials = past.shown + rest
+        trials = past.of(states) + _in_states(rest, states)
         if past.is_renumbered or _are_renumbered(rest):
             trials.sort(key=lambda trial: (logical_number(trial), trial.number))
-        trials = [*self._earlier, *trials]
-        return trials if states is None else [t for t in trials if t.state in states]
+        return _in_states(self._earlier, states) + trials
 
     def _past_of(self, every: list[FrozenTrial]) -> _Past:
         """What is known of the first trials, with those that have ended since.
@@ -135,6 +145,7 @@ class OrderedStudy(optuna.Study):
                 known.trials + ended,
                 known.shown + shown,
                 known.is_renumbered or _are_renumbered(shown),
+                {},
             )
         return known
 
@@ -158,6 +169,12 @@ class OrderedStudy(optuna.Study):
         seen = copy.copy(trial)
         seen.state, seen.values, seen.intermediate_values = TrialState.RUNNING, None, {}
         return seen
+
+
+def _in_states(
+    trials: Sequence[FrozenTrial], states: Container[TrialState] | None
+) -> list[FrozenTrial]:
+    return list(trials) if states is None else [t for t in trials if t.state in states]
 
 
 def _are_renumbered(trials: Sequence[FrozenTrial]) -> bool:

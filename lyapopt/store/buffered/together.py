@@ -55,7 +55,7 @@ class TogetherStorage(DirectStorage):
 
     @contextmanager
     def asking(self) -> Iterator[None]:
-        """Read what other processes wrote once for all trials that this thread asks for in the body.
+        """Read what others wrote once for all trials that this thread asks for in the body.
 
         Otherwise it is read again for each of them. The body should be short: what others enqueue
         meanwhile is seen after an interval.

@@ -76,6 +76,8 @@ def settle(
         max_deaths: How often the process of a trial may die before it counts as failed; None for
             any number of times.
     """
+    if not trials:
+        return Settled()
     kept = repeated = 0
     ledger = Ledger.of(study, 0)
     results = {trial.number: _stored(trial, store) for trial in trials}
