@@ -107,6 +107,7 @@ class TrainingMap:
         rule: UpdateRule | None,
         compile: Compile,
         expected_steps: int | None,
+        gradients: StackGradients | None = None,
     ) -> None:
         if not systems:
             raise TrainingError("TrainingMap: there are no trainings")
@@ -121,7 +122,7 @@ class TrainingMap:
         self._systems = list(systems)
         self._like = first.flat_weights()
         self._size = len(self._like)
-        self._gradients = StackGradients(systems)
+        self._gradients = gradients or StackGradients(systems)
         self._batches = StackedBatches([s.examples for s in systems], [s.order for s in systems])
         self._rule = rule or self._make_rule()
         self._coefficients = self._make_coefficients()
@@ -173,9 +174,13 @@ class TrainingMap:
         """The map of some of the systems, on the same rows of a state, with counters of its own."""
         chosen = TrainingMap.__new__(TrainingMap)
         systems = [self._systems[row] for row in rows]
-        chosen._assemble(systems, self._rule.select(rows), self._compile, self._expected_steps)
-        if not self._gradients.is_batched:
-            chosen._gradients.use_vmap("as before")
+        chosen._assemble(
+            systems,
+            self._rule.select(rows),
+            self._compile,
+            self._expected_steps,
+            self._gradients.select(systems, rows),
+        )
         return chosen
 
     @property
@@ -258,14 +263,16 @@ class TrainingMap:
 
     def _make_program(self, z: Tensor, t: int) -> Step | None:
         systems, trajectories, _ = z.shape
-        gradients = self._gradients.recordable
-        if systems * trajectories == 1 or gradients is None or depends_on_time(self._systems[0]):
+        if systems * trajectories == 1 or depends_on_time(self._systems[0]):
             return None
         if self._compile == "auto":
             own = max((s.training.steps or 0 for s in self._systems), default=0)
             steps = self._expected_steps or (own if trajectories == 1 else None)
             if self._gradients.is_fast_on(z) or not will_pay(self._systems, trajectories, steps):
                 return None
+        gradients = self._gradients.recordable
+        if gradients is None:
+            return None
         batch = self._batches.at(t, trajectories)
         names = list(self._coefficients.at(t))
         example = (z, batch.tensors, list(self._coefficients.at(t).values()))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from functools import cache
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +19,7 @@ from lyapopt.tasks.catalogue import TASKS, default_params, options_of
 from lyapopt.tasks.data_sets import DataSet
 from lyapopt.tasks.models import make_model
 from lyapopt.tasks.optimizers import make_optimizer, make_scheduler
+from lyapopt.tasks.options import Option
 
 Build = Callable[[Mapping[str, Any]], Training]
 """What a study knows of a task: a function from the parameters of a trial to a training."""
@@ -59,14 +61,7 @@ class TaskBuilder:
         Raises:
             UserError: If a parameter is no option of the task.
         """
-        given = {**self.options, **params}
-        models = (given["model"],) if "model" in given else None
-        known = options_of(self.name, models)
-        unknown = sorted(set(given) - set(known) - _options_of_other_models(self.name))
-        if unknown:
-            raise UserError(f"task {self.name!r} has no option {', '.join(unknown)}")
-        own = {n: known[n].normalise(v) for n, v in given.items() if n in known}
-        options = {**default_params(self.name, models), **own}
+        options = self._options({**self.options, **params})
         data, loss_fn, metric = _parts(self.name, options, self.dtype, self.device)
         model = self._initialised(options, data)
         optimizer = make_optimizer(model, options)
@@ -83,6 +78,16 @@ class TaskBuilder:
             metric=metric,
             seed=options["data_seed"],
         )
+
+    def _options(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Every option of the task, as given or by default."""
+        table = _table(self.name, given.get("model"))
+        unknown = sorted(given.keys() - table.all_names)
+        if unknown:
+            raise UserError(f"task {self.name!r} has no option {', '.join(unknown)}")
+        known = table.known
+        own = {name: known[name].normalise(v) for name, v in given.items() if name in known}
+        return {**table.defaults, **own}
 
     def _initialised(self, options: Mapping[str, Any], data: DataSet) -> nn.Module:
         """The model, drawn from `init_seed`, or from torch's generator where that is `None`."""
@@ -133,6 +138,22 @@ def check_package(task: str) -> None:
         )
 
 
-def _options_of_other_models(task: str) -> set[str]:
-    """Options that only some models of the task read: a search over models has them all."""
-    return set(options_of(task, TASKS[task].models))
+class _Table(NamedTuple):
+    """The options of a task with one of its models.
+
+    Attributes:
+        known: By name.
+        defaults: Their defaults.
+        all_names: Names of the options with all models: a search over models has them all.
+    """
+
+    known: Mapping[str, Option]
+    defaults: Mapping[str, Any]
+    all_names: frozenset[str]
+
+
+@cache
+def _table(task: str, model: str | None) -> _Table:
+    models = None if model is None else (model,)
+    names = frozenset(options_of(task, TASKS[task].models))
+    return _Table(options_of(task, models), default_params(task, models), names)

@@ -30,13 +30,14 @@ class StackGradients:
 
     Args:
         systems: Systems of equal structure.
+        template: What they have in common, where that is known.
 
     Attributes:
         composable: Gradients that `torch.func` can differentiate again, by a slower way.
     """
 
-    def __init__(self, systems: Sequence[System]) -> None:
-        self._template = Template(systems)
+    def __init__(self, systems: Sequence[System], template: Template | None = None) -> None:
+        self._template = template or Template(systems)
         self._vmap = VmapGradients(self._template)
         self._batched: BatchedGradients | None = None
         self.composable: Gradients = self._vmap.composable
@@ -78,6 +79,18 @@ class StackGradients:
     def arrangement(self) -> tuple[tuple[str, tuple[int, ...]], ...]:
         """Which system has which activation, where they differ."""
         return self._template.arrangement
+
+    def select(self, systems: Sequence[System], rows: Sequence[int]) -> StackGradients:
+        """The gradients of some of the systems.
+
+        Args:
+            systems: Those systems.
+            rows: Their places in the stack.
+        """
+        chosen = StackGradients(systems, self._template.select(systems, rows))
+        if not self.is_batched:
+            chosen.use_vmap("as before")
+        return chosen
 
     def arranged(self, z: State) -> State:
         """States `(systems, trajectories, D)` in the memory layout that gradients want."""

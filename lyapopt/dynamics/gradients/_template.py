@@ -53,6 +53,25 @@ class Template:
         self.keys = torch.tensor(seeds, dtype=torch.int64, device=device)
         self._counters = {name: first.tensor(name).clone() for name in first.trace.counter_names}
 
+    def select(self, systems: Sequence[System], rows: Sequence[int]) -> Template:
+        """The template of some of the systems.
+
+        Args:
+            systems: Those systems.
+            rows: Their places in the stack.
+        """
+        arrangement = tuple((n, tuple(own[row] for row in rows)) for n, own in self.arrangement)
+        pairs = zip(self.arrangement, arrangement, strict=True)
+        if systems[0].fixed_names or any(set(a) != set(b) for (_, a), (_, b) in pairs):
+            return Template(systems)  # some may share what all together do not
+        chosen = copy.copy(self)
+        places = torch.tensor(rows, device=self.keys.device)
+        chosen.flat = systems[0].flat_weights()
+        chosen.stacked = {name: choice[places] for name, choice in self.stacked.items()}
+        chosen.arrangement = arrangement
+        chosen.keys = self.keys[places]
+        return chosen
+
     def counters(self, t: int) -> dict[str, Tensor]:
         """The integer buffers that every forward pass counts up, at time `t`."""
         return {name: counter + t for name, counter in self._counters.items()}

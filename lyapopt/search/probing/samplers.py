@@ -95,7 +95,7 @@ def charge_probes(study: optuna.Study, trial: FrozenTrial, gradient_evaluations:
 def first_steps_of(trial: optuna.Trial) -> ProbedStart | None:
     """First steps that the study's sampler, or one that it wraps, has probed for a trial."""
     for sampler in wrapped_samplers(trial.study.sampler):
-        start = sampler.start_of(trial) if isinstance(sampler, ProbesTrials) else None
+        start = sampler.start_of(trial) if issubclass(type(sampler), ProbesTrials) else None
         if start is not None:
             return start
     return None

@@ -8,7 +8,7 @@ import optuna
 from optuna.trial import BaseTrial
 
 from lyapopt.search._optuna import frozen_in_memory
-from lyapopt.search.pruners.decision import DecidingPruner, decisions_of
+from lyapopt.search.pruners.decision import decides, decisions_of
 from lyapopt.search.pruners.lyapunov import LyapunovPruner
 from lyapopt.store import Decision
 
@@ -35,7 +35,7 @@ def ask_rules(trial: optuna.Trial, step: int) -> list[Decision]:
     found: list[Decision] = []
     pruner = trial.study.pruner
     is_single = len(trial.study.directions) == 1
-    while isinstance(pruner, DecidingPruner):
+    while decides(pruner):
         if is_single or isinstance(pruner, LyapunovPruner):
             decision = pruner.decide(trial.study, frozen_in_memory(trial))
             if decision is not None:

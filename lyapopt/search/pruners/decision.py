@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeGuard, runtime_checkable
 
 import optuna
 from optuna.pruners import BasePruner, HyperbandPruner, NopPruner
@@ -85,6 +85,14 @@ class WrappingPruner(BasePruner):
         return self.__dict__ | {"_decisions": {}}
 
 
+def decides(pruner: object) -> TypeGuard[DecidingPruner]:
+    """Whether a pruner is a `DecidingPruner`; asked at every report, and the protocol is slow."""
+    if isinstance(pruner, WrappingPruner):
+        return True
+    is_optunas = type(pruner).__module__.startswith("optuna.")
+    return not is_optunas and isinstance(pruner, DecidingPruner)
+
+
 def decisions_of(pruner: BasePruner, trial: FrozenTrial, pruned: bool) -> list[Decision]:
     """What has just been decided about a trial, by which rule and why.
 
@@ -98,7 +106,7 @@ def decisions_of(pruner: BasePruner, trial: FrozenTrial, pruned: bool) -> list[D
     """
     found: list[Decision] = []
     inner: BasePruner = pruner
-    while isinstance(inner, DecidingPruner):
+    while decides(inner):
         own = inner.take_decision(trial)
         if own is not None:
             found.append(own)
@@ -114,10 +122,7 @@ def decisions_of(pruner: BasePruner, trial: FrozenTrial, pruned: bool) -> list[D
 
 def reads_initial_loss(pruner: BasePruner | None) -> bool:
     """Whether a pruner, or one that it wraps, compares trials by their initial loss."""
-    return any(
-        isinstance(inner, DecidingPruner) and inner.reads_initial_loss
-        for inner in wrapped_pruners(pruner)
-    )
+    return any(decides(inner) and inner.reads_initial_loss for inner in wrapped_pruners(pruner))
 
 
 def _refuse_hyperband(name: str, wrapped: BasePruner | None) -> None:
