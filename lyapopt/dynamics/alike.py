@@ -35,7 +35,7 @@ def form_of(training: Training, examples: Examples, order: BatchOrder) -> Hashab
     return (
         module_structure(model),
         loss_structure(training.loss_fn),
-        tuple((parameter.requires_grad, parameter.device) for parameter in names),
+        tuple((type(each), each.requires_grad, each.device) for each in names),
         tuple(
             tuple(names.get(parameter) for parameter in group["params"])
             for group in training.optimizer.param_groups

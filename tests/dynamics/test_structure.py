@@ -19,7 +19,8 @@ from training_oracle import network, regression
 
 from lyapopt.dynamics import Training, TrainingMap, group_by_structure
 from lyapopt.dynamics.structure import loss_structure, module_structure
-from lyapopt.errors import NotStackableError
+from lyapopt.dynamics.system import Known, System
+from lyapopt.errors import NotStackableError, TrainingError
 
 
 class Holder(nn.Module):
@@ -258,3 +259,45 @@ def test_what_two_models_share_by_structure_is_checked_by_running() -> None:
     TrainingMap(trainings[:2])
     with pytest.raises(NotStackableError, match="system 2 gives loss"):
         TrainingMap(trainings)
+
+
+def test_of_trainings_that_differ_in_numbers_only_one_is_run_when_they_are_read() -> None:
+    data = regression()
+    known: Known = {}
+    models = [network() for _ in range(3)]
+    first, *others = (
+        training(models[0], data=data),
+        training(models[1], data=data, seed=5, optimizer=SGD(models[1].parameters(), lr=3.0)),
+        training(models[2], data=data, optimizer=Adam(models[2].parameters()), steps=7),
+    )
+    assert System.read(first, known).is_traced
+    for other in others:
+        system, alone = System.read(other, known), System.read(other)
+        assert (system.is_traced, alone.is_traced) == (False, True)
+        assert system.structure == alone.structure
+        assert torch.equal(system.flat_weights(), alone.flat_weights())
+        assert torch.equal(system.own_trace().gradient, alone.trace.gradient)
+
+
+def test_what_differs_in_more_than_numbers_is_run_by_itself() -> None:
+    data, frozen, activated, deep = regression(), network(), network(), network()
+    frozen[0].weight.requires_grad_(False)
+    activated[1] = nn.ReLU()
+    deep.append(nn.Identity())
+    trainings = [
+        training(data=data),
+        training(frozen, data=data),
+        training(activated, data=data),
+        training(deep, data=data),
+        training(data=data, loss_fn=nn.L1Loss()),
+        training(data=data, batch_size=4),
+        training(data=regression()),
+        training(short := network(), data=data, optimizer=SGD(short[0].parameters(), lr=0.1)),
+    ]
+    own = [Sly(3, 2, dtype=torch.float64) for _ in range(2)]
+    known: Known = {}
+    for each in [*trainings, *(training(model, data=data) for model in own)]:
+        assert System.read(each, known).is_traced
+    data[0][0, 0] = torch.nan
+    with pytest.raises(TrainingError, match="the data hold NaN, first in example 0"):
+        System.read(training(data=data), known)

@@ -322,6 +322,22 @@ def test_what_others_create_enqueue_report_and_end_is_seen_at_every_new_trial(
     assert study.best_value == 3.0
 
 
+def test_trials_that_are_asked_for_together_look_once_at_what_others_wrote(
+    study: optuna.Study, storage: BufferedStorage, plain: RDBStorage
+) -> None:
+    elsewhere = optuna.load_study(study_name="study", storage=plain)
+    elsewhere.enqueue_trial({"x": 0.25})
+    with storage.asking():
+        first = study.ask()
+        elsewhere.enqueue_trial({"x": 0.75})
+        second = study.ask()  # under a number that nobody knew of here
+    assert [first.number, second.number] == [0, 2]
+    assert [trial.state.name for trial in study.trials] == ["RUNNING", "WAITING", "RUNNING"]
+    third = study.ask()
+    found = [trial.suggest_float("x", 0, 1) for trial in (first, third)]
+    assert (third.number, found) == (1, [0.25, 0.75])
+
+
 def test_what_others_report_is_seen_after_an_interval(sqlite_url: str, plain: RDBStorage) -> None:
     study = optuna.create_study(
         storage=BufferedStorage(sqlite_url, interval=0.05), study_name="study"
