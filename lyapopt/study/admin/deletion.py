@@ -15,7 +15,7 @@ from lyapopt.study.analysis.overview import load_study
 from lyapopt.study.file import StudyFile
 from lyapopt.study.run import processes
 from lyapopt.study.run.promotion import promoted_file
-from lyapopt.study.run.storage import open_storage, open_store, study_mutex
+from lyapopt.study.run.storage import open_storage, open_store, reading_study, study_mutex
 from lyapopt.study.run.worker_table import WorkerTable
 
 __all__ = ["delete_study", "number_of_trials", "sole_runner"]
@@ -77,9 +77,5 @@ def sole_runner(storage: str, study_name: str, store: str | None = None) -> Iter
 
 def _workers(storage: str, study_name: str, now: float) -> list[str]:
     """The living workers of a study, at a time by the clock of its mutex."""
-    try:
-        opened = open_storage(storage, create=False)
-        study = optuna.load_study(study_name=study_name, storage=opened)
-    except (RecordNotFoundError, KeyError):
-        return []
-    return WorkerTable.read(study).living(now)
+    with reading_study(storage, study_name) as study:
+        return [] if study is None else list(WorkerTable.read(study).living(now))

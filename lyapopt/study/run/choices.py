@@ -9,20 +9,18 @@ from optuna.samplers import RandomSampler
 
 from lyapopt.errors import UserError
 from lyapopt.search._optuna import (
-    close_storage,
     get_study_attribute,
     inside_optimize,
     ordered,
     set_study_attribute,
 )
-from lyapopt.store import RecordNotFoundError
 from lyapopt.study.file import StudyFile
 from lyapopt.study.file.automatic import Choices, choose, follows_budget, grown, is_open, steps_of
 from lyapopt.study.file.model import AUTO
 from lyapopt.study.file.task_section import CustomTask
 from lyapopt.study.run import assembly
 from lyapopt.study.run.folder import same_folder
-from lyapopt.study.run.storage import open_storage
+from lyapopt.study.run.storage import reading_study
 
 __all__ = ["DIGEST", "keep_choices", "known_digest", "with_choices", "with_kept_choices"]
 
@@ -81,16 +79,11 @@ def keep_choices(study: optuna.Study, file: StudyFile) -> None:
 
 def _stored(file: StudyFile) -> Choices | None:
     """What was chosen when the file's study began; `None` if there is no such study."""
-    try:
-        storage = open_storage(file.storage, create=False)
-        study = optuna.load_study(study_name=file.study_name, storage=storage)
-    except (RecordNotFoundError, KeyError):
-        return None
-    try:
+    with reading_study(file.storage, file.study_name) as study:
+        if study is None:
+            return None
         values: Any = get_study_attribute(study, CHOSEN)
         begun = known_digest(study) is not None
-    finally:
-        close_storage(study)
     if values is None:
         return _BEFORE if begun else None
     if not isinstance(values, dict):

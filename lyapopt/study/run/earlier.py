@@ -29,7 +29,7 @@ from lyapopt.study.file.load import mistake
 from lyapopt.study.file.values import warm_start_parts
 from lyapopt.study.run import assembly
 from lyapopt.study.run.choices import known_digest
-from lyapopt.study.run.storage import open_storage
+from lyapopt.study.run.storage import open_storage, reading_study
 
 __all__ = [
     "Earlier",
@@ -123,15 +123,10 @@ def expected(file: StudyFile, space: SearchSpace) -> tuple[list[FrozenTrial], st
 
 def _kept_in_storage(file: StudyFile, space: SearchSpace) -> list[FrozenTrial] | None:
     """The trials that the file's study began with; `None` if it has not begun."""
-    try:
-        storage = open_storage(file.storage, create=False)
-        study = optuna.load_study(study_name=file.study_name, storage=storage)
-    except (RecordNotFoundError, KeyError):
-        return None
-    try:
-        return None if known_digest(study) is None else kept_trials(study, space)
-    finally:
-        close_storage(study)
+    with reading_study(file.storage, file.study_name) as study:
+        if study is None or known_digest(study) is None:
+            return None
+        return kept_trials(study, space)
 
 
 def check_warm_start(file: StudyFile) -> None:

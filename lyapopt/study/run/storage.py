@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,7 +15,7 @@ from optuna.storages import BaseStorage, GrpcStorageProxy, RDBStorage
 from optuna.storages.journal import JournalFileBackend, JournalStorage
 
 from lyapopt.errors import UserError
-from lyapopt.search._optuna import intercept
+from lyapopt.search._optuna import close_storage, intercept
 from lyapopt.store import RecordNotFoundError, StoreSchemaError, TrajectoryStore
 from lyapopt.store.buffered import BufferedStorage
 from lyapopt.store.engine import has_sql, make_engine, parse_url, refuse_missing_file
@@ -30,11 +32,34 @@ __all__ = [
     "open_storage",
     "open_store",
     "presence_of_tables",
+    "reading_study",
     "study_mutex",
 ]
 
 _LOCK_TIMEOUT: Final = 60  # seconds that SQLite waits for another process's transaction
 _CONNECT_TIMEOUT: Final = 30  # seconds
+
+
+@contextmanager
+def reading_study(url: str, name: str) -> Iterator[optuna.Study | None]:
+    """A study as it is, while something is read of it; `None` if there is none.
+
+    Args:
+        url: Its storage, which is not changed.
+        name: Its name.
+
+    Raises:
+        UserError: If the storage cannot be opened.
+    """
+    try:
+        study = optuna.load_study(study_name=name, storage=open_storage(url, create=False))
+    except (RecordNotFoundError, KeyError):
+        yield None
+        return
+    try:
+        yield study
+    finally:
+        close_storage(study)
 
 
 def open_storage(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import pairwise
 
 import optuna
@@ -151,32 +152,42 @@ def cnn(activation: str) -> nn.Sequential:
     )
 
 
+Make = Callable[[str], nn.Module]
+"""A network with the activation of this name."""
+
+
+def descent(
+    search: Search, activations: list[str], lr: tuple[float, float], make: Make
+) -> Callable[[Trial], float]:
+    """An activation and a learning rate of gradient descent, searched for.
+
+    Args:
+        search: How a trial is trained.
+        activations: Names of the activations.
+        lr: Range of the rates.
+        make: Makes the network.
+    """
+
+    def objective(trial: Trial) -> float:
+        name = trial.suggest_categorical("activation", activations)
+        rate = trial.suggest_float("lr", *lr, log=True)
+        torch.manual_seed(trial.number)
+        model = make(name)
+        return search.train(trial, model, torch.optim.SGD(model.parameters(), lr=rate))
+
+    return objective
+
+
 def digits_objective() -> Callable[[Trial], float]:
     """The search of `studies/digits.yaml`."""
     search = digits(steps=600, batch=64)
-
-    def objective(trial: Trial) -> float:
-        name = trial.suggest_categorical("activation", list(ACTIVATIONS))
-        lr = trial.suggest_float("lr", 0.0005, 5.0, log=True)
-        torch.manual_seed(trial.number)
-        model = mlp([64, 32, 32, 10], name)
-        return search.train(trial, model, torch.optim.SGD(model.parameters(), lr=lr))
-
-    return objective
+    return descent(search, list(ACTIVATIONS), (0.0005, 5.0), partial(mlp, [64, 32, 32, 10]))
 
 
 def small_objective() -> Callable[[Trial], float]:
     """A smaller network on the same images, for many trials."""
     search = digits(steps=200, batch=32)
-
-    def objective(trial: Trial) -> float:
-        name = trial.suggest_categorical("activation", ["relu", "tanh", "gelu"])
-        lr = trial.suggest_float("lr", 0.001, 10.0, log=True)
-        torch.manual_seed(trial.number)
-        model = mlp([64, 16, 10], name)
-        return search.train(trial, model, torch.optim.SGD(model.parameters(), lr=lr))
-
-    return objective
+    return descent(search, ["relu", "tanh", "gelu"], (0.001, 10.0), partial(mlp, [64, 16, 10]))
 
 
 def xor_objective() -> Callable[[Trial], float]:
@@ -184,15 +195,7 @@ def xor_objective() -> Callable[[Trial], float]:
     x = torch.tensor([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
     y = torch.tensor([[0.0], [1.0], [1.0], [0.0]])
     search = Search((x, y), (x, y), nn.functional.mse_loss, steps=300)
-
-    def objective(trial: Trial) -> float:
-        name = trial.suggest_categorical("activation", ["linear", "sigmoid", "relu"])
-        lr = trial.suggest_float("lr", 0.001, 3.0, log=True)
-        torch.manual_seed(trial.number)
-        model = mlp([2, 8, 1], name)
-        return search.train(trial, model, torch.optim.SGD(model.parameters(), lr=lr))
-
-    return objective
+    return descent(search, ["linear", "sigmoid", "relu"], (0.001, 3.0), partial(mlp, [2, 8, 1]))
 
 
 def own_objective() -> Callable[[Trial], float]:
@@ -212,30 +215,13 @@ def own_objective() -> Callable[[Trial], float]:
 
 def cnn_objective() -> Callable[[Trial], float]:
     """A convolutional network."""
-    search = digits(steps=300, batch=64)
-
-    def objective(trial: Trial) -> float:
-        name = trial.suggest_categorical("activation", ["relu", "tanh", "gelu"])
-        lr = trial.suggest_float("lr", 0.001, 5.0, log=True)
-        torch.manual_seed(trial.number)
-        model = cnn(name)
-        return search.train(trial, model, torch.optim.SGD(model.parameters(), lr=lr))
-
-    return objective
+    return descent(digits(steps=300, batch=64), ["relu", "tanh", "gelu"], (0.001, 5.0), cnn)
 
 
 def wide_objective() -> Callable[[Trial], float]:
     """A network of a million weights."""
     search = digits(steps=300, batch=64)
-
-    def objective(trial: Trial) -> float:
-        name = trial.suggest_categorical("activation", ["relu", "tanh"])
-        lr = trial.suggest_float("lr", 0.001, 5.0, log=True)
-        torch.manual_seed(trial.number)
-        model = mlp([64, 960, 960, 10], name)
-        return search.train(trial, model, torch.optim.SGD(model.parameters(), lr=lr))
-
-    return objective
+    return descent(search, ["relu", "tanh"], (0.001, 5.0), partial(mlp, [64, 960, 960, 10]))
 
 
 OBJECTIVES = {

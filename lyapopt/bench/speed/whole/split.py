@@ -2,7 +2,8 @@
 
 `python -m lyapopt.bench.speed.whole.split STUDY RESULT` runs a study file as `lyapopt run` does,
 and writes seconds of processor time by what they are spent on. What belongs to no part is `rest`,
-so that the parts add up to the whole. It is a process of its own, and names what it watches:
+so that the parts add up to the whole. Probing is the first steps of each trial, over the horizon,
+and the neighbours that run beside them. It is a process of its own, and names what it watches:
 nothing of a benchmark imports studies.
 """
 
@@ -42,7 +43,12 @@ _WATCHED = (
     ("building", "lyapopt.search.training_group", "", ("read_system", "reference_of")),
     ("building", "lyapopt.search.training_stack", "", ("maps_of",)),
     ("building", "lyapopt.search.training_stack", "TrainingStack", ("of_running",)),
-    ("probing", "lyapopt.search.training_stack", "TrainingStack", ("measure",)),
+    (
+        "probing",
+        "lyapopt.search.training_stack",
+        "TrainingStack",
+        ("begin_alone", "measure_beside", "measure"),
+    ),
     ("training", "lyapopt.search.training_stack", "TrainingStack", ("advance",)),
     ("evaluating", "lyapopt.search.training_stack", "TrainingStack", ("evaluate",)),
     (
@@ -52,8 +58,14 @@ _WATCHED = (
         ("observe", "observe_neighbours", "keep", "losses", "trajectories"),
     ),
     ("recording", "lyapopt.search.objective", "Objective", ("record_of", "conclude")),
-    ("storage", "lyapopt.store.buffered.buffer", "TrialBuffer", ("flush_quietly", "create")),
+    (
+        "storage",
+        "lyapopt.store.buffered.buffer",
+        "TrialBuffer",
+        ("flush_quietly", "write", "create", "_refresh"),
+    ),
     ("storage", "lyapopt.study.run.group", "GroupRunner", ("_tell_all",)),
+    ("storage", "lyapopt.study.run.execution", "Execution", ("_lease",)),
 )
 
 
