@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeGuard, runtime_checkable
 
 import optuna
 from optuna.distributions import BaseDistribution
@@ -95,10 +95,15 @@ def charge_probes(study: optuna.Study, trial: FrozenTrial, gradient_evaluations:
 def first_steps_of(trial: optuna.Trial) -> ProbedStart | None:
     """First steps that the study's sampler, or one that it wraps, has probed for a trial."""
     for sampler in wrapped_samplers(trial.study.sampler):
-        start = sampler.start_of(trial) if issubclass(type(sampler), ProbesTrials) else None
+        start = sampler.start_of(trial) if _probes(sampler) else None
         if start is not None:
             return start
     return None
+
+
+def _probes(sampler: object) -> TypeGuard[ProbesTrials]:
+    """Whether a sampler probes; its class is asked, since Python remembers what it answered."""
+    return issubclass(type(sampler), ProbesTrials)
 
 
 def steering_sampler(sampler: BaseSampler) -> SteersGroups | None:
