@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, MutableMapping, Sequence
+from collections.abc import Hashable, Iterable, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -120,6 +120,12 @@ class System:
         if known is not None and form is not None:
             known.setdefault(form, system)
         return system
+
+    @classmethod
+    def read_all(cls, trainings: Iterable[Training]) -> list[System]:
+        """Take trainings apart; raises what `read` does."""
+        known: Known = {}
+        return [cls.read(training, known) for training in trainings]
 
     def own_trace(self) -> Trace:
         """What the model of this very training does on its first batch."""

@@ -24,7 +24,7 @@ from lyapopt.dynamics.gradients import Gradients, StackGradients, verify_stack
 from lyapopt.dynamics.hyperparameters import CoefficientWindow
 from lyapopt.dynamics.maps import Losses, State
 from lyapopt.dynamics.structure import module_structure
-from lyapopt.dynamics.system import Known, System
+from lyapopt.dynamics.system import System
 from lyapopt.dynamics.training import Evaluation, Training, as_list, evaluate, one_tensor
 from lyapopt.dynamics.update_rules import Flag, UpdateRule, rule_for, smooth_root
 from lyapopt.errors import NotStackableError, TrainingError
@@ -82,10 +82,8 @@ class TrainingMap:
         check = Arguments("TrainingMap", TrainingError)
         check.choice("compile", compile, get_args(Compile))
         check.optional(check.whole, "expected_steps", expected_steps, least=0)
-        known: Known = {}
-        systems = [System.read(training, known) for training in as_list(trainings)]
-        self._assemble(systems, None, compile, expected_steps)
-        verify_stack(systems, self._gradients, self._batches)
+        self._assemble(System.read_all(as_list(trainings)), None, compile, expected_steps)
+        verify_stack(self._systems, self._gradients, self._batches)
 
     @classmethod
     @leaving_inference_mode
@@ -174,13 +172,8 @@ class TrainingMap:
         """The map of some of the systems, on the same rows of a state, with counters of its own."""
         chosen = TrainingMap.__new__(TrainingMap)
         systems = [self._systems[row] for row in rows]
-        chosen._assemble(
-            systems,
-            self._rule.select(rows),
-            self._compile,
-            self._expected_steps,
-            self._gradients.select(systems, rows),
-        )
+        own = self._rule.select(rows), self._compile, self._expected_steps
+        chosen._assemble(systems, *own, self._gradients.select(systems, rows))
         return chosen
 
     @property
@@ -270,8 +263,7 @@ class TrainingMap:
             steps = self._expected_steps or (own if trajectories == 1 else None)
             if self._gradients.is_fast_on(z) or not will_pay(self._systems, trajectories, steps):
                 return None
-        gradients = self._gradients.recordable
-        if gradients is None:
+        if (gradients := self._gradients.recordable) is None:
             return None
         batch = self._batches.at(t, trajectories)
         names = list(self._coefficients.at(t))
