@@ -72,8 +72,7 @@ class Float64Copy(ModelCopy):
         self.set_hyperparameters(like)
         if clip is not None:
             torch.nn.utils.clip_grad_norm_(self.trained, clip)
-        self.optimizer.step()
-        self.optimizer.zero_grad()
+        self.take_step()
 
     @torch.no_grad()
     def perturb(self, radius: float, seed: int) -> None:

@@ -109,8 +109,7 @@ class LoopStep:
             total += float(loss.detach()) / each.weight / len(self.passes)
         if self._clip is not None:
             nn.utils.clip_grad_norm_(self._parameters, self._clip)
-        optimizer.step()
-        optimizer.zero_grad()
+        self._copy.take_step()
         return torch.tensor(total, dtype=torch.float64)
 
     def _losses(self) -> Iterator[Tensor]:

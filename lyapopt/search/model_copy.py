@@ -119,6 +119,22 @@ class ModelCopy:
         with torch.enable_grad(), torch.autocast(device, enabled=False):
             yield
 
+    def take_step(self) -> None:
+        """Let the optimiser step, and drop the gradients.
+
+        Raises:
+            UserError: If it does not step by itself.
+        """
+        try:
+            self.optimizer.step()
+        except Exception as error:
+            name = type(self.optimizer).__name__
+            raise UserError(
+                f"watch: {name} cannot be watched, since copies step without a closure, and there "
+                f"it raised {type(error).__name__}: {error}"
+            ) from error
+        self.optimizer.zero_grad()
+
     def set_hyperparameters(self, like: torch.optim.Optimizer) -> None:
         """Take those that another optimiser has now."""
         if len(self.optimizer.param_groups) != len(like.param_groups):

@@ -75,7 +75,8 @@ def watch(
 
     The cost is all that the trial computes: the gradients of the copies, and one for each batch of
     the loop's own training. It is complete when the monitor is closed, by `close()`, at the end of
-    a `with` block, or when the function that made it returns.
+    a `with` block, or when the function that made it returns; after an error or a pruning of the
+    loop's own, when Python drops the traceback, at the latest at the end of the process.
 
     For trainers of other libraries there are `lyapopt.LightningWatch`, `lyapopt.TransformersWatch`
     and `lyapopt.SkorchWatch`.

@@ -1,11 +1,13 @@
 """How runs ended that were stored while their trials ran.
 
 A loop of the user's own is recorded before its function returns, and only Optuna learns what that
-returned: whoever reads such a run takes its state and values from the trial.
+returned: whoever reads such a run takes its state and values from the trial. What a loop of this
+process has counted since it was recorded last is written before anything is read.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, String, Subquery, case, cast, select
@@ -13,6 +15,20 @@ from sqlalchemy import ColumnElement, Connection, String, Subquery, case, cast, 
 from lyapopt.store.lookup import NOT_FINITE, STUDIES, TRIALS, VALUES
 from lyapopt.store.states import State, state_from
 from lyapopt.store.tables import RUNS
+
+_completing: Final[list[Callable[[], None]]] = []
+
+
+def before_reading(complete: Callable[[], None]) -> None:
+    """Let something be called before this process reads runs: it never raises."""
+    _completing.append(complete)
+
+
+def complete_runs() -> None:
+    """Write what is known here of runs whose trials have ended."""
+    for complete in _completing:
+        complete()
+
 
 _ENDED: Final = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed"}
 

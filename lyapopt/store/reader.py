@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Engine, Subquery, select
 
 from lyapopt.checks import Arguments
 from lyapopt.store import schema
-from lyapopt.store.completion import endings
+from lyapopt.store.completion import complete_runs, endings
 from lyapopt.store.damage import warn_of
 from lyapopt.store.engine import (
     absolute,
@@ -321,6 +321,7 @@ class StoreReader:
 
     @contextmanager
     def _reading(self) -> Iterator[Connection]:
+        complete_runs()
         if not self._has_tables and self._given is None:
             refuse_missing_file(self._place)
         with explained(self._url, "read from"), self._engine.connect() as connection:

@@ -12,16 +12,18 @@ from collections.abc import Container, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import Connection, column, inspect, select, table
 
+from lyapopt.store.completion import complete_runs
 from lyapopt.store.engine import make_engine, parse_url, refuse_missing_file
 from lyapopt.store.errors import RecordNotFoundError, explained, masked
 from lyapopt.store.lookup import STUDIES, STUDY_ATTRIBUTES, check_study, has_optuna
 from lyapopt.store.reading import nothing_stored
 from lyapopt.store.running import Progress, progress_of
 from lyapopt.store.states import (
+    COST,
     EXPONENT,
     FAILED,
     HIGH,
@@ -218,6 +220,7 @@ def read_study(url: str, study_name: str, *, reasons_url: str | None = None) -> 
     Raises:
         StoreError: If it cannot be read; `RecordNotFoundError` if it has no such study.
     """
+    complete_runs()
     with _connected(url) as connection:
         check_study(connection, study_name)
         study_id = connection.scalar(
@@ -229,13 +232,17 @@ def read_study(url: str, study_name: str, *, reasons_url: str | None = None) -> 
         with _without_collections():
             trials = _trials(connection, study_id, len(directions), damage)
         runs = [run for trial in trials if (run := run_in(trial.attributes)) is not None]
-        reasons = _reasons(connection, runs)
+        kept = _kept(connection, runs)
     if reasons_url is not None:
         with _connected(reasons_url, holds_studies=False) as connection:
-            reasons |= _reasons(connection, runs)
+            kept |= _kept(connection, runs)
     for trial in trials:
-        trial.reason = reasons.get(run_in(trial.attributes) or "")
-    damage += _without_run(trials, reasons)
+        found = kept.get(run_in(trial.attributes) or "")
+        if found is not None:
+            trial.reason = found.reason
+            if found.cost is not None and found.cost > trial.gradient_evaluations:
+                trial.attributes[COST] = found.cost
+    damage += _without_run(trials, kept)
     return StoredStudy(study_name, directions, trials, tuple(damage))
 
 
@@ -300,16 +307,31 @@ def _trials(
     return list(trials.values())
 
 
-def _reasons(connection: Connection, runs: Sequence[str]) -> dict[str, str | None]:
-    """Those of these runs that are stored, each with why its trial was pruned or failed."""
+class _Kept(NamedTuple):
+    """What is stored of a run.
+
+    Attributes:
+        reason: Why its trial was pruned or failed.
+        cost: Gradient evaluations, of a loop of the user's own: once its trial has ended, which a
+            raised error does, Optuna takes no more attributes, and the last count is here.
+    """
+
+    reason: str | None
+    cost: float | None
+
+
+def _kept(connection: Connection, runs: Sequence[str]) -> dict[str, _Kept]:
+    """Those of these runs that are stored."""
     if not inspect(connection).has_table(RUNS.name):
         return {}
-    found: dict[str, str | None] = {}
+    found: dict[str, _Kept] = {}
     for first in range(0, len(runs), _AT_ONCE):
         some = runs[first : first + _AT_ONCE]
-        query = select(RUNS.c.run, RUNS.c.reason).where(RUNS.c.run.in_(some))
-        for run, reason in connection.execute(query):
-            found[run] = None if reason is None else str(reason)
+        query = select(RUNS.c.run, RUNS.c.reason, RUNS.c.state, RUNS.c.gradient_evaluations)
+        for run, reason, state, cost in connection.execute(query.where(RUNS.c.run.in_(some))):
+            found[run] = _Kept(
+                None if reason is None else str(reason), float(cost) if state == "running" else None
+            )
     return found
 
 

@@ -167,6 +167,74 @@ def test_the_module_knows_the_rate_as_after_a_range_test(tmp_path: Path) -> None
     assert again.lr == module.lr
 
 
+class OneCycle(Module):
+    def configure_optimizers(self) -> Any:
+        optimizer = super().configure_optimizers()
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.5, total_steps=31)
+        return [optimizer], [{"scheduler": schedule, "interval": "step"}]
+
+
+def test_of_a_schedule_with_rates_of_its_own_the_peak_is_steered(tmp_path: Path) -> None:
+    trial, module = new_trial(), OneCycle()
+    lightning(tmp_path, callback_of("lightning", trial), module)
+    [group] = module.optimizers().param_groups
+    assert group["max_lr"] == pytest.approx(trial.params["lr"])
+    assert group["initial_lr"] == pytest.approx(trial.params["lr"] / 25)
+
+
+@pytest.mark.parametrize(
+    ("policy", "options", "peak"),
+    [
+        ("CyclicLR", {"base_lr": 0.01, "max_lr": 0.1, "cycle_momentum": False}, "max_lrs"),
+        ("WarmRestartLR", {}, "max_lr"),
+        ("ExponentialLR", {"gamma": 0.9}, "base_lrs"),
+    ],
+)
+def test_skorch_steers_schedules_that_are_made_after_its_callback(
+    policy: str, options: Any, peak: str
+) -> None:
+    trial = new_trial()
+    schedule = LRScheduler(policy, **options)
+    callbacks = [("watch", callback_of("skorch", trial)), ("schedule", schedule)]
+    training = skorch.NeuralNetRegressor(
+        network(),
+        optimizer=torch.optim.SGD,
+        lr=0.123,
+        max_epochs=1,
+        batch_size=8,
+        train_split=None,
+        verbose=0,
+        callbacks=callbacks,
+    ).fit(X.numpy(), Y.numpy())
+    [rate] = getattr(schedule_of(training), peak)
+    assert rate == pytest.approx(trial.params["lr"])
+    assert training.optimizer_.param_groups[0]["lr"] <= 1.01 * rate
+
+
+def schedule_of(training: Any) -> Any:
+    [found] = [c.lr_scheduler_ for _, c in training.callbacks_ if isinstance(c, LRScheduler)]
+    return found
+
+
+def test_skorch_steers_what_is_trained_after_other_callbacks_have_frozen_the_rest() -> None:
+    def probes(*, is_first: bool) -> Any:
+        trial = new_trial()
+        watch = ("watch", callback_of("skorch", trial))
+        freeze = ("freeze", skorch.callbacks.Freezer("0.*"))
+        skorch.NeuralNetRegressor(
+            network(),
+            optimizer=torch.optim.SGD,
+            max_epochs=1,
+            batch_size=8,
+            train_split=None,
+            verbose=0,
+            callbacks=[watch, freeze] if is_first else [freeze, watch],
+        ).fit(X.numpy(), Y.numpy())
+        return trial._get_latest_trial().user_attrs[STEERING]["probes"]
+
+    assert probes(is_first=True) == probes(is_first=False)
+
+
 def test_what_cannot_be_probed_trains_at_the_rate_that_the_sampler_draws(tmp_path: Path) -> None:
     trial, module = new_trial(), Module()
     sampler = WeightedRandomSampler([1.0] * 80, 80)

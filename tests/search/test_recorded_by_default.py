@@ -351,6 +351,38 @@ def test_a_loop_that_ends_before_the_horizon_is_counted_and_said_to_be_short_onc
     assert len(TrajectoryStore(sqlite_url).array("loss", "study", 0)) == 4
 
 
+@pytest.mark.parametrize("horizon", [6, 20])
+def test_a_loop_that_is_broken_off_is_completed_by_the_next_reader(
+    horizon: int, sqlite_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    def objective(trial: optuna.Trial) -> float:
+        x, y = next(batches(1))
+        model = nn.Linear(3, 1)
+        sgd = torch.optim.SGD(model.parameters(), lr=0.1)
+        monitor = lyapopt.watch(trial, model, sgd, nn.MSELoss(), horizon=horizon)
+        for step in range(10):
+            monitor.observe(x, y)
+            trial.report(float(trial.number > 0), step)
+            if step == 8 and trial.should_prune():  # as Optuna has it, past the monitor
+                raise optuna.TrialPruned
+            if step == 8 and trial.number == 2:
+                raise RuntimeError
+        return 0.0
+
+    study = new_study(sqlite_url, pruner=MedianPruner(n_startup_trials=1, n_warmup_steps=8))
+    study.optimize(objective, n_trials=2)
+    study.pruner = NopPruner()
+    study.optimize(objective, n_trials=1, catch=RuntimeError)
+    runs = TrajectoryStore(sqlite_url).runs("study")
+    assert runs["state"].tolist() == ["complete", "pruned", "failed"]
+    of_copies = 2 * min(horizon, 9)
+    assert runs["gradient_evaluations"].tolist()[1:] == [9 + of_copies] * 2
+    shown = lyapopt.load(sqlite_url).trials["gradient_evaluations"]
+    assert shown.tolist() == runs["gradient_evaluations"].tolist()
+    said = [each.getMessage() for each in caplog.records if "horizon" in each.getMessage()]
+    assert len(said) == (horizon > 10)  # of the one that came to its end
+
+
 def test_several_monitors_of_a_trial_share_its_run(sqlite_url: str) -> None:
     study = new_study(sqlite_url)
     study.optimize(lambda trial: own_loop(trial) + own_loop(trial, lr=0.2), n_trials=1)
@@ -444,12 +476,20 @@ def test_a_monitor_that_outlives_its_trial_still_completes_its_rows(sqlite_url: 
 
     study.optimize(objective, n_trials=1)
     store = TrajectoryStore(sqlite_url)
-    assert store.runs()["gradient_evaluations"].item() == 4 + 2
-    kept[0].close()
     assert store.runs()["gradient_evaluations"].item() == 4 + 5
+    kept[0].observe(*next(batches(1)))
+    assert store.runs()["gradient_evaluations"].item() == 4 + 6
     kept.clear()
     gc.collect()
     assert store.runs()["state"].item() == "complete"
+
+
+def test_a_loop_may_go_on_after_its_trial_was_told(sqlite_url: str) -> None:
+    study = new_study(sqlite_url)
+    trial = study.ask()
+    study.tell(trial, 1.0)
+    assert own_loop(trial) > 0.0
+    assert study.trials[0].user_attrs == {}
 
 
 @pytest.mark.slow

@@ -15,8 +15,10 @@ import torch
 from networks_of_users import NETWORKS
 from optuna.distributions import FloatDistribution
 from optuna.samplers import (
+    BruteForceSampler,
     GPSampler,
     GridSampler,
+    PartialFixedSampler,
     RandomSampler,
     TPESampler,
 )
@@ -244,6 +246,23 @@ def test_values_that_are_given_win_and_cost_nothing():
     low = new_study().ask()
     assert suggest_lr(low, "lr", 0.1, 0.1, **quadratic()) == 0.1
     assert STEERING not in low.user_attrs
+
+
+@pytest.mark.parametrize(
+    "sampler", [GridSampler({"lr": [0.5]}), PartialFixedSampler({"lr": 0.5}, RandomSampler(0))]
+)
+def test_values_that_a_sampler_was_given_win(sampler: optuna.samplers.BaseSampler):
+    study = new_study(sampler=sampler)
+    study.optimize(suggested, n_trials=1)
+    [trial] = study.trials
+    assert (trial.params, trial.user_attrs) == ({"lr": 0.5}, {})
+
+
+def test_a_search_that_tries_every_value_is_refused_before_anything_is_trained():
+    study = new_study(sampler=BruteForceSampler())
+    with pytest.raises(UserError, match="use another sampler"):
+        study.optimize(suggested, n_trials=1)
+    assert study.trials[0].user_attrs == {}
 
 
 def test_a_sampler_that_steers_the_rate_itself_does_so():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import threading
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +19,7 @@ from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from test_callbacks import HORIZON, Module, Ordered, Regressor, X, Y, network
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 from transformers import Trainer, TrainingArguments
 from transformers.optimization import Adafactor
 
@@ -361,6 +362,46 @@ def test_a_search_of_transformers_hands_its_trials_over(tmp_path: Path, suggest_
         assert (bad.state.name, bad.user_attrs["verdict"]) == ("PRUNED", "diverged")
     with lyapopt.TrajectoryStore(f"sqlite:///{tmp_path}/study.db", create=False) as store:
         assert len(store.runs()) == 2
+
+
+def test_a_search_of_transformers_in_two_threads_is_refused(tmp_path: Path) -> None:
+    training = Trainer(Regressor(), arguments(tmp_path), train_dataset=DATA)
+    callback = lyapopt.TransformersWatch(training, horizon=HORIZON)
+    training.add_callback(callback)
+    is_training, may_end = threading.Event(), threading.Event()
+    compute_loss = training.compute_loss
+
+    def waiting(*args: Any, **kwargs: Any) -> Any:
+        is_training.set()
+        may_end.wait()
+        return compute_loss(*args, **kwargs)
+
+    type(training).compute_loss, before = staticmethod(waiting), type(training).compute_loss
+    thread = threading.Thread(target=training.train)
+    try:
+        thread.start()
+        is_training.wait()
+        with pytest.raises(UserError, match="trains in two threads"):
+            callback.on_train_begin(training.args, training.state, training.control)
+    finally:
+        may_end.set()
+        thread.join()
+        type(training).compute_loss = before
+    assert callback.monitor is not None
+    assert callback.monitor.is_done
+
+
+class Stream(IterableDataset[Any]):
+    def __iter__(self) -> Iterator[Any]:
+        yield from DATA
+
+
+def test_a_rate_on_a_stream_of_data_is_drawn_with_the_reason(tmp_path: Path) -> None:
+    training = Trainer(Regressor(), arguments(tmp_path, max_steps=2), train_dataset=Stream())
+    trial = optuna.create_study().ask()
+    training.add_callback(lyapopt.TransformersWatch(training, trial, suggest_lr=("lr", 1e-3, 1.0)))
+    training.train()
+    assert "has no examples to draw again" in trial.user_attrs["lyapopt:steering"]["reason"]
 
 
 def test_a_rate_is_not_steered_without_a_trial(tmp_path: Path) -> None:

@@ -175,6 +175,26 @@ def test_an_optimizer_of_another_model_is_refused() -> None:
         )
 
 
+class SharpnessAware(torch.optim.SGD):
+    """Steps twice; the closure has a default only to look like any other optimiser."""
+
+    def step(self, closure: Any = None) -> None:
+        assert closure is not None, "needs a closure"
+
+
+def test_an_optimizer_that_steps_with_a_closure_alone_is_refused_before_the_first_step() -> None:
+    def observed(optimizer: Any) -> None:
+        model = network()
+        sgd = optimizer(model.parameters(), lr=0.1)
+        monitor = lyapopt.watch(None, model, sgd, nn.functional.mse_loss)
+        monitor.observe(*next(batches(1)))
+
+    with pytest.raises(UserError, match=r"SharpnessAware cannot be watched.*needs a closure"):
+        observed(SharpnessAware)
+    with pytest.raises(UserError, match="LBFGS evaluates the loss several times"):
+        observed(torch.optim.LBFGS)
+
+
 def test_a_run_that_diverges_is_said_to() -> None:
     model = network()
     optimizer = torch.optim.SGD(model.parameters(), lr=1e30)

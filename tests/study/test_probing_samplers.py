@@ -15,6 +15,7 @@ from lyapopt.search.steering import SteeringRecord
 from lyapopt.store import TrajectoryStore
 from lyapopt.study.file import load_study_file
 from lyapopt.study.run.events import StudyListener
+from lyapopt.study.run.preview import preview
 from lyapopt.study.run.runner import run_study
 
 STEERED = """
@@ -61,6 +62,17 @@ def test_the_same_file_gives_the_same_study(tmp_path: Path, text: str) -> None:
         run_study(load_study_file(path))
     assert results(paths[0]) == results(paths[1])
     assert len(results(paths[0])) == 9
+
+
+@pytest.mark.parametrize("text", [STEERED, SCREENED], ids=["steered", "screened"])
+def test_a_dry_run_counts_what_the_first_group_costs_with_its_probes(
+    tmp_path: Path, text: str
+) -> None:
+    path = write(tmp_path, "a", text.replace("n_trials: 9", "n_trials: 3"))
+    estimate = preview(load_study_file(path)).cost
+    run_study(load_study_file(path))
+    costs = [trial.user_attrs["gradient_evaluations"] for trial in trials(path)]
+    assert estimate == pytest.approx(sum(costs) / 3, rel=1e-5)
 
 
 def test_probes_are_charged_to_the_budget_and_stored(tmp_path: Path) -> None:

@@ -83,6 +83,23 @@ def grid_place(sampler: BaseSampler, number: int) -> dict[str, Any]:
     return {"grid_id": number, "search_space": sampler._search_space}
 
 
+def has_value_for(sampler: BaseSampler, name: str) -> bool:
+    """Whether a user has given a sampler values of a parameter: on a grid, or as a fixed one."""
+    given = (
+        each._search_space
+        if isinstance(each, optuna.samplers.GridSampler)
+        else getattr(each, "_fixed_params", {})  # of PartialFixedSampler, which is experimental
+        for each in nested_samplers(sampler)
+    )
+    return any(name in values for values in given)
+
+
+def enumerates(sampler: BaseSampler) -> bool:
+    """Whether a sampler tries every value there is, which no range of real numbers allows."""
+    brute = optuna.samplers.BruteForceSampler
+    return any(isinstance(each, brute) for each in nested_samplers(sampler))
+
+
 def grid_points_left(sampler: BaseSampler, study: optuna.Study) -> int | None:
     """Points that a `GridSampler` has not begun, or `None` for other samplers.
 

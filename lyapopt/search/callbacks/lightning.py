@@ -52,7 +52,8 @@ class LightningWatch(Watching, Callback):  # type: ignore[misc]
         suggest_lr: Name and range of the learning rate, `("lr", 1e-4, 1.0)`: before the first step
             it is steered as `lyapopt.suggest_lr` does, from `training_step` and the training
             data, and set in the optimiser, its schedules, and in `lr` or `learning_rate` of the
-            module, as `Tuner.lr_find` does. Rates are probed without a schedule.
+            module, as `Tuner.lr_find` does. Rates are probed without a schedule, and of one that
+            warms up or turns round it is the largest.
 
     Example:
         >>> import optuna

@@ -43,7 +43,8 @@ class SkorchWatch(Watching, Callback):  # type: ignore[misc]
         horizon, neighbours, radius, rule, seed, record, store: As for `lyapopt.watch`.
         suggest_lr: Name and range of the learning rate, `("lr", 1e-4, 1.0)`: before the first step
             it is steered as `lyapopt.suggest_lr` does, from the net's own loss and training data,
-            and set in the optimiser and its schedules. Rates are probed without a schedule.
+            and set in the optimiser and its schedules, wherever among the callbacks those are.
+            Rates are probed without a schedule, and of one that turns round it is the largest.
 
     Example:
         >>> import optuna
@@ -55,6 +56,7 @@ class SkorchWatch(Watching, Callback):  # type: ignore[misc]
 
     _hook: Any = None
     _left_off: Any = None
+    _loop: Loop | None = None  # whose rate is to be steered at the first batch
 
     def _get_param_names(self) -> list[str]:
         """As of a scikit-learn estimator; by default skorch takes all attributes."""
@@ -81,26 +83,25 @@ class SkorchWatch(Watching, Callback):  # type: ignore[misc]
         self._weight = 1 / accumulate
         if self._hook is not None:
             self._hook.remove()  # of a training that was interrupted
+            self._hook = None
         self._watched = optimizer, modules
         goes_on = self._left_off == _versions(optimizer, modules)
         self._left_off = None
-        if goes_on:
+        if not goes_on:
+            self._begin(modules, optimizer, _clipping(net))
+        if goes_on or self.suggest_lr is None:
             self._hook = optimizer.register_step_pre_hook(self._step)
             return
-        if self.suggest_lr is not None:
 
-            def batches(count: int) -> list[Any]:
-                data, _ = net.get_split_datasets(X, y, **kwargs)
-                found = first_batches(net.get_iterator(data, training=True), count)
-                return [tuple(unpack_data(batch)) for batch in found]
+        def batches(count: int) -> list[Any]:
+            data, _ = net.get_split_datasets(X, y, **kwargs)
+            found = first_batches(net.get_iterator(data, training=True), count)
+            return [tuple(unpack_data(batch)) for batch in found]
 
-            def loss_of(model: Any, batch: Any) -> Tensor:
-                return _loss(net, model, *batch)
+        def loss_of(model: Any, batch: Any) -> Tensor:
+            return _loss(net, model, *batch)
 
-            loop = Loop(modules, optimizer, batches, loss_of, accumulate, _clipping(net))
-            self._steer(loop, _schedulers(net))
-        self._begin(modules, optimizer, _clipping(net))
-        self._hook = optimizer.register_step_pre_hook(self._step)
+        self._loop = Loop(modules, optimizer, batches, loss_of, accumulate, _clipping(net))
 
     def on_batch_begin(
         self, net: Any, batch: Any = None, training: bool = False, **kwargs: Any
@@ -109,6 +110,10 @@ class SkorchWatch(Watching, Callback):  # type: ignore[misc]
         assert self.monitor is not None
         if not training:
             return
+        if self._loop is not None:  # other callbacks have made their schedules and frozen by now
+            loop, self._loop = self._loop, None
+            self._steer(loop, _schedulers(net))
+            self._hook = loop.optimizer.register_step_pre_hook(self._step)
         self.monitor.observe_loss(
             lambda model, batch: _loss(net, model, *batch), tuple(unpack_data(batch)), self._weight
         )
@@ -120,7 +125,8 @@ class SkorchWatch(Watching, Callback):  # type: ignore[misc]
 
     def on_train_end(self, net: Any, X: Any = None, y: Any = None, **kwargs: Any) -> None:
         """Complete what is recorded; say so if the training was too short."""
-        self._hook.remove()
+        if self._hook is not None:
+            self._hook.remove()
         self._left_off = _versions(*self._watched)
         self._end()
 
@@ -147,7 +153,7 @@ def _versions(optimizer: torch.optim.Optimizer, modules: nn.Module) -> tuple[Any
 
 
 def _schedulers(net: Any) -> list[Any]:
-    """The schedules that are set up already; others begin from what the optimiser has."""
+    """Those of the net's callbacks."""
     callbacks = [callback for _, callback in net.callbacks_]
     found = [getattr(callback, "lr_scheduler_", None) for callback in callbacks]
     return [scheduler for scheduler in found if scheduler is not None]

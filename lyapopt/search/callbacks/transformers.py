@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import warnings
 from typing import Any
 
@@ -9,7 +10,7 @@ import optuna
 import torch
 from optuna.trial import BaseTrial, FixedTrial
 from torch import nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, IterableDataset
 
 from lyapopt.dynamics.first_batches import first_batches
 from lyapopt.errors import UserError
@@ -39,7 +40,7 @@ class TransformersWatch(Watching, TrainerCallback):  # type: ignore[misc]
     overflowed is taken by the copies.
 
     What cannot be followed is refused when the training begins: several devices, DeepSpeed, FSDP,
-    and a trainer with a `training_step` of its own.
+    a trainer with a `training_step` of its own, and one that trains in two threads (`n_jobs`).
 
     With `trainer.hyperparameter_search(backend="optuna")` each training is watched for the trial
     that the search hands to the trainer, whatever `trial` is.
@@ -50,6 +51,8 @@ class TransformersWatch(Watching, TrainerCallback):  # type: ignore[misc]
         **options: `prune`, `horizon`, `neighbours`, `radius`, `rule`, `seed`, `record`, `store`
             and `suggest_lr`, as for `LightningWatch`.
     """
+
+    _thread: threading.Thread | None = None
 
     def __init__(self, trainer: Any, trial: Any = None, **options: Any) -> None:
         check = SearchArguments(type(self).__name__)
@@ -78,6 +81,7 @@ class TransformersWatch(Watching, TrainerCallback):  # type: ignore[misc]
         """Copy model and optimiser, and listen to the losses."""
         trainer = self._trainer
         _check(trainer)
+        self._check_thread()
         optimizer = getattr(trainer.optimizer, "optimizer", trainer.optimizer)
         if self.suggest_lr is not None and state.global_step == 0:
             scheduler = getattr(trainer.lr_scheduler, "scheduler", trainer.lr_scheduler)
@@ -103,6 +107,17 @@ class TransformersWatch(Watching, TrainerCallback):  # type: ignore[misc]
         """Complete what is recorded; say so if the training was too short."""
         self._leave()
         self._end()
+
+    def _check_thread(self) -> None:
+        """Refuse a second training of the same trainer beside the first: they share one model."""
+        here, there = threading.current_thread(), self._thread
+        is_training = "compute_loss" in vars(self._trainer)
+        if is_training and there is not None and there is not here and there.is_alive():
+            refuse(
+                "TransformersWatch: a trainer that trains in two threads (n_jobs)",
+                "both would train one model; use n_jobs=1, and several processes to be faster",
+            )
+        self._thread = here
 
     def _listen(self) -> None:
         """Come between the trainer and its `compute_loss` while it trains."""
@@ -136,7 +151,10 @@ def _loop(trainer: Any, optimizer: torch.optim.Optimizer, loader: Any) -> Loop:
 
     def batches(count: int) -> list[Any]:
         plain = DataLoader(
-            loader.dataset, args.train_batch_size, shuffle=True, collate_fn=loader.collate_fn
+            loader.dataset,
+            args.train_batch_size,
+            shuffle=not isinstance(loader.dataset, IterableDataset),  # which is refused below
+            collate_fn=loader.collate_fn,
         )
         return [trainer._prepare_inputs(batch) for batch in first_batches(plain, count)]
 

@@ -32,7 +32,7 @@ from lyapopt.store import TrajectoryStore
 
 _SHARED = ("trial", "store", "_trainer")
 """What copies have in common with the original, unless it is copied along with them."""
-_OF_A_TRAINING = ("_hook", "_left_off", "_watched", "_weight")
+_OF_A_TRAINING = ("_hook", "_left_off", "_loop", "_thread", "_watched", "_weight")
 """What belongs to a training that goes on or that can be continued."""
 
 
@@ -50,7 +50,8 @@ class Watching:
         horizon, neighbours, radius, rule, seed, record, store: As for `lyapopt.watch`.
         suggest_lr: Name and range of the learning rate, `("lr", 1e-4, 1.0)`: before the first step
             it is steered as `lyapopt.suggest_lr` does, with the same horizon and neighbours, and
-            the optimiser and its schedules are set to it. Rates are probed without a schedule.
+            the optimiser and its schedules are set to it. Rates are probed without a schedule, and
+            of one that warms up or turns round it is the largest.
 
     Attributes:
         monitor: The monitor, once the training has begun.

@@ -12,16 +12,19 @@ from collections import deque
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
+from weakref import WeakSet
 
 import numpy as np
 import optuna
 import torch
 from optuna.exceptions import UpdateFinishedTrialError
+from optuna.trial import TrialState
 from torch import Tensor, nn
 
 from lyapopt.display import one_line
 from lyapopt.probe import Measurement, Probe
 from lyapopt.search import attributes
+from lyapopt.search._optuna import frozen, frozen_in_memory
 from lyapopt.search.candidate import Candidate, describe
 from lyapopt.search.pruners.asking import StopSignal
 from lyapopt.search.pruners.decision import reads_initial_loss
@@ -30,10 +33,13 @@ from lyapopt.search.recording.destination import Recording, is_new
 from lyapopt.search.run_record import run_record
 from lyapopt.search.trajectory_recorder import Recorder
 from lyapopt.settings import Estimator
+from lyapopt.store.completion import before_reading
 
 _log = logging.getLogger(__name__)
 _here = threading.local()
 _left: deque[WatchedRun] = deque()
+_open: WeakSet[WatchedRun] = WeakSet()
+_opening = threading.Lock()
 
 
 def _note_collection(phase: str, _: object) -> None:
@@ -50,6 +56,24 @@ def complete_left() -> None:
         _left.popleft().abandon()
 
 
+def _complete_ended() -> None:
+    """Save those whose trials have ended, though an error or somebody else still has the loop."""
+    if getattr(_here, "is_completing", False):
+        return  # to save one it is read what is there
+    _here.is_completing = True
+    try:
+        complete_left()
+        with _opening:
+            runs = list(_open)
+        for run in runs:
+            run.complete_if_ended()
+    finally:
+        _here.is_completing = False
+
+
+before_reading(_complete_ended)
+
+
 def _complete_at_exit() -> None:
     gc.collect()
     complete_left()
@@ -64,7 +88,8 @@ def _prepare() -> None:
     garbage is collected next, and not when the loop returns.
     """
     gc.collect()
-    os.register_at_fork(after_in_child=_left.clear)  # they are the parent's
+    for theirs in (_left.clear, _open.clear):
+        os.register_at_fork(after_in_child=theirs)  # the parent's
     atexit.register(_complete_at_exit)
 
 
@@ -108,6 +133,11 @@ class WatchedRun:
         self._says_short = says_short
         self._recorder = known.recorder = Recorder(recording.settings, seed, [known.number])
         self._is_saved = True
+        # Named when the loop begins: how it ends is nobody's to know, and one that raises leaves a
+        # trial that takes no attributes any more.
+        self._is_begun = frozen_in_memory(trial).user_attrs.get(attributes.RUN) == known.run
+        with _opening:
+            _open.add(self)
 
     def __reduce__(self) -> Any:
         return type(None), ()  # a copy of a monitor has none: one of them writes to the trial
@@ -118,6 +148,9 @@ class WatchedRun:
         self._candidate.examples += gradient_evaluations * examples
         self._candidate.reason = None
         self._is_saved = False
+        if not self._is_begun:
+            self._is_begun = True
+            self._keep()
 
     def count_step(self) -> None:
         """Add a step of the training."""
@@ -140,7 +173,14 @@ class WatchedRun:
         candidate.measurement, candidate.verdict = measurement, measurement.verdict
         estimator: Estimator = "tangent" if measurement.estimator == "tangent" else "neighbours"
         candidate.probe = replace(self._probe, estimator=estimator)
-        trial = candidate.trial
+        with suppress(UpdateFinishedTrialError):  # the loop goes on after its trial was told
+            self._show(measurement, model)
+        self._is_saved = False
+        self.save()
+
+    def _show(self, measurement: Measurement, model: nn.Module) -> None:
+        """Show what was measured in the trial."""
+        trial = self._candidate.trial
         for name, value in attributes.of_measurement(measurement).items():
             attributes.show(trial, name, value)
         if any(p.dtype != torch.float64 for p in model.parameters()):
@@ -148,8 +188,6 @@ class WatchedRun:
         loss = float(measurement.losses[0])
         if reads_initial_loss(trial.study.pruner) and np.isfinite(loss):
             attributes.show(trial, attributes.INITIAL_LOSS, attributes.rounded(loss))
-        self._is_saved = False
-        self.save()
 
     def should_stop(self, is_measured: bool) -> bool:
         """Ask the pruner; if it says to stop, the trial is written, for it will hardly go on."""
@@ -174,13 +212,19 @@ class WatchedRun:
         with suppress(UpdateFinishedTrialError):
             charge_probes(candidate)
             show_cost(candidate)
-        if not candidate.is_leased:
-            with suppress(UpdateFinishedTrialError):
-                self._recording.keep(
-                    candidate,
-                    lambda: run_record(candidate, candidate.probe, candidate.kept, self._seed),
-                )
+        self._keep()
         self._is_saved = True
+
+    def _keep(self) -> None:
+        """Write the run as it is now, unless a study's runner does."""
+        candidate = self._candidate
+        if candidate.is_leased:
+            return
+        with suppress(UpdateFinishedTrialError):
+            self._recording.keep(
+                candidate,
+                lambda: run_record(candidate, candidate.probe, candidate.kept, self._seed),
+            )
 
     def say_if_short(self) -> None:
         """Say once a study that a loop that nobody stopped has ended before the horizon."""
@@ -188,7 +232,9 @@ class WatchedRun:
             return
         candidate, study = self._candidate, self._candidate.trial.study
         is_short = candidate.measurement is None and 0 < candidate.steps < self._probe.horizon
-        if is_short and candidate.reason is None and is_new(f"short: {study.study_name}"):
+        if not is_short or candidate.reason is not None or self._was_ended():
+            return
+        if is_new(f"short: {study.study_name}"):
             _log.warning(
                 "watch: the loop of trial %d ended after %d steps, before the horizon of %d, and "
                 "there is no exponent; give a smaller horizon",
@@ -196,6 +242,16 @@ class WatchedRun:
                 candidate.steps,
                 self._probe.horizon,
             )
+
+    def _was_ended(self) -> bool:
+        """Whether the loop was broken off: by an error, or pruned by its own."""
+        return frozen(self._candidate.trial).state in (TrialState.FAIL, TrialState.PRUNED)
+
+    def complete_if_ended(self) -> None:
+        """Save what is not saved yet of a trial that has ended; never an error."""
+        with suppress(Exception):  # the study may be gone
+            if not self._is_saved and frozen(self._candidate.trial).state.is_finished():
+                self.abandon()
 
     def abandon(self) -> None:
         """Save what the monitor, which is gone, has not; never an error."""

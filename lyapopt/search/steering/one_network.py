@@ -14,9 +14,10 @@ from lyapopt.search.arguments import SearchArguments
 from lyapopt.search.probing.building import Build, Params, build_training
 from lyapopt.search.probing.probes import SteeringFailedError, optimizer_name
 from lyapopt.search.steering.found_rate import Steering
+from lyapopt.search.steering.optimizer_rates import peaks
 from lyapopt.search.steering.rate_rules import rule_of, usual_rate
 from lyapopt.search.steering.rate_search import RateSearch, budget_of
-from lyapopt.search.steering.schedules import peaks, warm_up, without_schedule
+from lyapopt.search.steering.schedules import warm_up, without_schedule
 from lyapopt.search.steering.search_line import Axis
 
 

@@ -16,9 +16,17 @@ from lyapopt.display import one_line
 from lyapopt.dynamics import Training
 from lyapopt.dynamics.randomness import derive_seed
 from lyapopt.dynamics.training import Data, LossFunction
+from lyapopt.errors import UserError
 from lyapopt.probe import Probe
 from lyapopt.search import attributes
-from lyapopt.search._optuna import fix, frozen, is_fixed, logical_number
+from lyapopt.search._optuna import (
+    enumerates,
+    fix,
+    frozen,
+    has_value_for,
+    is_fixed,
+    logical_number,
+)
 from lyapopt.search.arguments import SearchArguments
 from lyapopt.search.candidate import Candidate, describe
 from lyapopt.search.probing.building import Params
@@ -89,10 +97,10 @@ def suggest_lr(
     All is counted in the trial's `gradient_evaluations`; the probes are in its user attribute
     `lyapopt:steering`, and in our tables of the study's database.
 
-    Values that are given (`enqueue_trial`, `FixedTrial`) and rates that were suggested before in
-    this trial are returned at once, and a sampler that steers this parameter itself does so. Where
-    nothing can be probed, the study's sampler draws the rate; the reason is logged once and kept
-    in the attribute.
+    Values that are given (`enqueue_trial`, `FixedTrial`, a grid, `PartialFixedSampler`) and rates
+    that were suggested before in this trial are returned at once, and a sampler that steers this
+    parameter itself does so. Where nothing can be probed, the study's sampler draws the rate; the
+    reason is logged once and kept in the attribute.
 
     Args:
         trial: The trial.
@@ -121,7 +129,8 @@ def suggest_lr(
         The rate.
 
     Raises:
-        UserError: If an argument is of another type or out of its range.
+        UserError: If an argument is of another type or out of its range, or the study's sampler is
+            a `BruteForceSampler`.
 
     Example:
         >>> optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -208,6 +217,11 @@ class SteeredRate:
         check.instance("name", name, str, "the name of a parameter")
         low = check.real("low", low, above=0)
         high = check.real("high", high, least=low)
+        if isinstance(trial, optuna.Trial) and enumerates(trial.study.sampler):
+            raise UserError(
+                f"{check.where}: BruteForceSampler tries every value, and of a learning rate there "
+                "is no end; use another sampler"
+            )
         return cls(trial, name, FloatDistribution(low, high, log=True))
 
     def steered(
@@ -259,7 +273,8 @@ class SteeredRate:
         """Whether there is nothing to be found."""
         sampler = steering_sampler(trial.study.sampler)
         is_steered = sampler is not None and sampler.steer == self.name
-        return is_fixed(trial, self.name) or self.distribution.single() or is_steered
+        is_given = is_fixed(trial, self.name) or has_value_for(trial.study.sampler, self.name)
+        return is_given or self.distribution.single() or is_steered
 
     def _search(
         self, trial: optuna.Trial, settings: SearchSettings, optimizer: str, seeds: Sequence[str]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import torch
 from torch.optim.lr_scheduler import ReduceLROnPlateau
@@ -11,7 +10,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from lyapopt.dynamics import Training
 from lyapopt.dynamics.hyperparameters import HyperparameterTable
 from lyapopt.dynamics.training import Scheduler
-from lyapopt.search.steering.optimizer_rates import at_rate
+from lyapopt.search.steering.optimizer_rates import at_rate, peaks
 
 _TINY = 0.5  # of the largest rate: a schedule that begins below it warms up
 _SEEN = 1000  # steps of a schedule that are looked at
@@ -60,14 +59,3 @@ def warm_up(
         "the schedule, as the largest that these weights bear from the first step on; after "
         "a warm-up they may bear a higher one, which a few steps cannot tell"
     )
-
-
-def peaks(optimizer: torch.optim.Optimizer) -> list[float]:
-    """The largest rate of every parameter group, as far as it is known."""
-    return [_peak(group) for group in optimizer.param_groups]
-
-
-def _peak(group: dict[str, Any]) -> float:
-    """The largest rate that the schedule of a parameter group is known to have."""
-    known = [float(group[name]) for name in ("max_lr", "initial_lr") if name in group]
-    return max(known, default=float(group["lr"]))

@@ -17,7 +17,7 @@ from lyapopt.probe.probe import FORWARD_COST
 from lyapopt.search import Candidate, Objective
 from lyapopt.search._optuna import begin_with, grid_points_left, inside_optimize, ordered
 from lyapopt.search.candidate import describe
-from lyapopt.search.probing.records import STEERING
+from lyapopt.search.recording.cost import charge_probes
 from lyapopt.search.training_group import checkpoint_steps
 from lyapopt.settings import Value
 from lyapopt.study.file import StudyFile
@@ -87,7 +87,7 @@ def preview(file: StudyFile) -> Preview:
             reference = reference_of(candidate.training, probe)
             costs.append(
                 full_cost(candidate.training, reference, probe, objective.reports, file.value)
-                + _steering_cost(candidate)
+                + _probing_cost(candidate, probe)
             )
         except UserError as error:
             failures[row] = describe(error)
@@ -142,9 +142,13 @@ def _group_size(file: StudyFile, study: optuna.Study) -> int:
     return max(1, min([Schedule.of(file).group_of(0)[1], *known]))
 
 
-def _steering_cost(candidate: Candidate) -> float:
-    kept = candidate.trial.user_attrs.get(STEERING, {})
-    return float(kept.get("gradient_evaluations", 0.0))
+def _probing_cost(candidate: Candidate, probe: Probe) -> float:
+    """Of the rates or candidates that a sampler has probed, beyond the probe of the trial's own."""
+    charge_probes(candidate)
+    start = candidate.start
+    if start is None or start.probe != probe:
+        return candidate.gradient_evaluations
+    return candidate.gradient_evaluations - start.measurement.gradient_evaluations
 
 
 def _failure(candidate: Candidate) -> str | None:
