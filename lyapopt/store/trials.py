@@ -240,7 +240,7 @@ def read_study(url: str, study_name: str, *, reasons_url: str | None = None) -> 
         found = kept.get(run_in(trial.attributes) or "")
         if found is not None:
             trial.reason = found.reason
-            if found.cost is not None and found.cost > trial.gradient_evaluations:
+            if found.cost is not None:
                 trial.attributes[COST] = found.cost
     damage += _without_run(trials, kept)
     return StoredStudy(study_name, directions, trials, tuple(damage))

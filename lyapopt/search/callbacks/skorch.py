@@ -34,7 +34,8 @@ class SkorchWatch(Watching, Callback):  # type: ignore[misc]
 
     A `partial_fit` goes on with what is measured if the weights are where the last one left them; a
     second `fit` measures anew. Clones, of `cross_val_score` or `GridSearchCV`, have the same trial:
-    their costs add up, and of what was measured the latest counts.
+    their costs add up, and of what was measured the latest counts. In processes of their own
+    (`n_jobs` of scikit-learn) each counts for itself, and the trial has what the last one wrote.
 
     Args:
         trial: Where exponent, verdict and cost go; `None` keeps them in `monitor` only.

@@ -150,6 +150,7 @@ class WatchedRun:
         self._is_saved = False
         if not self._is_begun:
             self._is_begun = True
+            charge_probes(self._candidate)
             self._keep()
 
     def count_step(self) -> None:
