@@ -68,7 +68,9 @@ class Fields:
         self.params = {n: n if n not in own else _PREFIX + n for n in found}
         params = {shown: _param(name) for name, shown in self.params.items()}
         self.values = names
-        self._usual: dict[str, Field] = {**_BEFORE, **values, **_AFTER, **params}
+        is_said = any(trial.measured for trial in trials)
+        measured = {"measured": _ON_DEMAND["measured"]} if is_said else {}
+        self._usual: dict[str, Field] = {**_BEFORE, **values, **_AFTER, **measured, **params}
         attributes = dict.fromkeys(name for trial in trials for name in trial.attributes)
         others = {n: _attribute(n) for n in attributes if n not in {*own, *self._usual}}
         prefixed = {_PREFIX + name: _param(name) for name in found}
@@ -148,6 +150,7 @@ def as_dict(trial: StoredTrial) -> dict[str, Any]:
         **head,
         **({"values": values} if len(values) > 1 else {"value": values[0] if values else None}),
         **{name: field(trial) for name, field in _AFTER.items()},
+        **({"measured": trial.measured} if trial.measured else {}),
         "params": dict(trial.params),
     }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import weakref
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from lyapopt.dynamics.data import BatchOrder, Examples, read_examples, read_orde
 from lyapopt.dynamics.layers import SeededLayers
 from lyapopt.dynamics.replaying import Finding, check_hooks, check_passes, check_steps
 from lyapopt.dynamics.surroundings import Surroundings
+from lyapopt.dynamics.trace import writes_weights
 from lyapopt.dynamics.training import Training
 from lyapopt.errors import UserError
 
@@ -86,18 +88,24 @@ def _passes(training: Training, batch: list[Tensor]) -> Finding:
 def _passes_on(training: Training, batch: list[Tensor]) -> Finding:
     copied = copy.deepcopy(training.model)
     key = torch.tensor(training.seed & (2**63 - 1))
+    has_written = False
 
     def loss_of(model: nn.Module) -> Tensor:
+        nonlocal has_written
+        *inputs, target = own = [part.clone() for part in batch]
         with SeededLayers(key, 0):
-            outputs = model(*batch[:-1])
+            outputs = model(*inputs)
         with RefusedBroadcasting():
-            return training.loss_fn(outputs, batch[-1])
+            loss = training.loss_fn(outputs, target)
+        has_written |= any(part._version or part.requires_grad for part in own)
+        return loss
 
-    return check_passes(copied, training.model, loss_of, surroundings_of(training, copied))
+    found = check_passes(copied, training.model, loss_of, surroundings_of(training, copied))
+    return replace(found, has_changed=found.has_changed or has_written)
 
 
 def is_of_torch(training: Training) -> bool:
-    """Whether model and loss are made of torch's own modules and functions alone."""
+    """Whether model and loss are made of torch's own modules and functions, which write nothing."""
     loss = training.loss_fn
     owner = loss if not isinstance(loss, nn.Module) else type(loss)
     name = getattr(owner, "__module__", None) or ""
@@ -106,5 +114,6 @@ def is_of_torch(training: Training) -> bool:
         and "forward" not in vars(part)
         and not (part._forward_hooks or part._forward_pre_hooks)
         and not (part._backward_hooks or part._backward_pre_hooks)
+        and not (getattr(part, "inplace", False) or writes_weights(part))
         for part in training.model.modules()
     )

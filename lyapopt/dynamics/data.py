@@ -213,7 +213,7 @@ def collated(
     try:
         # Random augmentation is the same whoever reads, and nobody's generator moves.
         reading = (type(dataset).__getitem__, *vars(dataset).values(), collate)
-        with Surroundings(*reading).kept(derive_seed("examples")):
+        with Surroundings(None, *reading).kept(derive_seed("examples"), is_first=True):
             batch = collate([dataset[index] for index in indices or range(count)])
     except Exception as error:
         raise TrainingError(

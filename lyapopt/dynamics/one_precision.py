@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -28,12 +29,28 @@ _CASTS: dict[Any, torch.dtype] = {
     Tensor.float: torch.float32,
     Tensor.cfloat: torch.complex64,  # type: ignore[attr-defined]  # torch gives it no types
 }
+_OF_THE_TENSOR_ITSELF = frozenset({Tensor.requires_grad_, Tensor.retain_grad, Tensor.register_hook})
 _TENSOR_TYPE = type(torch.FloatTensor)
 _NAMES_OF_TYPES = {
     "torch.HalfTensor": torch.float16,
     "torch.BFloat16Tensor": torch.bfloat16,
     "torch.FloatTensor": torch.float32,
 }
+
+
+@dataclass
+class _StandIn:
+    """A tensor in a narrower precision, and the one that functions are given in its place.
+
+    Attributes:
+        narrow: Somebody's own, such as an attribute that was made before.
+        wide: What it stands for.
+        version: Its count of writes when the two were last equal.
+    """
+
+    narrow: Tensor
+    wide: Tensor
+    version: int
 
 
 class InFloat64(TorchFunctionMode):
@@ -61,6 +78,8 @@ class InFloat64(TorchFunctionMode):
     def __init__(self, drawn_in: torch.dtype | None = None) -> None:
         super().__init__()
         self._drawn_in = drawn_in
+        self._given: list[_StandIn] = []
+        self._viewed: list[_StandIn] = []
         self.was_needed = False
         self.has_rounded = False
 
@@ -72,15 +91,45 @@ class InFloat64(TorchFunctionMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         """Call the function with wider arguments, and widen what it returns."""
-        if getattr(func, "__name__", "") == "__get__":  # an attribute of a tensor
+        if func in _OF_THE_TENSOR_ITSELF or getattr(func, "__name__", "") in ("__get__", "__set__"):
             return func(*args, **(kwargs or {}))
         if func in _CASTS:
             self.was_needed = True
             return args[0].to(_NARROW[_CASTS[func]])
-        wide = {name: self._widened(value) for name, value in (kwargs or {}).items()}
         if self._drawn_in is not None and func in DRAWING:
-            return self._widened(drawn(func, args, kwargs or {}, self._drawn_in))
-        return self._widened(func(*map(self._widened, args), **wide))
+            result = drawn(func, args, kwargs or {}, self._drawn_in)
+            return result if args and result is args[0] else self._widened(result)
+        self._write_back(self._viewed)
+        self._given = []  # of this call
+        wide = {name: self._widened(value) for name, value in (kwargs or {}).items()}
+        result = func(*map(self._widened, args), **wide)
+        given, self._given = self._given, []
+        return self._returned(result, given) if given else self._widened(result)
+
+    def __exit__(self, *exception: object) -> None:
+        """Leave the context; what was written into narrower tensors is in them afterwards."""
+        super().__exit__(*exception)  # type: ignore[no-untyped-call]
+        self._write_back(self._viewed)
+        self._viewed = []
+
+    def _returned(self, result: Any, given: list[_StandIn]) -> Any:
+        """What a function returns that was given stand-ins, and may have written into them."""
+        self._write_back(given)
+        parts = result if isinstance(result, tuple | list) else (result,)
+        bases = {id(part._base) for part in parts if isinstance(part, Tensor)}
+        for each in given:
+            if result is each.wide:  # an operation in place: the caller goes on with its tensor
+                return each.narrow
+            if id(each.wide) in bases:  # a view, which may be written into later
+                self._viewed.append(each)
+        return self._widened(result)
+
+    @staticmethod
+    def _write_back(given: list[_StandIn]) -> None:
+        for each in given:
+            if each.wide._version != each.version:
+                each.version = each.wide._version
+                each.narrow.copy_(each.wide)
 
     def _widened(self, value: Any) -> Any:
         if type(value) in (list, tuple):
@@ -100,7 +149,9 @@ class InFloat64(TorchFunctionMode):
         # A number beside tensors takes their dtype anyhow.
         self.was_needed |= tensor.dim() > 0
         self.has_rounded |= tensor.requires_grad and not tensor.is_leaf
-        return tensor.to(dtype)
+        wide = tensor.to(dtype)
+        self._given.append(_StandIn(tensor, wide, wide._version))
+        return wide
 
 
 def _dtype_of_type(value: Any) -> torch.dtype | None:
@@ -111,7 +162,9 @@ def _dtype_of_type(value: Any) -> torch.dtype | None:
 
 
 def run_in_float64(model: nn.Module) -> None:
-    """Let a model run inside `InFloat64` from now on, its hooks included."""
+    """Let a model run inside `InFloat64` from now on, its hooks included; twice is once."""
+    if type(model).__module__ == __name__:
+        return
     model.__class__ = _subclass(type(model))  # type: ignore[arg-type]  # a class has a hash
 
 

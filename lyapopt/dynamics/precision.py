@@ -23,10 +23,12 @@ from lyapopt.dynamics.checked import check_training, surroundings_of, take_over_
 from lyapopt.dynamics.data import read_examples, read_order
 from lyapopt.dynamics.one_precision import InFloat64, LossInFloat64, run_in_float64
 from lyapopt.dynamics.system import refuse_patches
-from lyapopt.dynamics.trace import copy_sharing_parameters, is_pure
+from lyapopt.dynamics.trace import is_pure
 from lyapopt.dynamics.training import Data, LossFunction, Training
 from lyapopt.errors import PrecisionError, UserError
 
+_twins: weakref.WeakSet[nn.Module] = weakref.WeakSet()
+"""Models in float64 with code that was written for another precision."""
 _cast_data: dict[tuple[object, ...], tuple[list[weakref.ref[object]], Data]] = {}
 """Data that are cast, for as long as their owner keeps the original."""
 
@@ -139,13 +141,14 @@ def _with_constants(training: Training) -> Training:
     """Let constants follow the weights, where a first pass shows that there are any."""
     if is_pure(training.model) and _is_of_torch(training.loss_fn):
         return training
+    _twins.add(training.model)
     in_model, in_loss = InFloat64(), InFloat64()
     examples = read_examples(training.data)
     size = read_order(training.data, examples, training.batch_size, training.seed).size
-    *inputs, target = [tensor[:size] for tensor in examples.tensors]
+    *inputs, target = [tensor[:size].clone() for tensor in examples.tensors]
     try:
-        # Buffers and attributes are those of a copy; random numbers are as before.
-        model = copy_sharing_parameters(training.model)
+        # What the pass writes is that of a copy; random numbers are as before.
+        model = copy.deepcopy(training.model)
         with torch.enable_grad(), surroundings_of(training, model).kept(0):
             with in_model:
                 outputs = model(*inputs)
@@ -165,6 +168,21 @@ def _with_constants(training: Training) -> Training:
     if in_model.was_needed:
         run_in_float64(training.model)
     if not in_loss.was_needed:
+        return training
+    return dataclasses.replace(training, loss_fn=LossInFloat64(training.loss_fn))
+
+
+def for_any_pass(training: Training, model: nn.Module) -> Training:
+    """A training whose constants follow in every pass, not only in those that the first has shown.
+
+    Args:
+        training: Any; one in a stack computes the same in every pass, and needs it not.
+        model: A copy of its model, which is changed.
+    """
+    if training.model not in _twins:
+        return training
+    run_in_float64(model)
+    if isinstance(training.loss_fn, LossInFloat64) or _is_of_torch(training.loss_fn):
         return training
     return dataclasses.replace(training, loss_fn=LossInFloat64(training.loss_fn))
 

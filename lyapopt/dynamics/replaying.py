@@ -48,7 +48,8 @@ class Finding:
 
     Attributes:
         has_drawn: Whether generators have moved, beside those of layers that are answered for.
-        has_changed: Whether something outside of the model has changed, which had no effect.
+        has_changed: Whether something outside of the model has changed, which had no effect, or
+            a pass has written into weights.
     """
 
     has_drawn: bool
@@ -71,29 +72,30 @@ def check_passes(
             that modules keep and change.
     """
     buffers = _buffers_of(copied)
+    weights = list(zip(copied.parameters(), original.parameters(), strict=True))
     own = {id(parameter) for parameter in copied.parameters()}
     plain = plain_attributes(copied)
     reading = _Reads()
-    with torch.enable_grad(), around.kept(seed=0) as kept:
+    with torch.enable_grad(), around.kept(seed=0, is_first=True) as kept:
         with reading:
             loss = loss_of(copied)
         trained = [p for p in original.parameters() if p.requires_grad]
         theirs = _buffers_of(original)
         moving = [t.tensor for t, now in zip(theirs, buffers, strict=True) if now.has_moved()]
-        if reading.has_read([*trained, *moving]) or any(
-            id(leaf) not in own for leaf in leaves_of(loss)
-        ):
+        others = [each for each in leaves_of(loss) if id(each) not in own]
+        if reading.has_read([*trained, *moving]) or not reading.has_made(others):
             raise TrainingError(READS_MORE)
         first = _differentiated(copied, loss)
         del loss
         once = plain_attributes(copied)
-        _begin_again(buffers, around)
+        has_written = not all(_are_equal(mine, theirs.to(mine)) for mine, theirs in weights)
+        _begin_again(buffers, weights, around)
         second = loss_of(copied).detach()
         now = plain_attributes(copied)
         changed = {name: value for name, value in now.items() if plain.get(name) != value}
 
         def again() -> Tensor:
-            _begin_again(buffers, around)
+            _begin_again(buffers, weights, around)
             return _differentiated(copied, loss_of(copied))
 
         is_kept = (
@@ -102,9 +104,10 @@ def check_passes(
             and not have_no_effect(copied, changed, again)
         )
     margin = torch.finfo(first.dtype).eps ** 0.75
+    is_kept |= kept.has_changed_much
     if is_kept or not (torch.allclose(first, second, rtol=margin, atol=0, equal_nan=True)):
         raise TrainingError(KEEPS_STATE)
-    return Finding(kept.has_drawn, kept.has_changed)
+    return Finding(kept.has_drawn, kept.has_changed or has_written)
 
 
 def _are_settled(
@@ -117,12 +120,20 @@ def _are_settled(
     return all(once.get(name) == v and not isinstance(v, float) for name, v in now.items())
 
 
-def _begin_again(buffers: Iterable[_Buffer], around: Surroundings) -> None:
-    """Put buffers and generators where they were before a pass."""
+def _begin_again(
+    buffers: Iterable[_Buffer], weights: Iterable[tuple[Tensor, Tensor]], around: Surroundings
+) -> None:
+    """Put buffers, weights and generators where they were before a pass."""
     with torch.no_grad():
         for buffer in buffers:
             buffer.put_back()
+        for mine, theirs in weights:
+            mine.copy_(theirs)
     around.reseed(0)
+
+
+def _are_equal(a: Tensor, b: Tensor) -> bool:
+    return bool(((a == b) | (a.isnan() & b.isnan())).all())
 
 
 def _differentiated(model: nn.Module, loss: Tensor) -> Tensor:
@@ -215,11 +226,15 @@ def _buffers_of(model: nn.Module) -> list[_Buffer]:
 
 
 class _Reads(TorchFunctionMode):
-    """While it is active in a thread: which memory the functions of torch are given."""
+    """While it is active in a thread: which memory the functions of torch are given.
+
+    And which tensors they give gradients to, such as inputs that a pass differentiates by.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self._addresses: set[int] = set()
+        self._made: dict[int, Tensor] = {}
 
     def has_read(self, tensors: Iterable[Tensor]) -> bool:
         """Whether any of these was read."""
@@ -231,7 +246,16 @@ class _Reads(TorchFunctionMode):
         """Look at the arguments and call the function."""
         kwargs = kwargs or {}
         self._look_at((*args, *kwargs.values()))
-        return func(*args, **kwargs)
+        before = [id(each) for each in args if _is_leaf_with_gradient(each)]
+        result = func(*args, **kwargs)
+        for each in (result, *args[:1]):
+            if _is_leaf_with_gradient(each) and id(each) not in before:
+                self._made[id(each)] = each
+        return result
+
+    def has_made(self, tensors: Iterable[Tensor]) -> bool:
+        """Whether all of these got their gradients while it was active."""
+        return all(id(each) in self._made for each in tensors)
 
     def _look_at(self, value: object) -> None:
         if type(value) in (tuple, list):
@@ -239,6 +263,10 @@ class _Reads(TorchFunctionMode):
                 self._look_at(part)
         elif isinstance(value, Tensor):
             self._addresses.add(_address(value))
+
+
+def _is_leaf_with_gradient(value: object) -> bool:
+    return isinstance(value, Tensor) and value.requires_grad and value.is_leaf
 
 
 def _address(tensor: Tensor) -> int:

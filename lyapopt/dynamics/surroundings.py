@@ -1,28 +1,30 @@
-"""What a pass of a user's code reaches beside its tensors: random numbers and containers.
+"""What a pass of a user's code reaches beside its tensors: random numbers, containers, the loss.
 
-A copy of a model has parameters, buffers and attributes of its own. Global generators, and what
-functions hold in closures, belong to everybody: they are kept as they were, and all trajectories
-find them in one state at a step.
+A copy of a model has parameters, buffers and attributes of its own. Global generators, what
+functions hold in closures and globals, and what a loss keeps belong to everybody: they are kept as
+they were, and all trajectories find them in one state at a step.
 """
 
 from __future__ import annotations
 
 import functools
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from types import CellType, CodeType, FunctionType, MethodType
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from lyapopt.dynamics.own_draws import generators, own_draws, turns
 from lyapopt.dynamics.randomness import derive_seed
 
 _MANY = 10_000
 """Entries from which a container is data rather than somebody's notes."""
+_LARGEST = 2**24
+"""Entries of a tensor that is kept in a first pass; weights of a teacher may be more."""
 _MOST_OBJECTS = 2_000
 _PASSES = ("forward", "training_step")
 _EMPTY = nn.Module()
@@ -32,29 +34,37 @@ Restore = Callable[[], bool]
 
 
 class Surroundings:
-    """Generators and small containers that functions and modules reach.
+    """Generators, small containers and small tensors that functions and modules reach.
 
     Found are Python's, NumPy's and torch's global generators; generator objects, lists, dicts, sets
-    and arrays in closures, defaults, globals that the code names, and attributes.
+    and arrays in closures, defaults, globals that the code names, and attributes; and tensors and
+    attributes of modules there, but for those of the model.
 
     Args:
-        roots: Functions, modules and other callables.
+        model: What every trajectory has a copy of, whose tensors it trains.
+        functions: Others that a pass calls, such as the loss.
 
     Example:
         >>> draws = []
         >>> def loss(outputs, target):
         ...     draws.append(random.random())
-        >>> around = Surroundings(loss)
+        >>> around = Surroundings(None, loss)
         >>> with around.kept(seed=1) as kept:
         ...     loss(None, None)
         >>> kept.has_drawn, kept.has_changed, draws
         (True, True, [])
     """
 
-    def __init__(self, *roots: object) -> None:
-        found = _reachable(roots)
+    def __init__(self, model: object = None, *functions: object) -> None:
+        found = _reachable((model, *functions))
         self._generators = [each for each in found if _is_generator(each)]
-        self._containers = [each for each in found if not _is_generator(each)]
+        # No copy of a model has functions of its own, nor what these hold.
+        shared = _reachable((*functions, *(each for each in found if _is_function(each))))
+        parts = [part for each in shared if isinstance(each, nn.Module) for part in _tables(each)]
+        tensors = [each for each in (*shared, *_tensors_in(parts)) if isinstance(each, Tensor)]
+        kept = [*filter(_is_container, found), *filter(_is_container, shared), *parts]
+        self._containers = _once([*kept, *(each for each in tensors if each.numel() <= _MANY)])
+        self._large = _once([each for each in tensors if _MANY < each.numel() <= _LARGEST])
 
     def imitate(self, other: Surroundings) -> None:
         """Put generators into the state of those of other surroundings, which copies came from."""
@@ -74,7 +84,7 @@ class Surroundings:
         return put_back
 
     @contextmanager
-    def kept(self, seed: int | None = None) -> Iterator[Kept]:
+    def kept(self, seed: int | None = None, is_first: bool = False) -> Iterator[Kept]:
         """Context after which all is as it was.
 
         Global generators belong to all threads: threads take turns, and all but the main thread
@@ -82,6 +92,7 @@ class Surroundings:
 
         Args:
             seed: What all generators are seeded with inside, if anything.
+            is_first: Whether large tensors are kept, too, which no pass has shown to stay yet.
         """
         with turns, own_draws():
             kept = Kept()
@@ -92,6 +103,7 @@ class Surroundings:
             else:
                 started = [state for _, _, state in states]
             contents = [_contents_of(each) for each in self._containers]
+            large = [_contents_of(each) for each in self._large if is_first]
             try:
                 yield kept
             finally:
@@ -103,6 +115,8 @@ class Surroundings:
                     restore(state)
                 for put_back in contents:
                     kept.has_changed |= put_back()
+                for put_back in large:
+                    kept.has_changed_much |= put_back()
 
     def reseed(self, seed: int) -> None:
         """Seed all generators; for use where they are kept."""
@@ -120,11 +134,13 @@ class Kept:
 
     Attributes:
         has_drawn: Whether a generator has moved.
-        has_changed: Whether a container has.
+        has_changed: Whether a container or a small tensor has.
+        has_changed_much: Whether a large tensor has.
     """
 
     has_drawn = False
     has_changed = False
+    has_changed_much = False
 
 
 _State = tuple[Callable[[], Any], Callable[[Any], Any], Any]
@@ -195,9 +211,11 @@ def _same(a: Any, b: Any) -> bool:
 
 
 def _contents_of(container: Any) -> Restore:
-    """Keep what a container holds now."""
+    """Keep what a container or a tensor holds now."""
     if isinstance(container, CellType):
         return _contents_of_cell(container)
+    if isinstance(container, Tensor):
+        return _contents_of_tensor(container)
     if isinstance(container, np.ndarray):
         values = container.copy()
 
@@ -242,8 +260,26 @@ def _contents_of_cell(cell: CellType) -> Restore:
     return restore
 
 
+def _contents_of_tensor(tensor: Tensor) -> Restore:
+    values = tensor.detach().clone()
+
+    def restore() -> bool:
+        now = tensor.data
+        if now.shape == values.shape and bool(
+            ((now == values) | (now.isnan() & values.isnan())).all()
+        ):
+            return False
+        now.copy_(values)
+        return True
+
+    return restore
+
+
 def _reachable(roots: tuple[object, ...]) -> list[Any]:
-    """Generators and containers, in an order that is the same for copies of the roots."""
+    """Generators, containers, functions, modules and tensors that can be kept.
+
+    Their order is the same for copies of the roots.
+    """
     found: list[Any] = []
     known: dict[int, object] = {}  # holds on to them, so that no address is used twice
     waiting = list(reversed(roots))
@@ -252,15 +288,37 @@ def _reachable(roots: tuple[object, ...]) -> list[Any]:
         if id(value) in known:
             continue
         known[id(value)] = value
-        if _is_generator(value) or _is_container(value):
+        if _is_generator(value) or _is_container(value) or _is_kept(value):
             found.append(value)
         waiting.extend(reversed(_parts_of(value)))
     return found
 
 
+def _is_function(value: object) -> bool:
+    return isinstance(value, FunctionType)
+
+
+def _is_kept(value: object) -> bool:
+    is_plain = isinstance(value, Tensor) and value.layout == torch.strided and not value.is_meta
+    return is_plain or _is_function(value) or isinstance(value, nn.Module)
+
+
+def _tables(module: nn.Module) -> list[dict[str, Any]]:
+    """What a module calls its own: attributes, parameters and buffers."""
+    return [vars(module), module._parameters, module._buffers]
+
+
+def _tensors_in(tables: Iterable[dict[str, Any]]) -> list[Any]:
+    return [value for table in tables for value in table.values() if _is_kept(value)]
+
+
+def _once(values: Iterable[Any]) -> list[Any]:
+    return list({id(value): value for value in values}.values())
+
+
 def _is_container(value: object) -> bool:
     if isinstance(value, CellType):
-        return _is_filled(value) and isinstance(value.cell_contents, bool | int | float | str)
+        return _is_filled(value)
     if isinstance(value, np.ndarray):
         return value.size <= _MANY and value.dtype != object and value.flags.writeable
     return type(value) in (list, dict, set) and len(value) <= _MANY  # type: ignore[arg-type]

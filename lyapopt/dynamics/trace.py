@@ -113,10 +113,16 @@ def is_pure(model: nn.Module) -> bool:
     return next(model.buffers(), None) is None and all(
         type(part).__module__.startswith("torch.nn.modules.")
         and "forward" not in vars(part)
+        and not writes_weights(part)
         and not part._forward_hooks
         and not part._forward_pre_hooks
         for part in model.modules()
     )
+
+
+def writes_weights(part: nn.Module) -> bool:
+    """Whether a module of torch's changes its weights in a forward pass."""
+    return isinstance(part, nn.Embedding | nn.EmbeddingBag) and part.max_norm is not None
 
 
 def copy_sharing_parameters(model: nn.Module) -> nn.Module:

@@ -146,15 +146,30 @@ def evaluate(parts: Iterable[tuple[nn.Module | Tensor, Training, Examples]]) -> 
     """
     losses, metrics, count = [], [], 0
     for model, training, examples in parts:
-        *inputs, target = examples.tensors
         count = examples.count
-        with torch.no_grad(), _undisturbed(model, training):
-            outputs = model if isinstance(model, Tensor) else model.eval()(*inputs)
-            with RefusedBroadcasting("Training: validation"):
+        with _undisturbed(model, training) as own:
+            # Code of the user's may write into what it is given.
+            tensors = examples.tensors if own is None else [t.clone() for t in examples.tensors]
+            *inputs, target = tensors
+            outputs = model if isinstance(model, Tensor) else _outputs(model.eval(), inputs)
+            with torch.no_grad(), RefusedBroadcasting("Training: validation"):
                 losses.append(float(training.loss_fn(outputs, target)))
             if training.metric is not None:
-                metrics.append(float(training.metric(outputs, target)))
+                with torch.no_grad():
+                    metrics.append(float(training.metric(outputs, target)))
     return Evaluation(losses, metrics or None, count)
+
+
+def _outputs(model: nn.Module, inputs: list[Tensor]) -> Any:
+    """Outputs without gradients, but where a model needs some of its own."""
+    try:
+        with torch.no_grad():
+            return model(*inputs)
+    except RuntimeError as error:
+        if "does not require grad" not in str(error):
+            raise
+        with torch.enable_grad():  # it differentiates by its inputs
+            return model(*inputs)
 
 
 def _undisturbed(model: nn.Module | Tensor, training: Training) -> AbstractContextManager[object]:

@@ -18,7 +18,7 @@ from lyapopt.dynamics.execution import leaving_inference_mode
 from lyapopt.dynamics.hyperparameters import HyperparameterTable
 from lyapopt.dynamics.layers import SeededLayers
 from lyapopt.dynamics.maps import Losses, State
-from lyapopt.dynamics.precision import copied
+from lyapopt.dynamics.precision import copied, for_any_pass
 from lyapopt.dynamics.randomness import derive_seed
 from lyapopt.dynamics.step_tangents import StepTangents
 from lyapopt.dynamics.surroundings import Surroundings
@@ -142,9 +142,10 @@ class UnstackedMap:
         Raises:
             TrainingError: If the model does not return one tensor.
         """
-        inputs = [tensor[:examples] for tensor in self._system.examples.tensors[:-1]]
+        given = [tensor[:examples] for tensor in self._system.examples.tensors[:-1]]
         found = []
         for row in z[0].detach().unbind(0):
+            inputs = [tensor.clone() for tensor in given]
             with torch.no_grad(), self._system.surroundings.kept(0):
                 outputs = one_tensor(self._system.model_at(row).eval()(*inputs))
             found.append(outputs.reshape(-1).clone())
@@ -202,13 +203,15 @@ class UnstackedSystem:
         )
         _refuse_closures(training.optimizer)
         refuse_patches(training.optimizer)
-        check_training(training, self.examples, self.order)
+        finding = check_training(training, self.examples, self.order)
+        self._writes = finding.has_changed  # possibly into a batch
         self._table = HyperparameterTable(
             training.optimizer, training.scheduler, _number_names(training.optimizer)
         )
         self._key = torch.tensor(training.seed & (2**63 - 1))
         self._model, self._optimizer = _copies(training)
         self.surroundings: Surroundings = surroundings_of(training, self._model)
+        self.training = for_any_pass(training, self._model)
         self._modes = [(part, part.training) for part in self._model.modules()]
         self._parameters = _trained(self._model, self._optimizer)
         if not self._parameters:
@@ -310,7 +313,7 @@ class UnstackedSystem:
     def _batch(self, t: int) -> list[Tensor]:
         tensors = list(self.examples.tensors)
         if self.order.is_full_batch:
-            return tensors
+            return [tensor.clone() for tensor in tensors] if self._writes else tensors
         epoch, position = divmod(t, self.order.steps_per_epoch)
         if self._epoch[0] != epoch:
             self._epoch = epoch, self.order.epoch(epoch).to(tensors[0].device)

@@ -16,7 +16,7 @@ from lyapopt.dynamics.modules import plain_module
 from lyapopt.dynamics.precision import copied, in_dtype
 from lyapopt.dynamics.system import refuse_patches
 from lyapopt.dynamics.training import Data, LossFunction, Scheduler
-from lyapopt.errors import UserError
+from lyapopt.errors import PrecisionError, UserError
 from lyapopt.exponents.benettin import spectrum
 from lyapopt.exponents.estimate import join
 from lyapopt.exponents.neighbours import from_neighbours
@@ -192,7 +192,13 @@ def _trainings(
 
 def _copied(training: Training, dtype: torch.dtype) -> Training:
     refuse_patches(training.optimizer)
-    cast = in_dtype(copied(training), dtype)
+    try:
+        cast = in_dtype(copied(training), dtype)
+    except PrecisionError as error:
+        raise PrecisionError(
+            f"neighbours need float64, in which this network does not run ({error}); a "
+            "lyapopt.Probe measures it by tangents"
+        ) from error
     take_over_check(cast, training)
     return cast
 

@@ -17,7 +17,8 @@ from lyapopt.probe.probe import is_maximized
 from lyapopt.probe.verdicts import tail_length
 from lyapopt.search.copied_measurement import measured
 from lyapopt.search.copied_neighbours import CopiedNeighbours
-from lyapopt.search.float64_copy import Float64Copy, in_float64
+from lyapopt.search.float64_copy import Float64Copy
+from lyapopt.search.loop_batches import copied_batch
 from lyapopt.search.loop_step import LossOfBatch
 
 
@@ -54,9 +55,9 @@ class CopiedLoop:
         seeds: Sequence[int],
     ) -> None:
         reference, *others = [Float64Copy.of(model, optimizer) for _ in range(1 + len(seeds))]
-        loss_of, batch = first[0], in_float64(first[1])
+        loss_of, batch = first
         reference.imitate(model, around)
-        reference.check(model, lambda copied: loss_of(copied, batch))
+        reference.check(model, lambda copied: loss_of(copied, copied_batch(batch, True)))
         self._copies = [reference, *others]
         self._tail: Tensor | None = None  # weights a quarter of the horizon before its end
         self._neighbours = CopiedNeighbours(reference, others, probe.radius, seeds)
@@ -83,12 +84,16 @@ class CopiedLoop:
         has_frozen = [one.imitate(model, around) for one in self._copies]
         if any(has_frozen):
             self._neighbours.separate_what_is_trained()
-        losses, batch = [], in_float64(batch)
+        losses = []
+
+        def loss(copied: nn.Module) -> Tensor:
+            return loss_of(copied, copied_batch(batch, True))
+
         with around.kept():  # from here no other thread takes random numbers away
             for one in self._copies:
                 # All copies, and then the user's own step, see the same dropout masks.
                 with around.kept():
-                    losses.append(one.accumulate(lambda copied: loss_of(copied, batch), weight))
+                    losses.append(one.accumulate(loss, weight))
         self._batch_losses.append(losses)
 
     def step(self, optimizer: torch.optim.Optimizer) -> bool:

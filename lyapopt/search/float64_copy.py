@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -115,24 +114,3 @@ def _between(start: Tensor, end: Tensor, factor: float) -> Tensor:
     """A part of the way; rounding does not make a variance or a second moment negative."""
     found = start + factor * (end - start)
     return found.clamp(min=0) if (end >= 0).all() else found
-
-
-def in_float64(value: Any) -> Any:
-    """Floating-point tensors in float64, also inside tuples, lists and mappings.
-
-    Complex tensors are complex128.
-
-    Example:
-        >>> in_float64({"x": torch.ones(1), "ids": [torch.ones(1, dtype=torch.int64)]})
-        {'x': tensor([1.], dtype=torch.float64), 'ids': [tensor([1])]}
-    """
-    if isinstance(value, Tensor):
-        if value.is_complex():
-            return value.detach().to(torch.complex128)
-        return value.detach().double() if value.is_floating_point() else value
-    if isinstance(value, Mapping):
-        return {name: in_float64(part) for name, part in value.items()}
-    if isinstance(value, tuple | list):
-        parts = [in_float64(part) for part in value]
-        return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
-    return value

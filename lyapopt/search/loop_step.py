@@ -13,6 +13,7 @@ from lyapopt.dynamics.maps import Losses, State
 from lyapopt.dynamics.step_tangents import StepTangents
 from lyapopt.dynamics.surroundings import Surroundings
 from lyapopt.dynamics.unstacked_state import layout_of
+from lyapopt.search.loop_batches import copied_batch
 from lyapopt.search.model_copy import ModelCopy
 
 LossOfBatch = Callable[[nn.Module, Any], Tensor]
@@ -118,7 +119,7 @@ class LoopStep:
             with each.around.kept():
                 each.draw_as_before()
                 with self._copy.passing():
-                    loss = each.loss_of(self._copy.model, each.batch)
+                    loss = each.loss_of(self._copy.model, copied_batch(each.batch))
                 with torch.enable_grad():
                     weighted = each.weight * loss
                 yield weighted.reshape(())

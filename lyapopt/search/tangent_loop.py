@@ -20,6 +20,7 @@ from lyapopt.probe.probe import is_maximized
 from lyapopt.probe.run import ProbeRun
 from lyapopt.probe.settled import settled
 from lyapopt.probe.verdicts import relative_fall, tail_length
+from lyapopt.search.loop_batches import copied_batch
 from lyapopt.search.loop_step import LoopStep, LossOfBatch, Pass
 from lyapopt.search.model_copy import ModelCopy, random_direction
 
@@ -61,7 +62,7 @@ class TangentLoop:
             raise PrecisionError("they need float32 at least")
         self._probe = probe
         self._copy.imitate(model, around)
-        self._copy.check(model, lambda copied: loss_of(copied, batch))
+        self._copy.check(model, lambda copied: loss_of(copied, copied_batch(batch)))
         try:
             with differentiable():
                 own = Pass.of(self._copy.model, loss_of, batch, weight)

@@ -125,6 +125,21 @@ def test_the_overview_agrees_with_optuna_on_the_best_trial(folder: Path) -> None
         assert trial.value == (frozen.value if trial.state == "complete" else None)
 
 
+def test_how_a_trial_was_measured_is_in_every_format(capsys: pytest.CaptureFixture[str]) -> None:
+    how = {"measured": "neighbours in float64"}
+    trials = [StoredTrial(0, "complete", (1.0,), {"lr": 0.1}, how), StoredTrial(1, "fail", (), {})]
+    print_trials(trials, "json")
+    assert [trial.get("measured") for trial in json.loads(capsys.readouterr().out)] == [
+        "neighbours in float64",
+        None,
+    ]
+    print_trials(trials, "csv")
+    rows = csv.DictReader(io.StringIO(capsys.readouterr().out))
+    assert [row["measured"] for row in rows] == ["neighbours in float64", ""]
+    print_trials(trials[1:], "csv")
+    assert "measured" not in capsys.readouterr().out
+
+
 def test_trials_are_the_same_in_every_format(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -2,6 +2,7 @@
 
 import copy
 import functools
+import random
 import threading
 
 import pytest
@@ -136,6 +137,54 @@ def test_the_context_is_that_of_its_thread():
         thread.join()
         assert torch.zeros(1).dtype == torch.float64
     assert found == [torch.float32]
+
+
+def test_what_a_pass_writes_into_narrower_tensors_is_in_them():
+    x = torch.full((2,), 0.5, dtype=torch.float64)
+    one, rows, view, out = torch.zeros(2), torch.zeros(2, 2), torch.zeros(2, 2), torch.zeros(2)
+    with InFloat64():
+        assert one.mul_(0.9).add_(x) is one
+        rows[0] = x
+        rows[1].fill_(2.0)
+        first = view[0]
+        first += 1
+        view.t()[1, 1] = 5.0
+        assert float((view * 1).sum()) == 7
+        torch.add(x, x, out=out)
+        assert F.relu(one - 1, inplace=True).dtype == torch.float64
+    assert one.tolist() == [0.5, 0.5]
+    assert rows.tolist() == [[0.5, 0.5], [2, 2]]
+    assert view.tolist() == [[1, 1], [0, 5]]
+    assert out.tolist() == [1, 1]
+
+
+class NowAndThen(nn.Module):
+    """Makes constants in a part of its passes, as a number that it draws says."""
+
+    def __init__(self):
+        super().__init__()
+        self.fc1, self.fc2 = nn.Linear(3, 4), nn.Linear(4, 1)
+
+    def forward(self, x):
+        hidden = torch.tanh(self.fc1(x))
+        if random.random() < 0.3:
+            hidden = hidden.float() @ torch.eye(4)
+        return self.fc2(hidden)
+
+
+class Always(NowAndThen):
+    def forward(self, x):
+        random.random()
+        return self.fc2(torch.tanh(self.fc1(x)))
+
+
+def test_constants_that_only_later_passes_make_follow_too():
+    found = []
+    for kind in (NowAndThen, Always):
+        torch.manual_seed(0)
+        [measured] = Probe(horizon=12).measure([training_of(kind())])
+        found.append(measured.exponent)
+    assert found[0] == pytest.approx(found[1], rel=1e-9)
 
 
 def test_constants_and_loss_weights_still_stack():
