@@ -7,6 +7,7 @@ trained, and of nothing that an earlier pass has left behind.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -36,6 +37,11 @@ HAS_HOOKS = (
 STEPS_MORE = (
     "the optimizer steps parameters that are not its model's, which no copy would have; put them "
     "into the module that is given as model"
+)
+
+STEPS_BY_CLOSURE = (
+    "evaluates the loss as often as it likes in a step, by a closure, so that its step is no map "
+    "of one gradient; use an optimizer that steps without a closure"
 )
 
 LossOf = Callable[[nn.Module], Tensor]
@@ -163,11 +169,14 @@ def check_hooks(model: nn.Module, optimizer: torch.optim.Optimizer | None = None
 
 
 def check_steps(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """Refuse an optimiser that steps other parameters beside the model's.
+    """Refuse an optimiser that steps other parameters beside the model's, or needs a closure.
 
     Raises:
         TrainingError: If it does.
     """
+    closure = inspect.signature(type(optimizer).step).parameters.get("closure")
+    if closure is not None and closure.default is inspect.Parameter.empty:
+        raise TrainingError(f"{type(optimizer).__name__} {STEPS_BY_CLOSURE}")
     own = {id(parameter) for parameter in model.parameters()}
     stepped = [id(p) for group in optimizer.param_groups for p in group["params"]]
     if own.intersection(stepped) and not own.issuperset(stepped):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import inspect
 from collections.abc import Hashable, Iterator, Sequence
 from typing import Any, ClassVar
 
@@ -201,7 +200,6 @@ class UnstackedSystem:
         self.order: BatchOrder = read_order(
             training.data, self.examples, training.batch_size, training.seed
         )
-        _refuse_closures(training.optimizer)
         refuse_patches(training.optimizer)
         finding = check_training(training, self.examples, self.order)
         self._writes = finding.has_changed  # possibly into a batch
@@ -335,15 +333,6 @@ def _copies(training: Training) -> tuple[nn.Module, torch.optim.Optimizer]:
             "in their attributes only what copy.deepcopy can copy"
         ) from error
     return copies.model, copies.optimizer
-
-
-def _refuse_closures(optimizer: torch.optim.Optimizer) -> None:
-    closure = inspect.signature(type(optimizer).step).parameters.get("closure")
-    if closure is not None and closure.default is inspect.Parameter.empty:
-        raise NotStackableError(
-            f"the optimizer {type(optimizer).__name__} calls a closure as often as it likes, so "
-            "that its step is no map of one gradient; use one that steps without a closure"
-        )
 
 
 def _number_names(optimizer: torch.optim.Optimizer) -> tuple[str, ...]:

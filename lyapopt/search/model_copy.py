@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Self
@@ -50,7 +49,6 @@ class ModelCopy:
             UserError: If the model is scripted, sparse, complex or the like, they cannot be copied,
                 do not belong together, or train nothing.
         """
-        _refuse_closure(optimizer)
         model = plain_module(model)
         check_hooks(model)
         check_steps(model, optimizer)
@@ -152,12 +150,3 @@ def random_direction(count: int, seed: int) -> Tensor:
     direction = torch.randn(count, generator=source, dtype=torch.float64)
     direction /= direction.norm()
     return direction
-
-
-def _refuse_closure(optimizer: torch.optim.Optimizer) -> None:
-    closure = inspect.signature(type(optimizer).step).parameters.get("closure")
-    if closure is not None and closure.default is inspect.Parameter.empty:
-        name = type(optimizer).__name__
-        raise UserError(
-            f"watch: {name} evaluates the loss several times a step and cannot be watched"
-        )

@@ -228,7 +228,7 @@ def with_counter() -> Training:
 
 
 REFUSED = {
-    "closure": (with_closure, "LBFGS calls a closure"),
+    "closure": (with_closure, "LBFGS evaluates the loss as often"),
     "loss with the model inside": (with_model_in_loss, "loss reads something"),
     "step hook": (with_step_hook, "hook on a parameter or on the optimizer"),
     "counter": (with_counter, "attributes of the optimizer"),

@@ -238,6 +238,10 @@ def hooked() -> tuple[nn.Module, Any]:
     return model, squared_of
 
 
+def by_closure() -> tuple[nn.Module, Any]:
+    return nn.Linear(1, 1), squared_of
+
+
 REFUSED: dict[str, tuple[Callable[[], tuple[nn.Module, Any]], str]] = {
     "hidden state": (carrying, "what the pass before has left behind"),
     "list": (counting, "what the pass before has left behind"),
@@ -249,6 +253,7 @@ REFUSED: dict[str, tuple[Callable[[], tuple[nn.Module, Any]], str]] = {
     "teacher": (trained_teacher, "such as the model itself"),
     "tensor outside": (tensor_outside, "such as the model itself"),
     "gradient hook": (hooked, "hook on a parameter"),
+    "closure": (by_closure, "LBFGS evaluates the loss as often as it likes"),
 }
 
 
@@ -265,7 +270,8 @@ def test_what_cannot_be_measured_right_is_refused_by_every_door_in_the_same_word
     said = set()
     for door in (by_exponent, by_spectrum, by_probe, by_objective_that_raises, by_steer, by_watch):
         model, loss_fn = make()
-        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        kind = torch.optim.LBFGS if make is by_closure else torch.optim.SGD
+        optimizer = kind(model.parameters(), lr=0.1)
         before = everything(model, loss_fn, optimizer)
         with pytest.raises(Exception, match=message) as caught:
             door(model, loss_fn, optimizer, (X, Y))

@@ -191,8 +191,6 @@ def test_an_optimizer_that_steps_with_a_closure_alone_is_refused_before_the_firs
 
     with pytest.raises(UserError, match=r"SharpnessAware cannot be watched.*needs a closure"):
         observed(SharpnessAware)
-    with pytest.raises(UserError, match="LBFGS evaluates the loss several times"):
-        observed(torch.optim.LBFGS)
 
 
 def test_a_run_that_diverges_is_said_to() -> None:
