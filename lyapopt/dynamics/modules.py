@@ -90,6 +90,12 @@ def check_module(model: nn.Module, what: str = "model") -> None:
                 f"{where} is a scripted or traced module of torch.jit, which cannot be copied with "
                 "its weights; give the nn.Module that it was made from"
             )
+        if _is_spread(part):
+            raise TrainingError(
+                f"{where} trains in several processes ({type(part).__name__}), of which a copy "
+                "would see the batches of one only; measure it in one process, on batches as large "
+                "as those of all together"
+            )
         for hook in part._forward_pre_hooks.values():
             for made_by, advice in _REWRITING.items():
                 if isinstance(hook, made_by):
@@ -102,6 +108,12 @@ def check_module(model: nn.Module, what: str = "model") -> None:
             )
     for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
         _check_tensor(f"{what}.{name}", tensor)
+
+
+def _is_spread(part: nn.Module) -> bool:
+    """Whether its gradients are those of several processes."""
+    is_parallel = isinstance(part, nn.parallel.DistributedDataParallel)
+    return is_parallel and torch.distributed.get_world_size(part.process_group) > 1
 
 
 def _check_tensor(where: str, tensor: Tensor) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import optuna
 import pytest
 import torch
-from torch import nn
+from torch import distributed, multiprocessing, nn
 from torch.nn.utils import parametrizations, prune, spectral_norm, weight_norm
 
 import lyapopt
@@ -243,3 +244,31 @@ def test_complex_inputs_keep_their_imaginary_part() -> None:
         plain, nn.MSELoss(), sgd(plain), power, horizon=3, neighbours=2
     )
     torch.testing.assert_close(found.value, expected.value, rtol=0, atol=1e-9)
+
+
+def refused_in_one_of_two(rank: int, meeting: str) -> None:
+    distributed.init_process_group("gloo", init_method=meeting, rank=rank, world_size=2)
+    model = nn.parallel.DistributedDataParallel(nn.Linear(3, 1))
+    with pytest.raises(TrainingError, match="trains in several processes"):
+        lyapopt.watch(None, model, sgd(model), nn.functional.mse_loss)
+    distributed.destroy_process_group()
+
+
+def test_a_model_that_trains_in_several_processes_is_refused_in_each(tmp_path: Path) -> None:
+    multiprocessing.start_processes(
+        refused_in_one_of_two, (f"file://{tmp_path}/meeting",), nprocs=2, start_method="fork"
+    )
+
+
+def test_a_model_that_is_parallel_in_one_process_is_measured(tmp_path: Path) -> None:
+    distributed.init_process_group(
+        "gloo", init_method=f"file://{tmp_path}/meeting", rank=0, world_size=1
+    )
+    try:
+        model = nn.parallel.DistributedDataParallel(nn.Linear(3, 1))
+        monitor = lyapopt.watch(None, model, sgd(model), nn.functional.mse_loss, horizon=2)
+        for _ in range(2):
+            monitor.observe(X, Y)
+        assert monitor.verdict is not None
+    finally:
+        distributed.destroy_process_group()

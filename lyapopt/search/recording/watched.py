@@ -79,6 +79,14 @@ def _complete_at_exit() -> None:
     complete_left()
 
 
+def _forget() -> None:
+    """Leave to the parent of this process what is the parent's."""
+    global _opening
+    _left.clear()
+    _open.clear()
+    _opening = threading.Lock()  # another thread of the parent's may have held it
+
+
 @functools.cache
 def _prepare() -> None:
     """Collect garbage once, before the first training of this process is watched.
@@ -88,8 +96,7 @@ def _prepare() -> None:
     garbage is collected next, and not when the loop returns.
     """
     gc.collect()
-    for theirs in (_left.clear, _open.clear):
-        os.register_at_fork(after_in_child=theirs)  # the parent's
+    os.register_at_fork(after_in_child=_forget)
     atexit.register(_complete_at_exit)
 
 
