@@ -7,7 +7,6 @@ refused when the storage is opened.
 
 from __future__ import annotations
 
-import copy
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, Final
@@ -97,7 +96,8 @@ def new_trial(trial_id: int, number: int, state: TrialState, **fields: Any) -> F
 
 def with_fields(trial: FrozenTrial, **fields: Any) -> FrozenTrial:
     """A trial like another with other values of some fields; the other one is not changed."""
-    changed = copy.copy(trial)
+    changed = object.__new__(type(trial))  # as copy.copy does, several times as fast
+    vars(changed).update(vars(trial))
     for name, value in fields.items():
         setattr(changed, name, value)
     return changed
