@@ -409,7 +409,7 @@ class Searching(torch.optim.LBFGS):
 
 
 def test_skorch_refuses_an_optimizer_that_evaluates_the_loss_several_times() -> None:
-    with pytest.raises(UserError, match="Searching evaluates the loss several times"):
+    with pytest.raises(UserError, match="Searching evaluates the loss as often as it likes"):
         net(lyapopt.SkorchWatch(), optimizer=Searching)
 
 
