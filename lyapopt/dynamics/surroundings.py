@@ -7,6 +7,7 @@ they were, and all trajectories find them in one state at a step.
 
 from __future__ import annotations
 
+import dis
 import functools
 import random
 from collections.abc import Callable, Iterable, Iterator
@@ -18,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from lyapopt.dynamics.contents import Global, contents_of
 from lyapopt.dynamics.own_draws import generators, own_draws, turns
 from lyapopt.dynamics.randomness import derive_seed
 
@@ -28,9 +30,6 @@ _LARGEST = 2**24
 _MOST_OBJECTS = 2_000
 _PASSES = ("forward", "training_step")
 _EMPTY = nn.Module()
-
-Restore = Callable[[], bool]
-"""Puts back what was there, and tells whether it had changed."""
 
 
 class Surroundings:
@@ -102,8 +101,8 @@ class Surroundings:
                 started = [get() for get, _, _ in states]
             else:
                 started = [state for _, _, state in states]
-            contents = [_contents_of(each) for each in self._containers]
-            large = [_contents_of(each) for each in self._large if is_first]
+            contents = [contents_of(each) for each in self._containers]
+            large = [contents_of(each) for each in self._large if is_first]
             try:
                 yield kept
             finally:
@@ -207,72 +206,12 @@ def _same(a: Any, b: Any) -> bool:
         return all(_same(x, y) for x, y in zip(a, b, strict=True))
 
 
-# Containers
-
-
-def _contents_of(container: Any) -> Restore:
-    """Keep what a container or a tensor holds now."""
-    if isinstance(container, CellType):
-        return _contents_of_cell(container)
-    if isinstance(container, Tensor):
-        return _contents_of_tensor(container)
-    if isinstance(container, np.ndarray):
-        values = container.copy()
-
-        def restore() -> bool:
-            changed = not np.array_equal(values, container, equal_nan=values.dtype.kind in "fc")
-            if changed:
-                container[...] = values
-            return changed
-
-        return restore
-    before = container.copy()
-
-    def refill() -> bool:
-        if len(before) == len(container) and _holds_the_same(before, container):
-            return False
-        container.clear()
-        if isinstance(container, list):
-            container.extend(before)
-        else:
-            container.update(before)
-        return True
-
-    return refill
-
-
-def _holds_the_same(before: Any, now: Any) -> bool:
-    if isinstance(before, dict):
-        return all(a is b and before[a] is now[b] for a, b in zip(before, now, strict=True))
-    if isinstance(before, set):
-        return {id(each) for each in before} == {id(each) for each in now}
-    return all(a is b for a, b in zip(before, now, strict=True))
-
-
-def _contents_of_cell(cell: CellType) -> Restore:
-    before = cell.cell_contents
-
-    def restore() -> bool:
-        changed = cell.cell_contents is not before
-        cell.cell_contents = before
-        return changed
-
-    return restore
-
-
-def _contents_of_tensor(tensor: Tensor) -> Restore:
-    values = tensor.detach().clone()
-
-    def restore() -> bool:
-        now = tensor.data
-        if now.shape == values.shape and bool(
-            ((now == values) | (now.isnan() & values.isnan())).all()
-        ):
-            return False
-        now.copy_(values)
-        return True
-
-    return restore
+@functools.lru_cache(maxsize=256)
+def _bound_names(code: CodeType) -> frozenset[str]:
+    """Global names that code, or code within it, binds."""
+    found = {each.argval for each in dis.get_instructions(code) if each.opname == "STORE_GLOBAL"}
+    inner = [part for part in code.co_consts if isinstance(part, CodeType)]
+    return frozenset(found.union(*map(_bound_names, inner)))
 
 
 def _reachable(roots: tuple[object, ...]) -> list[Any]:
@@ -319,6 +258,8 @@ def _once(values: Iterable[Any]) -> list[Any]:
 def _is_container(value: object) -> bool:
     if isinstance(value, CellType):
         return _is_filled(value)
+    if isinstance(value, Global):
+        return True
     if isinstance(value, np.ndarray):
         return value.size <= _MANY and value.dtype != object and value.flags.writeable
     return type(value) in (list, dict, set) and len(value) <= _MANY  # type: ignore[arg-type]
@@ -334,6 +275,11 @@ def _parts_of(value: object) -> list[object]:
             *(value.__kwdefaults__ or {}).values(),
             value.__dict__,
             *(value.__globals__[name] for name in names if name in value.__globals__),
+            *(
+                Global(value.__globals__, name)
+                for name in sorted(_bound_names(value.__code__))
+                if name in value.__globals__
+            ),
         ]
     if isinstance(value, CellType):
         return [value.cell_contents] if _is_filled(value) else []
