@@ -112,8 +112,10 @@ def check_module(model: nn.Module, what: str = "model") -> None:
 
 def _is_spread(part: nn.Module) -> bool:
     """Whether its gradients are those of several processes."""
-    is_parallel = isinstance(part, nn.parallel.DistributedDataParallel)
-    return is_parallel and torch.distributed.get_world_size(part.process_group) > 1
+    if not isinstance(part, nn.parallel.DistributedDataParallel):
+        return False
+    group: Any = part.process_group
+    return torch.distributed.get_world_size(group) > 1
 
 
 def _check_tensor(where: str, tensor: Tensor) -> None:
