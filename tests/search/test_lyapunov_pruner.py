@@ -116,10 +116,74 @@ def test_after_ten_in_a_row_the_next_that_is_no_worse_passes_and_says_so() -> No
 
 
 def test_the_row_begins_anew_after_one_has_passed() -> None:
-    row = [*TEN, measured(0.003)]
+    row = [measured(0.5), *TEN, measured(0.003)]
     assert is_pruned(row, measured(0.004))
     assert is_pruned([*row, *TEN[:9]], measured(0.004))
     assert not is_pruned([*row, *TEN], measured(0.004))
+
+
+def test_where_no_trial_was_ever_within_the_limits_rows_of_five_and_then_of_three_do() -> None:
+    row = [*TEN, measured(0.003)]
+    assert is_pruned([*row, *TEN[:4]], measured(0.004))
+    assert not is_pruned([*row, *TEN[:5]], measured(0.004))
+    row += [*TEN[:5], measured(0.004)]
+    assert is_pruned([*row, *TEN[:2]], measured(0.005))
+    decision = decided([*row, *TEN[:3]], measured(0.005))
+    assert decision is not None
+    assert decision.reason.endswith("passes, since 3 in a row were no better")
+    row += [*TEN[:3], measured(0.005)]
+    assert is_pruned([*row, *TEN[:2]], measured(0.006))
+
+
+def begun(first: float, late: float) -> Trial:
+    """A trial by its first loss and the one after the probe."""
+    return {**measured((first - late) / abs(first)), "initial_loss": first}
+
+
+def test_a_network_is_slow_that_comes_down_to_where_the_others_begin_at_most() -> None:
+    others = [begun(2.3, 2.0), begun(2.4, 2.1), begun(2.2, 1.9)]
+    decision = decided(others, begun(20.0, 4.0))
+    assert decision is not None
+    assert decision.pruned
+    assert decision.reason == (
+        "slow: the loss fell by 80.00%, to 4, where networks of this study begin at 2.35"
+    )
+    assert decision.numbers["usual_first_loss"] == pytest.approx(2.35)
+    assert is_pruned(others, begun(20.0, 2.34))
+    assert not is_pruned(others, begun(20.0, 2.3))
+    assert not is_pruned(others, begun(20.0, 4.0), slow=None)
+    assert not is_pruned([begun(20.0, 19.0)], begun(20.0, 4.0))
+
+
+def test_one_that_begins_below_the_others_has_to_fall_from_there() -> None:
+    others = [begun(2.3, 2.0), begun(2.4, 2.1)]
+    assert is_pruned(others, begun(1.0, 0.995))
+    assert not is_pruned(others, begun(1.0, 0.9))
+
+
+def test_losses_below_zero_are_compared_by_where_they_begin_too() -> None:
+    others = [begun(-2.0, -3.0), begun(-2.0, -3.0)]
+    assert is_pruned(others, begun(-1.0, -1.9))
+    assert not is_pruned(others, begun(-1.0, -2.1))
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.lists(st.floats(0.1, 100), min_size=1, max_size=9),
+    st.floats(0.1, 100),
+    st.floats(-1, 0.99),
+    st.floats(1e-3, 1e3),
+)
+def test_the_unit_of_a_loss_changes_no_decision(
+    firsts: list[float], first: float, fall: float, unit: float
+) -> None:
+    def those(scale: float) -> tuple[list[Trial], Trial]:
+        return [begun(scale * each, scale * each / 2) for each in firsts], {
+            **measured(fall),
+            "initial_loss": scale * first,
+        }
+
+    assert is_pruned(*those(1.0), slow=0.0123) == is_pruned(*those(unit), slow=0.0123)
 
 
 def test_a_good_trial_ends_the_row() -> None:

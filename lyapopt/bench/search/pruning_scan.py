@@ -7,8 +7,10 @@ With ranking, what is left is trained for a part of a training, and the best to 
 
 from __future__ import annotations
 
+from bisect import insort
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from statistics import median
 from typing import Literal
 
 import numpy as np
@@ -23,7 +25,7 @@ from lyapopt.bench.tables.cases import cases_of
 from lyapopt.bench.tables.measures import measurements
 from lyapopt.bench.tables.table import Table
 from lyapopt.probe import Verdict
-from lyapopt.search.pruners.lyapunov import PATIENCE
+from lyapopt.search.pruners.row import Row
 
 _STREAM = 20_000  # candidates, more than any budget pays for
 _FEW = [budget for budget in BUDGETS if budget <= SMALL]
@@ -39,6 +41,7 @@ class PruningRule:
         hot, cold: Exponents above and below which a trial is pruned.
         neighbours_for: `all`, or those whose loss has `fallen`.
         trend: Student's t of the loss's slope that must not be exceeded.
+        is_shared: Whether the loss must lie below where the networks of a study begin, too.
     """
 
     horizon: int = 10
@@ -47,32 +50,32 @@ class PruningRule:
     cold: float | None = None
     neighbours_for: Literal["all", "fallen"] = "fallen"
     trend: float | None = None
+    is_shared: bool = True
 
     def apply(self, table: Table) -> Pruned:
         """What the rule does to every configuration of a table."""
         count = len(table.final)
         if not self.horizon:
             nothing = np.zeros(count)
-            return Pruned(np.ones(count, dtype=bool), nothing, nothing, nothing)
+            return Pruned(self, np.ones(count, dtype=bool), nothing, nothing, nothing, nothing)
         found = measurements(table, 1, self.horizon)
-        falls = np.array([one.loss_fall for one in found])
         exponents = np.array([one.exponent for one in found])
         lost = np.array([one.verdict in (Verdict.DIVERGED, Verdict.DEAD) for one in found])
-        has_fallen = ~lost
-        if self.slow is not None:
-            has_fallen &= ~(falls < self.slow)
-        if self.trend is not None:
-            has_fallen &= _trend(table.losses[:, : self.horizon]) < self.trend
-        is_kept = has_fallen.copy()
+        is_kept = ~lost
         if self.hot is not None:
             is_kept &= ~(exponents > self.hot)
         if self.cold is not None:
             is_kept &= ~(exponents < self.cold)
+        if self.trend is not None:
+            lost |= ~(_trend(table.losses[:, : self.horizon]) < self.trend)
+        falls = np.where(lost, -np.inf, [one.loss_fall for one in found])
+        firsts = table.losses[:, 0]
+        has_fallen = ~lost if self.slow is None else falls >= self.slow
         extra = self.horizon if self.hot is not None or self.cold is not None else 0
         is_run = has_fallen | (self.neighbours_for == "all")
         neighbours = np.where(is_run, float(extra), 0.0)
-        row = np.where(lost, -np.inf, falls)  # which never passes
-        return Pruned(is_kept, neighbours + float(self.horizon), neighbours, row)
+        cost = neighbours + float(self.horizon)
+        return Pruned(self, is_kept & ~lost, cost, neighbours, falls, firsts)
 
 
 @dataclass(frozen=True)
@@ -80,26 +83,39 @@ class Pruned:
     """What a rule does to the configurations of a table, `(N,)` each.
 
     Attributes:
-        is_kept: Whether they are trained on.
-        cost: Of those that are not.
+        rule: The rule.
+        is_kept: Whether the exponent lets them be trained on.
+        cost: Of those that are not trained on.
         extra: What their neighbours cost.
-        falls: Of the loss, by which one passes after ten in a row.
+        falls: Shares that their losses have fallen by; -inf of those that never pass.
+        firsts: Their first losses.
     """
 
+    rule: PruningRule
     is_kept: NDArray[np.bool_]
     cost: Numbers
     extra: Numbers
     falls: Numbers
+    firsts: Numbers
 
     def stream(self, seed: int) -> Iterator[tuple[int, bool]]:
         """Random configurations, and whether each is trained on."""
-        row: list[float] = []
+        row, firsts = Row(False), []
+        slow = -np.inf if self.rule.slow is None else self.rule.slow
         for cell in np.random.default_rng(seed).integers(0, len(self.falls), _STREAM).tolist():
-            fall = float(self.falls[cell])
-            passes = len(row) >= PATIENCE and fall >= max(row[-PATIENCE:]) > -np.inf
-            is_kept = bool(self.is_kept[cell]) or passes
-            row = [] if is_kept else [*row, fall] if fall > -np.inf else row
-            yield cell, is_kept
+            first, fall = float(self.firsts[cell]), float(self.falls[cell])
+            if np.isfinite(first):
+                insort(firsts, first)
+            if self.rule.is_shared and fall > -np.inf and first > (usual := median(firsts)):
+                fall = 1 - first * (1 - fall) / usual
+            if self.is_kept[cell] and fall >= slow:
+                row.end()
+                yield cell, True
+                continue
+            passes = row.lets_pass(fall)
+            if fall > -np.inf:
+                row.add(fall)
+            yield cell, passes
 
 
 def _trend(losses: Numbers) -> Numbers:
@@ -162,6 +178,9 @@ _TRIED = {
     "trend t < -2 and exponent below .1": PruningRule(10, hot=0.1, trend=-2.0),
     **{f"frozen, exponent below {hot:g}": PruningRule(10, 0.01, hot) for hot in (0.05, 0.2, 0.3)},
     "frozen": PruningRule(PRUNED.horizon, PRUNED.slow, PRUNED.hot),
+    "frozen, from its own first loss alone": PruningRule(
+        PRUNED.horizon, PRUNED.slow, PRUNED.hot, is_shared=False
+    ),
     "frozen, neighbours for all": PruningRule(
         PRUNED.horizon, PRUNED.slow, PRUNED.hot, neighbours_for="all"
     ),

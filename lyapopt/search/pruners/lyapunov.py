@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Sequence
 from typing import Final
 
@@ -13,13 +14,15 @@ from optuna.trial import FrozenTrial
 from lyapopt.checks import Arguments
 from lyapopt.probe import Verdict, VerdictRule
 from lyapopt.search import attributes
+from lyapopt.search._optuna import identifier
 from lyapopt.search.pruners.decision import WrappingPruner
+from lyapopt.search.pruners.row import Row
 from lyapopt.store import Decision
 
-PATIENCE: Final = 10
-"""Prunings in a row after which a trial that is no worse than those may pass."""
-
 _RULE = "LyapunovPruner"
+_RECENT: Final = 100
+"""Trials whose first losses say where the networks of a study begin."""
+_MOST_REMEMBERED: Final = 1000
 
 
 class LyapunovPruner(WrappingPruner):
@@ -38,10 +41,16 @@ class LyapunovPruner(WrappingPruner):
     Optuna's, with constraints, or with the exponent as the value; and where the network is measured
     by a twin or by tangents, or its first steps take more than 64 MiB.
 
+    A network may begin far above the others: one whose initial weights are too large has a loss of
+    20 where others begin at 2.3, and is at 4 after the probe. It has learned nothing then that the
+    others do not begin with. So the fall is read from its own first loss or from the median of the
+    first losses of the study's latest hundred trials, whichever is lower.
+
     Both limits are absolute, and a study may lie beyond them as a whole: a loss with a large
-    constant in it falls by a small share, and normalised networks may train well at exponents that
-    are hot elsewhere. So after ten slow or hot trials in a row the next one passes whose loss has
-    fallen by no less than that of those ten.
+    constant in it falls by a small share, some losses stand on a plateau at first, and normalised
+    networks may train well at exponents that are hot elsewhere. So after ten slow or hot trials in
+    a row the next one passes whose loss has fallen by no less than that of those ten; after five,
+    and then after three, where no trial of the study has ever been within the limits.
 
     Args:
         slow: Share of the first loss that the loss must have fallen by over the probe's horizon
@@ -61,6 +70,8 @@ class LyapunovPruner(WrappingPruner):
         >>> study = optuna.create_study(pruner=pruner)
     """
 
+    reads_initial_loss = True
+
     def __init__(
         self,
         *,
@@ -77,6 +88,7 @@ class LyapunovPruner(WrappingPruner):
         self._slow = slow
         self._hot = hot
         self._dead = dead
+        self._usual: dict[tuple[str, int], float | None] = {}
 
     @property
     def slow(self) -> float | None:
@@ -86,59 +98,116 @@ class LyapunovPruner(WrappingPruner):
     def decide(self, study: optuna.Study, trial: FrozenTrial) -> Decision | None:
         """The reason to prune `trial`, or to let it pass all the same, if there is one."""
         step, verdict = trial.last_step or 0, trial.user_attrs.get(attributes.VERDICT)
-        numbers = self._numbers(trial)
         if verdict == Verdict.DIVERGED:
-            return Decision(step, _RULE, True, "diverged", numbers)
+            return Decision(step, _RULE, True, "diverged", self._numbers(trial, None))
         if verdict == Verdict.DEAD and self._dead:
-            return Decision(step, _RULE, True, "dead: the training stands still", numbers)
-        reason = self._fault(trial)
+            reason = "dead: the training stands still"
+            return Decision(step, _RULE, True, reason, self._numbers(trial, None))
+        usual = self._usual_first_loss(study, trial)
+        reason = self._fault(trial, usual)
         if reason is None:
             return None
-        if self._passes(study, trial):
-            reason = f"{reason}; passes, since {PATIENCE} in a row were no better"
+        numbers = self._numbers(trial, usual)
+        row = self._row(_before(study, trial), usual)
+        if row.lets_pass(_progress(trial, usual)):
+            reason = f"{reason}; passes, since {row.patience} in a row were no better"
             return Decision(step, _RULE, False, reason, numbers)
         return Decision(step, _RULE, True, reason, numbers)
 
-    def _numbers(self, trial: FrozenTrial) -> dict[str, float]:
+    def _usual_first_loss(self, study: optuna.Study, trial: FrozenTrial) -> float | None:
+        """Where the networks of a study begin: the median of their first losses, if any is known.
+
+        It is looked up once a trial, which may ask at each of many reports.
+        """
+        if self._slow is None or attributes.number(trial, attributes.LOSS_FALL) is None:
+            return None
+        key = identifier(study, trial)
+        if key not in self._usual:
+            recent = [*_before(study, trial)[-_RECENT:], trial]
+            known = (attributes.number(each, attributes.INITIAL_LOSS) for each in recent)
+            found = [loss for loss in known if loss is not None]
+            if len(self._usual) >= _MOST_REMEMBERED:
+                self._usual.clear()
+            self._usual[key] = statistics.median(found) if found else None
+        return self._usual[key]
+
+    def _numbers(self, trial: FrozenTrial, usual: float | None) -> dict[str, float]:
         numbers = {
             "loss_fall": attributes.number(trial, attributes.LOSS_FALL),
             "slow": self._slow,
             "exponent": attributes.number(trial, attributes.EXPONENT),
             "hot": self._hot,
+            "usual_first_loss": usual if _begins_above(trial, usual) else None,
         }
         return {name: value for name, value in numbers.items() if value is not None}
 
-    def _fault(self, trial: FrozenTrial) -> str | None:
+    def _fault(self, trial: FrozenTrial, usual: float | None) -> str | None:
         """Why a trial is slow or hot, in words; `None` if it is neither, or was not measured."""
         exponent = attributes.number(trial, attributes.EXPONENT)
         if self._hot is not None and exponent is not None and exponent > self._hot:
             return f"hot: exponent {exponent:.3g} above {self._hot:.3g} nats per step"
         fall = attributes.number(trial, attributes.LOSS_FALL)
-        if self._slow is not None and fall is not None and fall < self._slow:
+        if self._slow is None or fall is None:
+            return None
+        if fall < self._slow:
             return f"slow: the loss {_moved(fall)} of its first value{_wanted(self._slow)}"
+        if _progress(trial, usual) < self._slow:
+            return (
+                f"slow: the loss {_moved(fall)}, to {_late_loss(trial):.3g}, where networks of "
+                f"this study begin at {usual:.3g}"
+            )
         return None
 
-    def _passes(self, study: optuna.Study, trial: FrozenTrial) -> bool:
-        """Whether a slow or hot trial passes after ten in a row.
+    def _row(self, before: Sequence[FrozenTrial], usual: float | None) -> Row:
+        """The slow and hot trials at the end of a sequence, of which some have passed.
 
-        It follows from the attributes of the trials before it alone, whatever has become of them,
-        so that it is the same in a group of trials and after an interruption.
+        It follows from the attributes of the trials before one alone, whatever has become of
+        them, so that it is the same in a group of trials and after an interruption.
         """
-        before = [t for t in study.get_trials(deepcopy=False) if t.number < trial.number]
-        row: list[float] = []
-        for fall in self._falls_since_the_last_good_one(before):
-            row = [] if _is_no_worse(fall, row) else [*row, fall]
-        return _is_no_worse(_fall_of(trial), row)
-
-    def _falls_since_the_last_good_one(self, trials: Sequence[FrozenTrial]) -> list[float]:
-        """Falls of the slow and hot trials at the end of a sequence, in its order."""
-        found: list[float] = []
-        for trial in reversed(trials):
-            if self._fault(trial) is not None:
-                found.append(_fall_of(trial))
+        since: list[float] = []
+        is_any_good = False
+        for trial in reversed(before):
+            if self._fault(trial, usual) is not None:
+                since.append(_progress(trial, usual))
             elif _is_good(trial):
+                is_any_good = True
                 break
-        return found[::-1]
+        row = Row(is_any_good)
+        for progress in reversed(since):
+            row.add(progress)
+        return row
+
+
+def _before(study: optuna.Study, trial: FrozenTrial) -> list[FrozenTrial]:
+    """The trials with lower numbers."""
+    return study.get_trials(deepcopy=False)[: trial.number]
+
+
+def _begins_above(trial: FrozenTrial, usual: float | None) -> bool:
+    first = attributes.number(trial, attributes.INITIAL_LOSS)
+    return usual is not None and first is not None and first > usual
+
+
+def _late_loss(trial: FrozenTrial) -> float:
+    """The loss after the probe, as its fall says it."""
+    first = attributes.number(trial, attributes.INITIAL_LOSS)
+    fall = attributes.number(trial, attributes.LOSS_FALL)
+    assert first is not None
+    assert fall is not None
+    return first - fall * abs(first)
+
+
+def _progress(trial: FrozenTrial, usual: float | None) -> float:
+    """Share by which the loss lies below its first value, or below the usual one if that is lower.
+
+    -inf where it is not known.
+    """
+    fall = attributes.number(trial, attributes.LOSS_FALL)
+    if fall is None:
+        return -math.inf
+    if usual is None or not _begins_above(trial, usual):
+        return fall
+    return (usual - _late_loss(trial)) / max(abs(usual), math.ulp(0.0))
 
 
 def _moved(fall: float) -> str:
@@ -150,16 +219,6 @@ def _wanted(slow: float) -> str:
     if slow > 0:
         return f", where a fall of at least {slow:.2%} is needed"
     return f", where it may rise by {-slow:.2%} at most" if slow < 0 else ", where it must not rise"
-
-
-def _is_no_worse(fall: float, row: Sequence[float]) -> bool:
-    """Whether a fall is none below those of the last ten in a row; false with fewer."""
-    return len(row) >= PATIENCE and fall >= max(row[-PATIENCE:])
-
-
-def _fall_of(trial: FrozenTrial) -> float:
-    fall = attributes.number(trial, attributes.LOSS_FALL)
-    return -math.inf if fall is None else fall
 
 
 def _is_good(trial: FrozenTrial) -> bool:

@@ -1,0 +1,56 @@
+"""Trials that were pruned in a row, and which one after them passes all the same."""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+_PATIENCE: Final = 10
+_LEAST: Final = 3
+
+
+class Row:
+    """The progress of trials that a limit has stopped, since the last one that it has not.
+
+    Args:
+        is_any_good: Whether any trial has ever been within the limits. Where none has, the limits
+            tell nothing of the study, and the row that lets a trial pass is halved each time.
+
+    Example:
+        >>> row = Row(is_any_good=False)
+        >>> for _ in range(10):
+        ...     row.add(0.001)
+        >>> row.lets_pass(0.0005), row.lets_pass(0.002)
+        (False, True)
+        >>> row.add(0.002)
+        >>> row.patience
+        5
+    """
+
+    def __init__(self, is_any_good: bool) -> None:
+        self._is_any_good = is_any_good
+        self._row: list[float] = []
+        self._passed = 0
+
+    @property
+    def patience(self) -> int:
+        """How many in a row it takes."""
+        return _PATIENCE if self._is_any_good else max(_LEAST, _PATIENCE // 2**self._passed)
+
+    def lets_pass(self, progress: float) -> bool:
+        """Whether a trial is no worse than those that were pruned in a row."""
+        last = self._row[-self.patience :]
+        return len(last) == self.patience and progress >= max(last) > -math.inf
+
+    def add(self, progress: float) -> None:
+        """One more trial beyond a limit; a row ends with one that passes."""
+        if self.lets_pass(progress):
+            self._row = []
+            self._passed += 1
+        else:
+            self._row.append(progress)
+
+    def end(self) -> None:
+        """A trial was within the limits."""
+        self._is_any_good = True
+        self._row = []
