@@ -9,6 +9,7 @@ import optuna
 from lyapopt.search._optuna import nested_samplers, wrapped_pruners
 from lyapopt.search.probing.samplers import ProbesTrials
 from lyapopt.search.pruners.lyapunov import LyapunovPruner
+from lyapopt.search.steering import EdgeOfChaosSampler
 
 Neighbours = Literal["auto", "all"]
 """Of which trials neighbours are run: where nothing else reads their exponents, of those that the
@@ -43,7 +44,9 @@ def needed_fall(study: optuna.Study) -> float | None:
 
 
 def _is_blind(sampler: optuna.samplers.BaseSampler) -> bool:
-    """Whether a sampler surely reads no exponents."""
+    """Whether a sampler surely reads no exponents of trials, but those of its own probes."""
+    if type(sampler) is EdgeOfChaosSampler:
+        return True
     if isinstance(sampler, ProbesTrials) or getattr(sampler, "_constraints_func", None) is not None:
         return False
     return _is_optunas(sampler) or type(sampler).__module__.startswith(_OURS)

@@ -225,7 +225,7 @@ class Objective:
     def _steering(self, candidate: Candidate) -> SteersGroups | None:
         """The sampler, if it steers a declared parameter: then a group is steered in one batch."""
         sampler = steering_sampler(candidate.trial.study.sampler)
-        if sampler is None or self._space is None:
+        if sampler is None or self._space is None or not sampler.steers(candidate.trial):
             return None
         distribution = self._space.distributions.get(sampler.steer)
         if distribution is None or not is_numeric(distribution) or distribution.single():

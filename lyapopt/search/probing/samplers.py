@@ -36,6 +36,9 @@ class SteersGroups(Protocol):
     def steer(self) -> str:
         """Name of the parameter."""
 
+    def steers(self, trial: optuna.Trial) -> bool:
+        """Whether a trial is to be steered."""
+
     def propose_rates(
         self,
         list_of_params: Sequence[Params],

@@ -73,8 +73,10 @@ class EdgeOfChaosSampler(ProbingSampler):
             `search_space`) the first is steered, and the rates of the others are drawn around its
             rate, without probes, with this standard deviation in decades; other trials are
             searched near the cached edges. `None` steers every trial by its own probes.
-            It pays where many trials are trained a little and ranked; where every trial is trained
-            to its end, the benchmark sees no difference.
+            It pays where many trials are trained a little and ranked.
+        n_steered_trials: How many trials are steered, from the first one on. Later ones have all
+            parameters from the base sampler, which learns from the steered ones: a search begins
+            at rates that train, and may leave the edge of chaos. `None` steers all.
         seed: Seed of the study, as its objective has it; networks and targets follow from it and
             the trial number. `None` draws one.
 
@@ -105,6 +107,7 @@ class EdgeOfChaosSampler(ProbingSampler):
         rates_at_once: int = 3,
         rounds: int = 3,
         reuse: float | None = None,
+        n_steered_trials: int | None = None,
         seed: int | None = None,
     ) -> None:
         check = SearchArguments("EdgeOfChaosSampler")
@@ -119,6 +122,7 @@ class EdgeOfChaosSampler(ProbingSampler):
         if search_space is not None:
             check.space(search_space)
         check.optional(check.whole, "seed", seed)
+        check.optional(check.whole, "n_steered_trials", n_steered_trials, least=1)
         super().__init__(base or TPESampler())
         self._space = declared_space(search_space, steer)
         self._settings = SearchSettings(
@@ -131,6 +135,7 @@ class EdgeOfChaosSampler(ProbingSampler):
             reuse=reuse,
             seed=secrets.randbits(32) if seed is None else seed,
         )
+        self._most = n_steered_trials
         self._drawn: dict[_Key, dict[str, Any]] = {}
         self._answers: dict[_Key | str, Steered] = {}
         self._known: dict[_Key, frozenset[str]] = {}
@@ -148,6 +153,10 @@ class EdgeOfChaosSampler(ProbingSampler):
         """The measurement."""
         return self._settings.probe
 
+    def steers(self, trial: optuna.Trial | FrozenTrial) -> bool:
+        """Whether a trial is among those that are steered."""
+        return self._most is None or logical_number(trial) < self._most
+
     # What Optuna calls
 
     def infer_relative_search_space(
@@ -155,6 +164,8 @@ class EdgeOfChaosSampler(ProbingSampler):
     ) -> dict[str, BaseDistribution]:
         """The base sampler's space without the steered parameter, unless that is categorical."""
         space = self._base.infer_relative_search_space(study, trial)
+        if not self.steers(trial):
+            return space
         return {n: d for n, d in space.items() if n != self.steer or not is_numeric(d)}
 
     def sample_relative(
@@ -164,6 +175,8 @@ class EdgeOfChaosSampler(ProbingSampler):
         search_space: dict[str, BaseDistribution],
     ) -> dict[str, Any]:
         """What the base sampler draws; and the steered parameter, if the space has it."""
+        if not self.steers(trial):
+            return super().sample_relative(study, trial, search_space)
         steered = search_space.get(self.steer)
         if steered is None or not is_numeric(steered):
             return self._draw_relative(study, trial, search_space)
@@ -184,6 +197,8 @@ class EdgeOfChaosSampler(ProbingSampler):
             SteeringFailedError: If the build function or the first steps of a probe raise: the
                 trial fails with its reason.
         """
+        if not self.steers(trial):
+            return super().sample_independent(study, trial, param_name, param_distribution)
         if param_name != self.steer:
             drawn = self._drawn.get(identifier(study, trial), {})
             if param_name in drawn and contains(param_distribution, drawn[param_name]):
@@ -217,6 +232,7 @@ class EdgeOfChaosSampler(ProbingSampler):
                 )
         elif (
             self._space is None
+            and self.steers(trial)
             and self.steer not in trial.params
             and state in (TrialState.COMPLETE, TrialState.PRUNED)
         ):

@@ -231,9 +231,16 @@ class StudyFile(Section):
 
     @property
     def steered(self) -> frozenset[str]:
-        """Parameters that are steered, which no sampler under the steering one proposes."""
+        """Parameters that are steered, which no sampler under the steering one proposes.
+
+        Where only the first trials are steered, it proposes all.
+        """
         specs = [s for s in self.sampler_spec.walk() if s.class_name == "EdgeOfChaosSampler"]
-        return frozenset(str(spec.kwargs.get("steer", "lr")) for spec in specs)
+        return frozenset(
+            str(spec.kwargs.get("steer", "lr"))
+            for spec in specs
+            if spec.kwargs.get("n_steered_trials") is None
+        )
 
     @property
     def pruner_spec(self) -> ClassSpec:

@@ -18,6 +18,7 @@ SIGNATURES = {
         rates_at_once: int = 3,
         rounds: int = 3,
         reuse: float | None = None,
+        n_steered_trials: int | None = None,
         seed: int | None = None,
     """,
     "lyapopt.search:ScreeningSampler": """
