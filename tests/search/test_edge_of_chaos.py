@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import pickle
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import optuna
@@ -13,7 +13,7 @@ import pytest
 import torch
 from networks import Quadratic, tanh_network
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
-from optuna.samplers import RandomSampler, TPESampler
+from optuna.samplers import BaseSampler, CmaEsSampler, RandomSampler, TPESampler
 from optuna.trial import TrialState
 
 from lyapopt.dynamics import Training
@@ -298,11 +298,49 @@ def test_a_declared_space_that_cannot_be_steered_is_refused(space: Any, message:
 
 
 @pytest.mark.parametrize(
-    "options", [{"target": -1}, {"target": "hot"}, {"rounds": 0}, {"rates_at_once": 1.5}]
+    "options",
+    [
+        {"target": -1},
+        {"target": "hot"},
+        {"rounds": 0},
+        {"rates_at_once": 1.5},
+        {"n_steered_trials": 0},
+        {"n_steered_trials": 2.5},
+    ],
 )
 def test_settings_out_of_range_are_refused(options: Any) -> None:
     with pytest.raises(UserError):
         EdgeOfChaosSampler(build=Quadratic(), **options)
+
+
+@pytest.mark.parametrize("is_declared", [True, False])
+@pytest.mark.parametrize(
+    "base",
+    [
+        RandomSampler,
+        lambda seed: TPESampler(seed=seed, n_startup_trials=3, multivariate=True),
+        lambda seed: CmaEsSampler(seed=seed, n_startup_trials=3),
+    ],
+)
+def test_the_first_trials_are_steered_and_later_ones_have_all_parameters_from_the_base_sampler(
+    base: Callable[..., BaseSampler], is_declared: bool
+) -> None:
+    space = {"width": IntDistribution(4, 8), "lr": LR}
+    sampler = EdgeOfChaosSampler(
+        base(seed=0),
+        build=tanh_network,
+        search_space=space if is_declared else None,
+        n_steered_trials=3,
+        seed=0,
+    )
+    study = optuna.create_study(sampler=sampler)
+    study.optimize(Objective(tanh_network, space, seed=0), n_trials=6)
+    assert [STEERING in trial.user_attrs for trial in study.trials] == [True] * 3 + [False] * 3
+    assert all(trial.params.keys() == {"width", "lr"} for trial in study.trials)
+    spaces = [sampler.infer_relative_search_space(study, trial) for trial in study.trials]
+    assert all("lr" not in space for space in spaces[:3])
+    alone = base(seed=0).infer_relative_search_space(study, study.trials[-1])
+    assert spaces[3:] == [alone] * 3
 
 
 def test_a_conditional_steered_parameter_is_steered_where_it_applies() -> None:

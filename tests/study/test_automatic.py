@@ -11,15 +11,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lyapopt.bench.search.frozen import PRUNED, RANKED_BELOW
+from lyapopt.bench.search.frozen import FIRST_STEERED, PRUNED, RANKED_BELOW
 from lyapopt.bench.search.frozen import RANKED as FROZEN
+from lyapopt.bench.search.methods import group_end
 from lyapopt.cli.dry_run import in_words
 from lyapopt.search import LyapunovPruner
 from lyapopt.space import FloatParameter
 from lyapopt.study.file import StudyFile, load_study_file
-from lyapopt.study.file.automatic import MOST, PART, SHARE, Choices, choose, is_open
+from lyapopt.study.file.automatic import MOST, PART, SHARE, STEERED, Choices, choose, is_open
 from lyapopt.study.run.choices import CHOSEN, DIGEST, with_choices
 from lyapopt.study.run.runner import run_study
+from lyapopt.study.run.schedule import Schedule
 from lyapopt.yaml_text import flow
 
 RANKED = {"rank_at", "promote", "n_trials"}
@@ -32,7 +34,7 @@ def study(**keys: Any) -> StudyFile:
         "study_name": "s",
         "task": {"name": "xor", "steps": 400},
         "search_space": SPACE,
-        "budget": {"gradient_evaluations": 2000},
+        "budget": {"gradient_evaluations": 1600},
     }
     return StudyFile(**{name: v for name, v in {**given, **keys}.items() if v is not None})
 
@@ -43,6 +45,9 @@ def chosen(steps: int | None = 400, **keys: Any) -> dict[str, Any]:
 
 def test_what_is_chosen_is_what_the_benchmark_runs() -> None:
     assert (FROZEN.part, FROZEN.share, RANKED_BELOW) == (PART, SHARE, MOST)
+    assert FIRST_STEERED == STEERED
+    groups = Schedule(has_budget=True)
+    assert all(group_end(groups.group_of(n)[0]) == groups.group_of(n)[1] for n in range(300))
     probe = {"horizon": PRUNED.horizon, "neighbours": PRUNED.neighbours}
     for keys in ({}, {"sampler": "random"}, {"pruner": "lyapunov"}, {"budget": None}):
         found = choose(study(**keys), 400)
@@ -82,7 +87,7 @@ def test_trials_are_ranked_only_where_a_ranking_can_be_had() -> None:
         {"steps": 72},  # an eighth would end before the probe does
         {"n_trials": 100},  # which would leave nothing to train the best in full
         {"n_trials": 3},
-        {"budget": {"gradient_evaluations": 4000}},  # of ten trainings
+        {"budget": {"gradient_evaluations": 2000}},  # of five trainings
         {"budget": {"gradient_evaluations": 400}},
         {"budget": None, "n_trials": 24},  # those trials, all of them trained
         {"budget": None, "timeout": 600.0},  # never from the time
@@ -90,7 +95,7 @@ def test_trials_are_ranked_only_where_a_ranking_can_be_had() -> None:
         {"task": None, "objective": {"call": "a:b"}, "budget": None, "n_trials": 9},
     ):
         assert not RANKED & set(chosen(**keys)), keys
-    assert chosen(n_trials=8)["promote"] == 3
+    assert chosen(n_trials=8)["promote"] == 2
     assert "n_trials" not in chosen(n_trials=8)
     assert chosen(timeout=600.0) == chosen()
 
@@ -101,13 +106,37 @@ def test_rates_are_steered_where_there_is_one_that_spans_decades_and_trials_are_
     linear = {"lr": FloatParameter(low=0.1, high=1.0)}
     assert chosen(search_space=linear)["sampler"] == "random"
     assert chosen(search_space=linear)["pruner"] == "lyapunov"
-    assert chosen(steps=None)["sampler"] == "tpe"
-    assert chosen(steps=None)["pruner"] == {"name": "lyapunov", "wrapped": "median"}
+
+
+TPE = {"name": "tpe", "constant_liar": True}
+
+
+@pytest.mark.parametrize(
+    "keys", [{"budget": {"gradient_evaluations": 2000}}, {"budget": None, "n_trials": 5}]
+)
+def test_longer_studies_begin_with_trials_that_are_steered_and_go_on_with_tpe(
+    keys: dict[str, Any],
+) -> None:
+    found = chosen(**keys)
+    steered = found["sampler"]
+    assert (steered["name"], steered["n_steered_trials"]) == ("edge-of-chaos", 5)
+    assert steered["base"] == {**TPE, "n_startup_trials": 5}
+    assert found["pruner"] == {"name": "lyapunov", "wrapped": "median"}
+    assert any("the first 5 trials are steered" in r for r in choose(study(**keys), 400).reasons)
+    for other in (
+        {"search_space": {"lr": FloatParameter(low=0.1, high=1.0)}},
+        {"steps": None},
+        {"steps": 79},  # shorter than a search for an edge
+        {"n_trials": 4},
+        {"value": "exponent"},
+    ):
+        assert chosen(**{**keys, **other})["sampler"] == TPE, other
+    assert chosen(budget=None, timeout=60.0)["sampler"] == TPE
 
 
 def test_rates_that_begin_at_nothing_are_judged_by_no_probe() -> None:
     warm = chosen(task={"name": "digits", "steps": 400, "warmup_steps": 50})
-    assert warm == {"sampler": "tpe", "pruner": "median"}
+    assert warm == {"sampler": TPE, "pruner": "median"}
 
 
 def test_several_values_are_not_pruned() -> None:
@@ -137,7 +166,7 @@ FILE = """
 storage: sqlite:///{folder}/s.db
 task: {{name: xor, hidden: 4, steps: 80}}
 search_space: {{lr: {{type: float, low: 0.01, high: 3.0, log: true}}}}
-budget: {{gradient_evaluations: 400}}
+budget: {{gradient_evaluations: 390}}
 """
 
 

@@ -10,6 +10,7 @@ from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, Successive
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 
 from lyapopt.bench.search.frozen import (
+    FIRST_STEERED,
     PRUNED,
     RANKED,
     RANKED_BELOW,
@@ -133,7 +134,11 @@ def _ternary(replay: Replay) -> None:
 
 
 def steering_sampler(
-    replay: Replay, how: Steered, base: BaseSampler, placebo: MakePlacebo | None = None
+    replay: Replay,
+    how: Steered,
+    base: BaseSampler,
+    placebo: MakePlacebo | None = None,
+    n_steered_trials: int | None = None,
 ) -> EdgeOfChaosSampler:
     """`EdgeOfChaosSampler` as it is, on a probe that answers from the table."""
     substitute = None if placebo is None else placebo(how.horizon, how.neighbours)
@@ -148,6 +153,7 @@ def steering_sampler(
         rates_at_once=how.rates_at_once,
         rounds=how.rounds,
         reuse=how.reuse,
+        n_steered_trials=n_steered_trials,
         seed=replay.seed,
     )
 
@@ -251,12 +257,29 @@ def _of_pruning() -> Iterator[Method]:
     yield pruned_early("TPE", "fell + Median", family="rival", loss=True, wrapped=True)
 
 
+def group_end(first: int) -> int:
+    """Where a group of trials ends that `lyapopt run` draws together under a budget.
+
+    Args:
+        first: Number of its first trial.
+    """
+    stops = (2, 5, 10, 15, 20, 30)
+    stop = next((stop for stop in stops if stop > first), (first // 20 + 1) * 20)
+    return min(stop, 2 * first or 1)
+
+
 def _auto(replay: Replay) -> None:
     """What a study file chooses that names neither sampler nor pruner."""
     if replay.budget < RANKED_BELOW:
         steered_and_ranked(replay)
-    else:
-        pruned_early("TPE", "LyapunovPruner", wrapped=True).run(replay)
+        return
+    base = TPESampler(n_startup_trials=FIRST_STEERED, constant_liar=True)
+    sampler = steering_sampler(replay, RANKED.steered, base, n_steered_trials=FIRST_STEERED)
+    pruner = LyapunovPruner(
+        slow=PRUNED.slow, hot=PRUNED.hot, wrapped=MedianPruner(n_startup_trials=5)
+    )
+    watch = Watch(PRUNED.horizon, PRUNED.neighbours, PRUNED.slow)
+    run_trials(replay, sampler, pruner, watch, RANKED.steered.horizon, group_end)
 
 
 def _placebo(name: str, placebo: MakePlacebo) -> Method:

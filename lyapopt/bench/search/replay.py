@@ -18,6 +18,7 @@ from lyapopt.bench.tables.table import Table
 from lyapopt.probe import Measurement, Verdict
 from lyapopt.search import attributes
 from lyapopt.search.probing.records import DRAWN, SteeringRecord
+from lyapopt.search.probing.samplers import steering_sampler
 from lyapopt.search.pruners.asking import ask_rules
 from lyapopt.search.samplers.seeded import SeededSampler
 from lyapopt.search.space import SearchSpace
@@ -135,8 +136,12 @@ class Watch:
     slow: float | None = None
     placebo: Callable[[Table, int, int], Measurement] | None = None
 
-    def show(self, trial: optuna.Trial, replay: Replay, cell: int) -> None:
-        """Charge the neighbours, and put the measurement where pruners look for it."""
+    def show(
+        self, trial: optuna.Trial, replay: Replay, cell: int, is_measured: bool = False
+    ) -> None:
+        """Charge the neighbours, if the sampler has not run them before, and put the measurement
+        where pruners look for it.
+        """
         found = measurements(replay.table, max(1, self.neighbours), self.horizon)[cell]
         if np.isfinite(found.losses[0]):
             trial.set_user_attr(attributes.INITIAL_LOSS, float(found.losses[0]))
@@ -144,7 +149,8 @@ class Watch:
             _show(trial, {**attributes.of_measurement(found), attributes.EXPONENT: None})
             if not self.neighbours or any(d.pruned for d in ask_rules(trial, self.horizon)):
                 return
-        replay.charge(self.neighbours * self.horizon)
+        if not is_measured:
+            replay.charge(self.neighbours * self.horizon)
         if self.placebo is not None and found.verdict != Verdict.DIVERGED:
             other = self.placebo(replay.table, cell, replay.seed)
             found = replace(other, loss_fall=found.loss_fall)
@@ -169,6 +175,7 @@ def run_trials(
     pruner: BasePruner | None = None,
     watch: Watch | None = None,
     probe_steps: int = 0,
+    group_end: Callable[[int], int] = lambda number: number + 1,
 ) -> None:
     """One trial after the other until the budget is spent, as `Study.optimize` does.
 
@@ -178,16 +185,22 @@ def run_trials(
         pruner: Asked at `report_steps`; without one a trial is evaluated at its end only.
         watch: How every trial is probed, for pruners that read exponents.
         probe_steps: Steps of every probed trial that its sampler's probe has made already.
+        group_end: From the number of the first trial of a group to the one after its last: they are
+            drawn together, before any of them is trained.
     """
     study = replay.study(sampler, pruner)
     reports = [replay.table.facts.steps] if pruner is None else report_steps(replay.table)
     if watch is not None:
         reports = sorted({watch.horizon, *reports})
+    group: list[tuple[optuna.Trial, int]] = []
     while not replay.is_spent:
-        trial, cell = replay.ask(study)
+        first = len(study.trials)
+        group = group or [replay.ask(study) for _ in range(first, group_end(first))]
+        trial, cell = group.pop(0)
+        done = _made_by_probe(trial, probe_steps)
         if watch is not None:
-            watch.show(trial, replay, cell)
-        _train(replay, study, trial, cell, _made_by_probe(trial, probe_steps), reports)
+            watch.show(trial, replay, cell, is_measured=done > 0)
+        _train(replay, study, trial, cell, done, reports)
 
 
 def _train(
@@ -232,9 +245,13 @@ def _survives(
 
 
 def _made_by_probe(trial: optuna.Trial, steps: int) -> int:
-    """Steps of a trial that its probe has made; none where its rate was drawn without one."""
-    record = SteeringRecord.of_trial(trial.study.trials[trial.number]) if steps else None
-    return 0 if record is not None and record.status == DRAWN else steps
+    """Steps of a trial that its sampler's probe has made; none where it was drawn without one."""
+    sampler = steering_sampler(trial.study.sampler)
+    if not steps or sampler is None:
+        return steps
+    record = SteeringRecord.of_trial(trial.study.trials[trial.number])
+    is_probed = sampler.steers(trial) and (record is None or record.status != DRAWN)
+    return steps if is_probed else 0
 
 
 def report_steps(table: Table) -> list[int]:

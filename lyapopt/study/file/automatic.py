@@ -7,10 +7,12 @@ the file leaves open (`sampler` and `pruner` where they are missing or `auto`; w
 and never looks at `timeout`.
 
 What is chosen is what did best on the held-in cases of `lyapopt bench search`. A budget of less
-than ten trainings goes to many candidates that are trained for an eighth of a training and ranked,
+than five trainings goes to many candidates that are trained for an eighth of a training and ranked,
 at rates that are steered to the edge of chaos; where none can be steered they are pruned after the
 probe. A larger one, or a number of trials, goes to TPE, whose trials are pruned after the probe and
-by the median later.
+by the median later. It begins with a few trials that are steered, which tell it where networks of
+this study train. Trials of a group do not see each other's values: each is drawn as if those beside
+it had been bad (`constant_liar`).
 """
 
 from __future__ import annotations
@@ -33,8 +35,10 @@ PART: Final = 1 / 8
 """Share of a training after which candidates are ranked."""
 SHARE: Final = 0.7
 """Trainings in full, as a share of the budget in full trainings."""
-MOST: Final = 10
+MOST: Final = 5
 """Budget in full trainings from which on nothing is ranked: TPE has learned by then."""
+STEERED: Final = 5
+"""Trials that are steered before TPE draws all parameters."""
 _FEWEST = 4
 """Candidates without which a ranking is none."""
 _STEERABLE_DECADES = 1.5
@@ -43,6 +47,12 @@ _STEERING = 80
 _HORIZON = 10
 _PRUNER = "lyapunov"
 _PRUNER_AND_MEDIAN = {"name": "lyapunov", "wrapped": "median"}
+_STEERING_SAMPLER: Final = {
+    "name": "edge-of-chaos",
+    "steer": "lr",
+    "rates_at_once": 1,
+    "reuse": 0.5,
+}
 
 
 @dataclass(frozen=True)
@@ -120,13 +130,10 @@ def choose(file: StudyFile, steps: int | None) -> Choices:
         values["probe"] = {"horizon": probe.horizon, "neighbours": probe.neighbours}
     if file.sampler == AUTO:
         ranking = _ranking(file, steps, probe)
-        values |= ranking | {"sampler": _sampler(file, is_ranked=bool(ranking))}
+        values |= ranking | {"sampler": _sampler(file, steps, is_ranked=bool(ranking))}
         if ranking:
             reasons.append(_why_ranked(file, ranking, steps))
-        if isinstance(values["sampler"], dict):
-            reasons.append("sampler: lr spans decades, so that it is steered to the edge of chaos")
-        elif not ranking:
-            reasons.append("sampler: where there are trials enough to learn from, TPE")
+        reasons += _why_sampled(values["sampler"])
     if file.pruner == AUTO:
         values["pruner"] = _pruner(file, values)
         if values["pruner"] in (_PRUNER, _PRUNER_AND_MEDIAN):
@@ -150,16 +157,40 @@ def _is_trained_by_us(file: StudyFile) -> bool:
     return file.task is not None and file.value in ("loss", "metric") and not warms_up
 
 
-def _sampler(file: StudyFile, *, is_ranked: bool) -> str | dict[str, Any]:
-    if is_ranked and _is_steerable(file):
-        return {
-            "name": "edge-of-chaos",
-            "steer": "lr",
-            "rates_at_once": 1,
-            "reuse": 0.5,
-            "base": "random",
-        }
-    return "random" if is_ranked else "tpe"
+def _sampler(file: StudyFile, steps: int | None, *, is_ranked: bool) -> str | dict[str, Any]:
+    if is_ranked:
+        return {**_STEERING_SAMPLER, "base": "random"} if _is_steerable(file) else "random"
+    tpe = {"name": "tpe", "constant_liar": True}
+    if not _pays_for_steering(file, steps):
+        return tpe
+    base = {**tpe, "n_startup_trials": STEERED}
+    return {**_STEERING_SAMPLER, "n_steered_trials": STEERED, "base": base}
+
+
+def _pays_for_steering(file: StudyFile, steps: int | None) -> bool:
+    """Whether a study is long enough to begin with trials that are steered."""
+    if steps is None or not _is_steerable(file) or not _is_trained_by_us(file):
+        return False
+    if len(file.all_directions) > 1:
+        return False
+    trainings = math.inf if file.budget is None else file.budget.gradient_evaluations / steps
+    if file.n_trials is not None:
+        trainings = min(trainings, file.n_trials)
+    return steps >= _STEERING and MOST <= trainings < math.inf
+
+
+def _why_sampled(sampler: str | dict[str, Any]) -> list[str]:
+    """Why a sampler was chosen, in a line."""
+    if sampler == "random":
+        return []
+    if isinstance(sampler, str) or sampler["name"] == "tpe":
+        return ["sampler: where there are trials enough to learn from, TPE"]
+    if "n_steered_trials" not in sampler:
+        return ["sampler: lr spans decades, so that it is steered to the edge of chaos"]
+    return [
+        f"sampler: lr spans decades, so that the first {STEERED} trials are steered to the edge of "
+        "chaos; then TPE goes on from what was learned of them"
+    ]
 
 
 def _is_steerable(file: StudyFile) -> bool:
