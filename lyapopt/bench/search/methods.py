@@ -159,13 +159,25 @@ def steering_sampler(
 
 
 def steered_and_ranked(
-    replay: Replay, how: Ranked = RANKED, placebo: MakePlacebo | None = None
+    replay: Replay,
+    how: Ranked = RANKED,
+    placebo: MakePlacebo | None = None,
+    is_pruned: bool = False,
 ) -> None:
-    """Candidates at the edge of chaos, ranked after a little training."""
+    """Candidates at the edge of chaos, ranked after a little training; pruned before if asked."""
     sampler = steering_sampler(replay, how.steered, RandomSampler(), placebo)
     steps = max(_part(replay, how.part), how.steered.horizon)
     keep = max(1, round(how.share * replay.budget))
-    run_ranked(replay, sampler, steps, keep, probe_steps=how.steered.horizon)
+    pruner, watch = _pruning() if is_pruned else (None, None)
+    run_ranked(
+        replay, sampler, steps, keep, probe_steps=how.steered.horizon, pruner=pruner, watch=watch
+    )
+
+
+def _pruning(wrapped: BasePruner | None = None) -> tuple[LyapunovPruner, Watch]:
+    """The pruner as it is frozen, and what it reads."""
+    pruner = LyapunovPruner(slow=PRUNED.slow, hot=PRUNED.hot, wrapped=wrapped)
+    return pruner, Watch(PRUNED.horizon, PRUNED.neighbours, PRUNED.slow)
 
 
 def _steered_trials(base: str, pruner: str) -> Method:
@@ -271,14 +283,11 @@ def group_end(first: int) -> int:
 def _auto(replay: Replay) -> None:
     """What a study file chooses that names neither sampler nor pruner."""
     if replay.budget < RANKED_BELOW:
-        steered_and_ranked(replay)
+        steered_and_ranked(replay, is_pruned=True)
         return
     base = TPESampler(n_startup_trials=FIRST_STEERED, constant_liar=True)
     sampler = steering_sampler(replay, RANKED.steered, base, n_steered_trials=FIRST_STEERED)
-    pruner = LyapunovPruner(
-        slow=PRUNED.slow, hot=PRUNED.hot, wrapped=MedianPruner(n_startup_trials=5)
-    )
-    watch = Watch(PRUNED.horizon, PRUNED.neighbours, PRUNED.slow)
+    pruner, watch = _pruning(MedianPruner(n_startup_trials=5))
     run_trials(replay, sampler, pruner, watch, RANKED.steered.horizon, group_end)
 
 
@@ -292,7 +301,8 @@ def _placebo(name: str, placebo: MakePlacebo) -> Method:
 OURS = "edge of chaos + ranking"
 """The method that others are compared with."""
 AUTO = "auto"
-PRUNED_AND_RANKED = "random + LyapunovPruner + ranking"
+PRUNED_AND_RANKED = "edge of chaos + LyapunovPruner + ranking"
+RANDOM_PRUNED_AND_RANKED = "random + LyapunovPruner + ranking"
 PRUNED_TPE = "TPE + LyapunovPruner"
 
 METHODS: Mapping[str, Method] = {
@@ -314,6 +324,12 @@ METHODS: Mapping[str, Method] = {
         Method("ternary loss search", "rival", _ternary, is_anytime=False),
         Method(OURS, "ours", steered_and_ranked, is_anytime=False),
         Method(AUTO, "ours", _auto, is_anytime=False),
+        Method(
+            PRUNED_AND_RANKED,
+            "ours",
+            lambda replay: steered_and_ranked(replay, is_pruned=True),
+            is_anytime=False,
+        ),
         _steered_trials("random", ""),
         _steered_trials("TPE", ""),
         _steered_trials("TPE", "SHA"),
@@ -350,6 +366,7 @@ CORE = (
     PRUNED_TPE,
     "TPE + fell",
     PRUNED_AND_RANKED,
+    RANDOM_PRUNED_AND_RANKED,
     "random + fell + ranking",
     "placebo: shuffled exponent",
     "placebo: log lr",

@@ -145,7 +145,7 @@ class Watch:
         found = measurements(replay.table, max(1, self.neighbours), self.horizon)[cell]
         if np.isfinite(found.losses[0]):
             trial.set_user_attr(attributes.INITIAL_LOSS, float(found.losses[0]))
-        if not self.neighbours or self._is_told_by_loss(found):
+        if not self.neighbours or (not is_measured and self._is_told_by_loss(found)):
             _show(trial, {**attributes.of_measurement(found), attributes.EXPONENT: None})
             if not self.neighbours or any(d.pruned for d in ask_rules(trial, self.horizon)):
                 return
@@ -230,11 +230,11 @@ def _train(
 
 
 def _survives(
-    replay: Replay, study: optuna.Study, trial: optuna.Trial, cell: int, watch: Watch
+    replay: Replay, study: optuna.Study, trial: optuna.Trial, cell: int, watch: Watch, done: int
 ) -> bool:
     """Train a candidate over the horizon of its probe, and ask the pruner."""
-    watch.show(trial, replay, cell)
-    replay.charge(watch.horizon)
+    watch.show(trial, replay, cell, is_measured=done > 0)
+    replay.charge(max(0, watch.horizon - done))
     value = replay.evaluate(cell, watch.horizon)
     if np.isfinite(value):
         trial.report(value, watch.horizon)
@@ -301,7 +301,7 @@ def run_ranked(
         trial, cell = replay.ask(study)
         done = _made_by_probe(trial, probe_steps)
         if watch is not None:
-            is_kept = _survives(replay, study, trial, cell, watch)
+            is_kept = _survives(replay, study, trial, cell, watch, done)
             most_expensive = max(most_expensive, replay.spent - before)
             if not is_kept:
                 continue

@@ -9,7 +9,13 @@ from typing import Any, Final, Literal
 import pandas as pd
 
 from lyapopt.bench.pages import plain_rows
-from lyapopt.bench.search.methods import AUTO, OURS, PRUNED_AND_RANKED, PRUNED_TPE
+from lyapopt.bench.search.methods import (
+    AUTO,
+    OURS,
+    PRUNED_AND_RANKED,
+    PRUNED_TPE,
+    RANDOM_PRUNED_AND_RANKED,
+)
 from lyapopt.bench.search.statistics import (
     areas,
     compute_to_reach,
@@ -153,7 +159,7 @@ def targets(results: pd.DataFrame) -> list[Target]:
     methods = set(results["method"])
     return [
         statement
-        for ours in (OURS, AUTO, PRUNED_AND_RANKED, PRUNED_TPE)
+        for ours in (OURS, AUTO, PRUNED_AND_RANKED, RANDOM_PRUNED_AND_RANKED, PRUNED_TPE)
         if ours in methods
         for statement in _targets_of(ours, results)
     ]
