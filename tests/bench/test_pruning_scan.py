@@ -45,8 +45,9 @@ def test_a_pruned_candidate_costs_its_steps_and_the_neighbours_that_were_run(
 
 
 def test_after_ten_in_a_row_one_that_is_no_worse_is_trained() -> None:
-    nothing = np.zeros(4)
-    row = Pruned(np.zeros(4, dtype=bool), nothing, nothing, np.array([0.1, 0.2, 0.3, -np.inf]))
+    nothing, falls = np.zeros(4), np.array([0.1, 0.2, 0.3, -np.inf])
+    rule = PruningRule(10, 0.5)
+    row = Pruned(rule, np.ones(4, dtype=bool), nothing, nothing, falls, np.ones(4))
     kept = [(cell, is_kept) for cell, is_kept in islice(row.stream(0), 500)]
     trained = [cell for cell, is_kept in kept if is_kept]
     assert trained
@@ -55,6 +56,18 @@ def test_after_ten_in_a_row_one_that_is_no_worse_is_trained() -> None:
     before = [cell for cell, _ in kept[:first] if cell != 3]
     assert len(before) >= 10
     assert kept[first][0] >= max(before[-10:])
+
+
+@pytest.mark.parametrize("is_shared", [True, False])
+def test_a_loss_that_comes_down_to_where_others_begin_has_fallen_from_its_own_first_one_only(
+    is_shared: bool,
+) -> None:
+    nothing, falls, firsts = np.zeros(3), np.array([0.1, 0.1, 0.8]), np.array([2.3, 2.3, 20.0])
+    rule = PruningRule(10, 0.01, is_shared=is_shared)
+    pruned = Pruned(rule, np.ones(3, dtype=bool), nothing, nothing, falls, firsts)
+    kept = [is_kept for cell, is_kept in islice(pruned.stream(0), 5, 200) if cell == 2]
+    assert kept
+    assert any(kept) != is_shared
 
 
 def test_ranked_search_stays_within_its_budget_and_finds_something(table: Table) -> None:

@@ -34,7 +34,7 @@ def study(**keys: Any) -> StudyFile:
         "study_name": "s",
         "task": {"name": "xor", "steps": 400},
         "search_space": SPACE,
-        "budget": {"gradient_evaluations": 1600},
+        "budget": {"gradient_evaluations": 2000},
     }
     return StudyFile(**{name: v for name, v in {**given, **keys}.items() if v is not None})
 
@@ -87,7 +87,7 @@ def test_trials_are_ranked_only_where_a_ranking_can_be_had() -> None:
         {"steps": 72},  # an eighth would end before the probe does
         {"n_trials": 100},  # which would leave nothing to train the best in full
         {"n_trials": 3},
-        {"budget": {"gradient_evaluations": 2000}},  # of five trainings
+        {"budget": {"gradient_evaluations": 4000}},  # of ten trainings
         {"budget": {"gradient_evaluations": 400}},
         {"budget": None, "n_trials": 24},  # those trials, all of them trained
         {"budget": None, "timeout": 600.0},  # never from the time
@@ -95,7 +95,7 @@ def test_trials_are_ranked_only_where_a_ranking_can_be_had() -> None:
         {"task": None, "objective": {"call": "a:b"}, "budget": None, "n_trials": 9},
     ):
         assert not RANKED & set(chosen(**keys)), keys
-    assert chosen(n_trials=8)["promote"] == 2
+    assert chosen(n_trials=8)["promote"] == 3
     assert "n_trials" not in chosen(n_trials=8)
     assert chosen(timeout=600.0) == chosen()
 
@@ -112,7 +112,7 @@ TPE = {"name": "tpe", "constant_liar": True}
 
 
 @pytest.mark.parametrize(
-    "keys", [{"budget": {"gradient_evaluations": 2000}}, {"budget": None, "n_trials": 5}]
+    "keys", [{"budget": {"gradient_evaluations": 4000}}, {"budget": None, "n_trials": 5}]
 )
 def test_longer_studies_begin_with_trials_that_are_steered_and_go_on_with_tpe(
     keys: dict[str, Any],
@@ -166,7 +166,7 @@ FILE = """
 storage: sqlite:///{folder}/s.db
 task: {{name: xor, hidden: 4, steps: 80}}
 search_space: {{lr: {{type: float, low: 0.01, high: 3.0, log: true}}}}
-budget: {{gradient_evaluations: 390}}
+budget: {{gradient_evaluations: 400}}
 """
 
 

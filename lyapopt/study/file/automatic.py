@@ -7,12 +7,12 @@ the file leaves open (`sampler` and `pruner` where they are missing or `auto`; w
 and never looks at `timeout`.
 
 What is chosen is what did best on the held-in cases of `lyapopt bench search`. A budget of less
-than five trainings goes to many candidates that are trained for an eighth of a training and ranked,
+than ten trainings goes to many candidates that are trained for an eighth of a training and ranked,
 at rates that are steered to the edge of chaos, where they can be; what is slow or hot all the same
-is pruned after the probe. A larger one, or a number of trials, goes to TPE, whose trials are pruned after the probe and
-by the median later. It begins with a few trials that are steered, which tell it where networks of
-this study train. Trials of a group do not see each other's values: each is drawn as if those beside
-it had been bad (`constant_liar`).
+is pruned after the probe. A larger one, or a number of trials, goes to TPE, whose trials are pruned
+after the probe and by the median later. It begins with a few trials that are steered, which tell it
+where networks of this study train. Trials of a group do not see each other's values: each is drawn
+as if those beside it had been bad (`constant_liar`).
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ PART: Final = 1 / 8
 """Share of a training after which candidates are ranked."""
 SHARE: Final = 0.7
 """Trainings in full, as a share of the budget in full trainings."""
-MOST: Final = 5
+MOST: Final = 10
 """Budget in full trainings from which on nothing is ranked: TPE has learned by then."""
 STEERED: Final = 5
 """Trials that are steered before TPE draws all parameters."""
@@ -176,7 +176,7 @@ def _pays_for_steering(file: StudyFile, steps: int | None) -> bool:
     trainings = math.inf if file.budget is None else file.budget.gradient_evaluations / steps
     if file.n_trials is not None:
         trainings = min(trainings, file.n_trials)
-    return steps >= _STEERING and MOST <= trainings < math.inf
+    return steps >= _STEERING and STEERED <= trainings < math.inf
 
 
 def _why_sampled(sampler: str | dict[str, Any]) -> list[str]:
