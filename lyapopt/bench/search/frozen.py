@@ -14,11 +14,11 @@ digits-rnn/adam and digits-gru/momentum. Tried were falls of 0 to 8 % at steps 5
 of the loss, limits on the exponent of .05 to .3, bands of exponents, and how many are pruned in a
 row; `studies/RESULTS.md` has the areas. No held-out case was looked at.
 
-That losses are compared with where other networks begin, that what is steered and ranked is pruned,
-and what `auto` does with ten trainings and more (`FIRST_STEERED`) were chosen later, on six held-in
-cases (digits-mlp/sgd, concrete-mlp/adam, mnist1d-mlp/sgd, digits-deep/sgd, digits-rnn/adam,
-digits-gru/momentum), knowing how the former rules had done on the held-out ones. The shorter rows
-in which no trial was ever good are not tuned: none of the held-in cases has them.
+That losses are compared with where other networks begin, and what `auto` does with ten trainings
+and more (`FIRST_STEERED`), were chosen later, on six held-in cases (digits-mlp/sgd,
+concrete-mlp/adam, mnist1d-mlp/sgd, digits-deep/sgd, digits-rnn/adam, digits-gru/momentum), knowing
+how the former rules had done on the held-out ones. The shorter rows in which no trial was ever good
+are not tuned: none of the held-in cases has them.
 """
 
 from __future__ import annotations

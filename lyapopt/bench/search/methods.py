@@ -283,7 +283,7 @@ def group_end(first: int) -> int:
 def _auto(replay: Replay) -> None:
     """What a study file chooses that names neither sampler nor pruner."""
     if replay.budget < RANKED_BELOW:
-        steered_and_ranked(replay, is_pruned=True)
+        steered_and_ranked(replay)
         return
     base = TPESampler(n_startup_trials=FIRST_STEERED, constant_liar=True)
     sampler = steering_sampler(replay, RANKED.steered, base, n_steered_trials=FIRST_STEERED)

@@ -8,11 +8,11 @@ and never looks at `timeout`.
 
 What is chosen is what did best on the held-in cases of `lyapopt bench search`. A budget of less
 than ten trainings goes to many candidates that are trained for an eighth of a training and ranked,
-at rates that are steered to the edge of chaos, where they can be; what is slow or hot all the same
-is pruned after the probe. A larger one, or a number of trials, goes to TPE, whose trials are pruned
-after the probe and by the median later. It begins with a few trials that are steered, which tell it
-where networks of this study train. Trials of a group do not see each other's values: each is drawn
-as if those beside it had been bad (`constant_liar`).
+at rates that are steered to the edge of chaos; where none can be steered they are pruned after the
+probe. A larger one, or a number of trials, goes to TPE, whose trials are pruned after the probe and
+by the median later. It begins with a few trials that are steered, which tell it where networks of
+this study train. Trials of a group do not see each other's values: each is drawn as if those beside
+it had been bad (`constant_liar`).
 """
 
 from __future__ import annotations
@@ -304,7 +304,8 @@ def _pruner(file: StudyFile, values: Mapping[str, Any]) -> str | dict[str, Any]:
         return "median" if file.value != "exponent" else "nop"
     if "rank_at" not in values and file.rank_at is None:
         return _PRUNER_AND_MEDIAN
-    return _PRUNER
+    # How many are ranked is said before: what pruning saves would not be spent on more of them.
+    return "nop" if isinstance(values.get("sampler"), dict) else _PRUNER
 
 
 def _resolved(role: str, value: Any) -> ClassSpec | None:
