@@ -171,6 +171,13 @@ class OwnPruner(NopPruner):
                 "pruner": LyapunovPruner(),
                 "sampler": EdgeOfChaosSampler(RandomSampler(), build=Quadratic()),
             },
+            0.01,  # it reads the exponents of its own probes alone
+        ),
+        (
+            {
+                "pruner": LyapunovPruner(),
+                "sampler": EdgeOfChaosSampler(OwnSampler(), build=Quadratic()),
+            },
             None,
         ),
         ({"pruner": LyapunovPruner(), "directions": ["minimize", "minimize"]}, None),

@@ -38,8 +38,9 @@ class LyapunovPruner(WrappingPruner):
     exponent. Neighbours, which cost `neighbours * horizon` more, then run beside those steps for
     the trials that are left, and for slow ones that pass (below). They run for all trials where
     something else may read their exponents: with a sampler or a wrapped pruner that is not
-    Optuna's, with constraints, or with the exponent as the value; and where the network is measured
-    by a twin or by tangents, or its first steps take more than 64 MiB.
+    Optuna's (`EdgeOfChaosSampler` reads those of its own probes alone), with constraints, or with
+    the exponent as the value; and where the network is measured by a twin or by tangents, or its
+    first steps take more than 64 MiB.
 
     A network may begin far above the others: one whose initial weights are too large has a loss of
     20 where others begin at 2.3, and is at 4 after the probe. It has learned nothing then that the
