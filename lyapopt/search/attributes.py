@@ -16,6 +16,7 @@ from lyapopt.store.states import (
     EXPONENT,
     FAILED,
     HIGH,
+    INITIAL_LOSS,
     INTERRUPTED,
     LOSS_FALL,
     LOW,
@@ -49,7 +50,6 @@ __all__ = [
 ]
 
 LEVEL: Final = "exponent_level"
-INITIAL_LOSS: Final = "initial_loss"
 PROMOTED_FROM: Final = "promoted_from"
 
 RUN: Final = RUN_ATTRIBUTE

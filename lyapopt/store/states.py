@@ -24,11 +24,13 @@ HIGH: Final = "exponent_high"
 VERDICT: Final = "verdict"
 LOSS_FALL: Final = "loss_fall"
 """Share of the first loss by which the loss fell while the exponent was measured."""
+INITIAL_LOSS: Final = "initial_loss"
+"""The loss before the first step, where a pruner reads it."""
 COST: Final = "gradient_evaluations"
 MEASURED: Final = "measured"
 """How the exponent was measured, where that was in another precision than the training."""
 
-NUMBERS: Final = frozenset({EXPONENT, LOW, HIGH, LOSS_FALL, COST})
+NUMBERS: Final = frozenset({EXPONENT, LOW, HIGH, LOSS_FALL, INITIAL_LOSS, COST})
 """The attributes that hold numbers."""
 
 FAILED: Final = "failed"
