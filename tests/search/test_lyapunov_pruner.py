@@ -135,6 +135,22 @@ def test_where_no_trial_was_ever_within_the_limits_rows_of_five_and_then_of_thre
     assert is_pruned([*row, *TEN[:2]], measured(0.006))
 
 
+def test_where_no_trial_was_ever_within_the_limits_no_more_than_thirty_are_pruned_in_a_row() -> (
+    None
+):
+    ever_worse = [measured(0.005 - k / 10_000) for k in range(31)]
+    study = study_of(ever_worse)
+    decisions = [LyapunovPruner().decide(study, trial) for trial in study.trials]
+    assert [d is not None and d.pruned for d in decisions] == [True] * 30 + [False]
+    assert is_pruned([measured(0.5), *ever_worse[:-1]], ever_worse[-1])
+
+
+def test_the_longer_it_takes_the_more_of_the_last_ten_may_be_better() -> None:
+    assert is_pruned([*TEN, measured(0.0)], measured(0.0018))
+    assert not is_pruned([*TEN, measured(0.0), measured(0.0)], measured(0.0018))
+    assert is_pruned([measured(0.5), *TEN, measured(0.0), measured(0.0)], measured(0.0018))
+
+
 def begun(first: float, late: float) -> Trial:
     """A trial by its first loss and the one after the probe."""
     return {**measured((first - late) / abs(first)), "initial_loss": first}

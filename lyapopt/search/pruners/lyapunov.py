@@ -50,8 +50,9 @@ class LyapunovPruner(WrappingPruner):
     Both limits are absolute, and a study may lie beyond them as a whole: a loss with a large
     constant in it falls by a small share, some losses stand on a plateau at first, and normalised
     networks may train well at exponents that are hot elsewhere. So after ten slow or hot trials in
-    a row the next one passes whose loss has fallen by no less than that of those ten; after five,
-    and then after three, where no trial of the study has ever been within the limits.
+    a row the next one passes whose loss has fallen by no less than that of those ten. Where no
+    trial of the study has ever been within the limits, it is after five then, and then after three,
+    and the longer it takes the less it must have fallen: at most thirty are pruned in a row.
 
     Args:
         slow: Share of the first loss that the loss must have fallen by over the probe's horizon

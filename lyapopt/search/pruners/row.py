@@ -12,9 +12,12 @@ _LEAST: Final = 3
 class Row:
     """The progress of trials that a limit has stopped, since the last one that it has not.
 
+    One passes that is no worse than the best of the last ten.
+
     Args:
         is_any_good: Whether any trial has ever been within the limits. Where none has, the limits
-            tell nothing of the study, and the row that lets a trial pass is halved each time.
+            tell nothing of the study: the row that lets a trial pass is halved each time, and for
+            every two trials that it takes longer one may be worse than one more of the last ten.
 
     Example:
         >>> row = Row(is_any_good=False)
@@ -39,8 +42,12 @@ class Row:
 
     def lets_pass(self, progress: float) -> bool:
         """Whether a trial is no worse than those that were pruned in a row."""
-        last = self._row[-self.patience :]
-        return len(last) == self.patience and progress >= max(last) > -math.inf
+        beyond = len(self._row) - self.patience
+        if beyond < 0 or progress == -math.inf:
+            return False
+        worse = 0 if self._is_any_good else beyond // 2
+        best_first = sorted(self._row[-self.patience :], reverse=True)
+        return worse >= self.patience or progress >= best_first[worse]
 
     def add(self, progress: float) -> None:
         """One more trial beyond a limit; a row ends with one that passes."""
