@@ -100,7 +100,8 @@ class Pruned:
 
     def stream(self, seed: int) -> Iterator[tuple[int, bool]]:
         """Random configurations, and whether each is trained on."""
-        row, firsts = Row(False), []
+        row = Row(is_any_good=False)
+        firsts: list[float] = []
         slow = -np.inf if self.rule.slow is None else self.rule.slow
         for cell in np.random.default_rng(seed).integers(0, len(self.falls), _STREAM).tolist():
             first, fall = float(self.firsts[cell]), float(self.falls[cell])

@@ -103,8 +103,8 @@ class LyapunovPruner(WrappingPruner):
         if verdict == Verdict.DIVERGED:
             return Decision(step, _RULE, True, "diverged", self._numbers(trial, None))
         if verdict == Verdict.DEAD and self._dead:
-            reason = "dead: the training stands still"
-            return Decision(step, _RULE, True, reason, self._numbers(trial, None))
+            numbers = self._numbers(trial, None)
+            return Decision(step, _RULE, True, "dead: the training stands still", numbers)
         usual = self._usual_first_loss(study, trial)
         reason = self._fault(trial, usual)
         if reason is None:
