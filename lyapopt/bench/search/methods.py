@@ -272,6 +272,8 @@ def _of_pruning() -> Iterator[Method]:
 def group_end(first: int) -> int:
     """Where a group of trials ends that `lyapopt run` draws together under a budget.
 
+    The benchmark stands below studies and does not import their `Schedule`; a test compares them.
+
     Args:
         first: Number of its first trial.
     """

@@ -66,16 +66,16 @@ class PruningRule:
             is_kept &= ~(exponents > self.hot)
         if self.cold is not None:
             is_kept &= ~(exponents < self.cold)
-        if self.trend is not None:
-            lost |= ~(_trend(table.losses[:, : self.horizon]) < self.trend)
         falls = np.where(lost, -np.inf, [one.loss_fall for one in found])
         firsts = table.losses[:, 0]
         has_fallen = ~lost if self.slow is None else falls >= self.slow
+        if self.trend is not None:
+            has_fallen &= _trend(table.losses[:, : self.horizon]) < self.trend
         extra = self.horizon if self.hot is not None or self.cold is not None else 0
         is_run = has_fallen | (self.neighbours_for == "all")
         neighbours = np.where(is_run, float(extra), 0.0)
         cost = neighbours + float(self.horizon)
-        return Pruned(self, is_kept & ~lost, cost, neighbours, falls, firsts)
+        return Pruned(self, is_kept & has_fallen, cost, neighbours, falls, firsts)
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class Pruned:
 
     Attributes:
         rule: The rule.
-        is_kept: Whether the exponent lets them be trained on.
+        is_kept: Whether they are trained on, as far as that depends on themselves alone.
         cost: Of those that are not trained on.
         extra: What their neighbours cost.
         falls: Shares that their losses have fallen by; -inf of those that never pass.

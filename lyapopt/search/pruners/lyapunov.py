@@ -23,6 +23,7 @@ _RULE = "LyapunovPruner"
 _RECENT: Final = 100
 """Trials whose first losses say where the networks of a study begin."""
 _MOST_REMEMBERED: Final = 1000
+"""Trials of which it is kept: more than run at a time."""
 
 
 class LyapunovPruner(WrappingPruner):
@@ -72,8 +73,6 @@ class LyapunovPruner(WrappingPruner):
         >>> study = optuna.create_study(pruner=pruner)
     """
 
-    reads_initial_loss = True
-
     def __init__(
         self,
         *,
@@ -90,6 +89,7 @@ class LyapunovPruner(WrappingPruner):
         self._slow = slow
         self._hot = hot
         self._dead = dead
+        self.reads_initial_loss = slow is not None
         self._usual: dict[tuple[str, int], float | None] = {}
 
     @property
@@ -164,7 +164,8 @@ class LyapunovPruner(WrappingPruner):
         """The slow and hot trials at the end of a sequence, of which some have passed.
 
         It follows from the attributes of the trials before one alone, whatever has become of
-        them, so that it is the same in a group of trials and after an interruption.
+        them, so that it is the same in a group of trials and after an interruption. All of them are
+        judged by the first losses as they are known now, and not as they were known then.
         """
         since: list[float] = []
         is_any_good = False

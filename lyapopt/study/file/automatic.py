@@ -10,9 +10,10 @@ What is chosen is what did best on the held-in cases of `lyapopt bench search`. 
 than ten trainings goes to many candidates that are trained for an eighth of a training and ranked,
 at rates that are steered to the edge of chaos; where none can be steered they are pruned after the
 probe. A larger one, or a number of trials, goes to TPE, whose trials are pruned after the probe and
-by the median later. It begins with a few trials that are steered, which tell it where networks of
-this study train. Trials of a group do not see each other's values: each is drawn as if those beside
-it had been bad (`constant_liar`).
+by the median later. Where it is known how long a training is (a built-in task says it, and a first
+network where there is a budget) it begins with a few trials that are steered, which tell it where
+networks of this study train. Trials of a group do not see each other's values: each is drawn as if
+those beside it had been bad (`constant_liar`).
 """
 
 from __future__ import annotations
