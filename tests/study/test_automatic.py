@@ -11,14 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lyapopt.bench.search.frozen import FIRST_STEERED, PRUNED, RANKED_BELOW
+from lyapopt.bench.search.frozen import PRUNED, RANKED_BELOW, WARM_UP
 from lyapopt.bench.search.frozen import RANKED as FROZEN
 from lyapopt.bench.search.methods import group_end
 from lyapopt.cli.dry_run import in_words
 from lyapopt.search import LyapunovPruner
-from lyapopt.space import FloatParameter
+from lyapopt.space import FloatParameter, IntParameter
 from lyapopt.study.file import StudyFile, load_study_file
-from lyapopt.study.file.automatic import MOST, PART, SHARE, STEERED, Choices, choose, is_open
+from lyapopt.study.file.automatic import MOST, PART, SHARE, Choices, choose, is_open
 from lyapopt.study.run.choices import CHOSEN, DIGEST, with_choices
 from lyapopt.study.run.runner import run_study
 from lyapopt.study.run.schedule import Schedule
@@ -45,7 +45,6 @@ def chosen(steps: int | None = 400, **keys: Any) -> dict[str, Any]:
 
 def test_what_is_chosen_is_what_the_benchmark_runs() -> None:
     assert (FROZEN.part, FROZEN.share, RANKED_BELOW) == (PART, SHARE, MOST)
-    assert FIRST_STEERED == STEERED
     groups = Schedule(has_budget=True)
     assert all(group_end(groups.group_of(n)[0]) == groups.group_of(n)[1] for n in range(300))
     probe = {"horizon": PRUNED.horizon, "neighbours": PRUNED.neighbours}
@@ -56,7 +55,7 @@ def test_what_is_chosen_is_what_the_benchmark_runs() -> None:
         assert found.values.get("pruner") in (
             None,
             "nop",
-            {"name": "lyapunov", "wrapped": "median"},
+            {"name": "lyapunov", "wrapped": {"name": "median", "n_warmup_steps": WARM_UP}},
         )
     limits = inspect.signature(LyapunovPruner).parameters
     assert (limits["slow"].default, limits["hot"].default) == (PRUNED.slow, PRUNED.hot)
@@ -114,24 +113,22 @@ TPE = {"name": "tpe", "constant_liar": True}
 @pytest.mark.parametrize(
     "keys", [{"budget": {"gradient_evaluations": 4000}}, {"budget": None, "n_trials": 5}]
 )
-def test_longer_studies_begin_with_trials_that_are_steered_and_go_on_with_tpe(
+def test_longer_studies_go_to_tpe_and_the_median_waits_for_the_report_after_the_probe(
     keys: dict[str, Any],
 ) -> None:
     found = chosen(**keys)
-    steered = found["sampler"]
-    assert (steered["name"], steered["n_steered_trials"]) == ("edge-of-chaos", 5)
-    assert steered["base"] == {**TPE, "n_startup_trials": 5}
-    assert found["pruner"] == {"name": "lyapunov", "wrapped": "median"}
-    assert any("the first 5 trials are steered" in r for r in choose(study(**keys), 400).reasons)
-    for other in (
-        {"search_space": {"lr": FloatParameter(low=0.1, high=1.0)}},
-        {"steps": None},
-        {"steps": 79},  # shorter than a search for an edge
-        {"n_trials": 4},
-        {"value": "exponent"},
-    ):
-        assert chosen(**{**keys, **other})["sampler"] == TPE, other
-    assert chosen(budget=None, timeout=60.0)["sampler"] == TPE
+    assert found["sampler"] == TPE
+    assert found["pruner"]["wrapped"] == {"name": "median", "n_warmup_steps": 11}
+    later = chosen(**keys, probe={"horizon": 30, "neighbours": 2})
+    assert later["pruner"]["wrapped"]["n_warmup_steps"] == 31
+
+
+def test_networks_that_differ_in_continuous_parameters_are_steered_once() -> None:
+    others = {"momentum": FloatParameter(low=0.0, high=0.9), "hidden": IntParameter(low=2, high=9)}
+    budget = {"gradient_evaluations": 800}
+    shares, differs = ({**SPACE, name: entry} for name, entry in others.items())
+    assert "promote" in chosen(search_space=shares, budget=budget)
+    assert "promote" not in chosen(search_space=differs, budget=budget)
 
 
 def test_rates_that_begin_at_nothing_are_judged_by_no_probe() -> None:

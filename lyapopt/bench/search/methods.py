@@ -10,12 +10,12 @@ from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, Successive
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 
 from lyapopt.bench.search.frozen import (
-    FIRST_STEERED,
     PRUNED,
     RANKED,
     RANKED_BELOW,
     SCREENED,
     STEERED,
+    WARM_UP,
     Ranked,
     Steered,
 )
@@ -138,7 +138,6 @@ def steering_sampler(
     how: Steered,
     base: BaseSampler,
     placebo: MakePlacebo | None = None,
-    n_steered_trials: int | None = None,
 ) -> EdgeOfChaosSampler:
     """`EdgeOfChaosSampler` as it is, on a probe that answers from the table."""
     substitute = None if placebo is None else placebo(how.horizon, how.neighbours)
@@ -153,7 +152,6 @@ def steering_sampler(
         rates_at_once=how.rates_at_once,
         rounds=how.rounds,
         reuse=how.reuse,
-        n_steered_trials=n_steered_trials,
         seed=replay.seed,
     )
 
@@ -172,6 +170,11 @@ def steered_and_ranked(
     run_ranked(
         replay, sampler, steps, keep, probe_steps=how.steered.horizon, pruner=pruner, watch=watch
     )
+
+
+def _late_median() -> MedianPruner:
+    """The median pruner, from the report after the probe's on."""
+    return MedianPruner(n_startup_trials=5, n_warmup_steps=WARM_UP)
 
 
 def _pruning(wrapped: BasePruner | None = None) -> tuple[LyapunovPruner, Watch]:
@@ -236,7 +239,7 @@ def pruned_early(
             None if changed.get("all") else PRUNED.slow,
             None if placebo is None else placebo(PRUNED.horizon, PRUNED.neighbours),
         )
-        wrapped = MedianPruner(n_startup_trials=5) if changed.get("wrapped") else None
+        wrapped = _late_median() if changed.get("wrapped") else None
         hot = PRUNED.hot if has_neighbours else None
         pruner = LyapunovPruner(slow=PRUNED.slow, hot=hot, wrapped=wrapped)
         if not is_ranked:
@@ -287,10 +290,9 @@ def _auto(replay: Replay) -> None:
     if replay.budget < RANKED_BELOW:
         steered_and_ranked(replay)
         return
-    base = TPESampler(n_startup_trials=FIRST_STEERED, constant_liar=True)
-    sampler = steering_sampler(replay, RANKED.steered, base, n_steered_trials=FIRST_STEERED)
-    pruner, watch = _pruning(MedianPruner(n_startup_trials=5))
-    run_trials(replay, sampler, pruner, watch, RANKED.steered.horizon, group_end)
+    sampler = TPESampler(constant_liar=True)
+    pruner, watch = _pruning(_late_median())
+    run_trials(replay, sampler, pruner, watch, group_end=group_end)
 
 
 def _placebo(name: str, placebo: MakePlacebo) -> Method:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import statistics
 from collections.abc import Sequence
 from typing import Final
 
@@ -17,13 +16,13 @@ from lyapopt.search import attributes
 from lyapopt.search._optuna import identifier
 from lyapopt.search.pruners.decision import WrappingPruner
 from lyapopt.search.pruners.row import Row
+from lyapopt.search.pruners.usual import Usual, begins_above, late_loss, progress_of, usual_of
 from lyapopt.store import Decision
 
 _RULE = "LyapunovPruner"
-_RECENT: Final = 100
-"""Trials whose first losses say where the networks of a study begin."""
+_ALIVE: Final = (Verdict.EDGE, Verdict.NEUTRAL, Verdict.CONTRACTING, Verdict.HOT)
 _MOST_REMEMBERED: Final = 1000
-"""Trials of which it is kept: more than run at a time."""
+"""Trials of which it is kept what is usual beside them: more than run at a time."""
 
 
 class LyapunovPruner(WrappingPruner):
@@ -90,7 +89,7 @@ class LyapunovPruner(WrappingPruner):
         self._hot = hot
         self._dead = dead
         self.reads_initial_loss = slow is not None
-        self._usual: dict[tuple[str, int], float | None] = {}
+        self._usual: dict[tuple[str, int], Usual] = {}
 
     @property
     def slow(self) -> float | None:
@@ -105,62 +104,88 @@ class LyapunovPruner(WrappingPruner):
         if verdict == Verdict.DEAD and self._dead:
             numbers = self._numbers(trial, None)
             return Decision(step, _RULE, True, "dead: the training stands still", numbers)
-        usual = self._usual_first_loss(study, trial)
-        reason = self._fault(trial, usual)
+        usual = self._usual_of(study, trial)
+        reason = self._fault(trial, usual.first_loss)
         if reason is None:
             return None
         numbers = self._numbers(trial, usual)
-        row = self._row(_before(study, trial), usual)
-        if row.lets_pass(_progress(trial, usual)):
-            reason = f"{reason}; passes, since {row.patience} in a row were no better"
-            return Decision(step, _RULE, False, reason, numbers)
+        passes = self._passes(study, trial, usual)
+        if passes is not None:
+            return Decision(step, _RULE, False, f"{reason}; passes, since {passes}", numbers)
         return Decision(step, _RULE, True, reason, numbers)
 
-    def _usual_first_loss(self, study: optuna.Study, trial: FrozenTrial) -> float | None:
-        """Where the networks of a study begin: the median of their first losses, if any is known.
+    def _passes(self, study: optuna.Study, trial: FrozenTrial, usual: Usual) -> str | None:
+        """Why a slow or hot trial passes all the same; `None` if it does not."""
+        progress = progress_of(trial, usual.first_loss)
+        if self._is_hot(trial):
+            if usual.progress is not None and progress >= usual.progress:
+                return "its loss fell as far as usual"
+        elif usual.slow_may_train:
+            return "slow trials of this study have trained as well as others"
+        row = self._row(_before(study, trial), usual)
+        return f"{row.patience} in a row were no better" if row.lets_pass(progress) else None
 
-        It is looked up once a trial, which may ask at each of many reports.
-        """
-        if self._slow is None or attributes.number(trial, attributes.LOSS_FALL) is None:
-            return None
+    def _usual_of(self, study: optuna.Study, trial: FrozenTrial) -> Usual:
+        """What is usual in a study; it is looked up once a trial, which may ask at many reports."""
+        if attributes.number(trial, attributes.LOSS_FALL) is None:
+            return Usual()
         key = identifier(study, trial)
         if key not in self._usual:
-            recent = [*_before(study, trial)[-_RECENT:], trial]
-            known = (attributes.number(each, attributes.INITIAL_LOSS) for each in recent)
-            found = [loss for loss in known if loss is not None]
             if len(self._usual) >= _MOST_REMEMBERED:
                 self._usual.clear()
-            self._usual[key] = statistics.median(found) if found else None
+            directions = study.directions
+            self._usual[key] = usual_of(
+                _before(study, trial),
+                trial,
+                self._slow,
+                self._is_within,
+                directions[0] if len(directions) == 1 else None,
+            )
         return self._usual[key]
 
-    def _numbers(self, trial: FrozenTrial, usual: float | None) -> dict[str, float]:
+    def _numbers(self, trial: FrozenTrial, usual: Usual | None) -> dict[str, float]:
+        first = None if usual is None else usual.first_loss
+        is_hot = usual is not None and self._is_hot(trial)
         numbers = {
             "loss_fall": attributes.number(trial, attributes.LOSS_FALL),
             "slow": self._slow,
             "exponent": attributes.number(trial, attributes.EXPONENT),
             "hot": self._hot,
-            "usual_first_loss": usual if _begins_above(trial, usual) else None,
+            "usual_first_loss": first if begins_above(trial, first) else None,
+            "usual_fall": usual.progress if usual is not None and is_hot else None,
         }
         return {name: value for name, value in numbers.items() if value is not None}
 
+    def _is_hot(self, trial: FrozenTrial) -> bool:
+        exponent = attributes.number(trial, attributes.EXPONENT)
+        return self._hot is not None and exponent is not None and exponent > self._hot
+
+    def _is_slow(self, progress: float) -> bool:
+        return self._slow is not None and -math.inf < progress < self._slow
+
+    def _is_within(self, trial: FrozenTrial, progress: float) -> bool:
+        """Whether a trial was measured, is within both limits, and can train."""
+        has_fault = self._is_hot(trial) or self._is_slow(progress)
+        return not has_fault and trial.user_attrs.get(attributes.VERDICT) in _ALIVE
+
     def _fault(self, trial: FrozenTrial, usual: float | None) -> str | None:
         """Why a trial is slow or hot, in words; `None` if it is neither, or was not measured."""
-        exponent = attributes.number(trial, attributes.EXPONENT)
-        if self._hot is not None and exponent is not None and exponent > self._hot:
+        if self._is_hot(trial):
+            exponent = attributes.number(trial, attributes.EXPONENT)
             return f"hot: exponent {exponent:.3g} above {self._hot:.3g} nats per step"
         fall = attributes.number(trial, attributes.LOSS_FALL)
         if self._slow is None or fall is None:
             return None
         if fall < self._slow:
             return f"slow: the loss {_moved(fall)} of its first value{_wanted(self._slow)}"
-        if _progress(trial, usual) < self._slow:
+        if self._is_slow(progress_of(trial, usual)):
             return (
-                f"slow: the loss {_moved(fall)}, to {_late_loss(trial):.3g}, where networks of "
+                f"slow: the loss {_moved(fall)}, to {late_loss(trial):.3g}, where networks of "
                 f"this study begin at {usual:.3g}"
             )
         return None
 
-    def _row(self, before: Sequence[FrozenTrial], usual: float | None) -> Row:
+    def _row(self, before: Sequence[FrozenTrial], usual: Usual) -> Row:
         """The slow and hot trials at the end of a sequence, of which some have passed.
 
         It follows from the attributes of the trials before one alone, whatever has become of
@@ -170,9 +195,10 @@ class LyapunovPruner(WrappingPruner):
         since: list[float] = []
         is_any_good = False
         for trial in reversed(before):
-            if self._fault(trial, usual) is not None:
-                since.append(_progress(trial, usual))
-            elif _is_good(trial):
+            progress = progress_of(trial, usual.first_loss)
+            if self._is_hot(trial) or self._is_slow(progress):
+                since.append(progress)
+            elif trial.user_attrs.get(attributes.VERDICT) in _ALIVE:
                 is_any_good = True
                 break
         row = Row(is_any_good)
@@ -186,33 +212,6 @@ def _before(study: optuna.Study, trial: FrozenTrial) -> list[FrozenTrial]:
     return study.get_trials(deepcopy=False)[: trial.number]
 
 
-def _begins_above(trial: FrozenTrial, usual: float | None) -> bool:
-    first = attributes.number(trial, attributes.INITIAL_LOSS)
-    return usual is not None and first is not None and first > usual
-
-
-def _late_loss(trial: FrozenTrial) -> float:
-    """The loss after the probe, as its fall says it."""
-    first = attributes.number(trial, attributes.INITIAL_LOSS)
-    fall = attributes.number(trial, attributes.LOSS_FALL)
-    assert first is not None
-    assert fall is not None
-    return first - fall * abs(first)
-
-
-def _progress(trial: FrozenTrial, usual: float | None) -> float:
-    """Share by which the loss lies below its first value, or below the usual one if that is lower.
-
-    -inf where it is not known.
-    """
-    fall = attributes.number(trial, attributes.LOSS_FALL)
-    if fall is None:
-        return -math.inf
-    if usual is None or not _begins_above(trial, usual):
-        return fall
-    return (usual - _late_loss(trial)) / max(abs(usual), math.ulp(0.0))
-
-
 def _moved(fall: float) -> str:
     return f"fell by {fall:.2%}" if fall >= 0 else f"rose by {-fall:.2%}"
 
@@ -222,9 +221,3 @@ def _wanted(slow: float) -> str:
     if slow > 0:
         return f", where a fall of at least {slow:.2%} is needed"
     return f", where it may rise by {-slow:.2%} at most" if slow < 0 else ", where it must not rise"
-
-
-def _is_good(trial: FrozenTrial) -> bool:
-    """Whether a trial without a fault was measured, and can train."""
-    verdict = trial.user_attrs.get(attributes.VERDICT)
-    return verdict in (Verdict.EDGE, Verdict.NEUTRAL, Verdict.CONTRACTING, Verdict.HOT)

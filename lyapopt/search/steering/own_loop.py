@@ -36,7 +36,7 @@ from lyapopt.search.probing.samplers import steering_sampler
 from lyapopt.search.recording.cost import charge_probes, show_cost
 from lyapopt.search.recording.destination import Recording, is_new
 from lyapopt.search.run_record import run_record
-from lyapopt.search.steering.edge_cache import CachedEdges, line_key
+from lyapopt.search.steering.edge_cache import CachedEdges, continuous, line_key
 from lyapopt.search.steering.loop_objects import LoopObjects
 from lyapopt.search.steering.rate_rules import STEPS
 from lyapopt.search.steering.search import Request, SearchSettings, Steered, steer_lines
@@ -118,9 +118,9 @@ def suggest_lr(
         probe: The measurement; by default 8 steps beside one neighbour, as in `lyapopt.find_lr`.
         rates_at_once: Rates that are probed together.
         rounds: Rounds of probes at most; one less near edges of former trials.
-        reuse: Draw the rate of a trial whose other parameters, but for `seeds`, are those of a
-            former one around that one's edge, with this standard deviation in decades and without
-            any probe. `None` probes for every trial.
+        reuse: Draw the rate of a trial whose other parameters, but for `seeds` and continuous
+            ones, are those of a former one half a decade above that one's edge, with this standard
+            deviation in decades and without any probe. `None` probes for every trial.
         seeds: Names of the parameters that are seeds, for `reuse`.
         seed: Seed of batches, perturbations and targets, with the trial's number.
         record, store: As for `lyapopt.watch`.
@@ -287,7 +287,8 @@ class SteeredRate:
             return Steered(0.0, error=SteeringFailedError(reason))
         params = {name: value for name, value in stored.params.items() if name != self.name}
         axis = Axis(self.distribution)
-        request = Request(params, logical_number(stored), axis, line_key(params, seeds))
+        key = line_key(params, {*seeds, *continuous(stored.distributions)})
+        request = Request(params, logical_number(stored), axis, key)
         history, former = (
             [r for r in records if r.name == self.name and r.optimizer == optimizer]
             for records in (History().ranked(trial.study), CachedEdges().of(trial.study))

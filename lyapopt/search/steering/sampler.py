@@ -31,7 +31,7 @@ from lyapopt.search.probing.records import STEERING, SteeringRecord
 from lyapopt.search.probing.samplers import ProbingSampler, charge_probes
 from lyapopt.search.space import Entry, SearchSpace
 from lyapopt.search.steering.declared import declared_space
-from lyapopt.search.steering.edge_cache import CachedEdges, line_key, params_key
+from lyapopt.search.steering.edge_cache import CachedEdges, continuous, line_key, params_key
 from lyapopt.search.steering.search import Request, SearchSettings, Steered, steer_lines
 from lyapopt.search.steering.search_line import Axis, is_numeric
 from lyapopt.search.steering.target import History
@@ -69,11 +69,12 @@ class EdgeOfChaosSampler(ProbingSampler):
             which needs the fewest gradients, more make wider and fewer stacks.
         rounds: Rounds of probes at most. The search ends when the edge is known to a quarter of a
             decade.
-        reuse: Cache edges: of trials that differ in their seeds alone (`SeedParameter`s of
-            `search_space`) the first is steered, and the rates of the others are drawn around its
-            rate, without probes, with this standard deviation in decades; other trials are
-            searched near the cached edges. `None` steers every trial by its own probes.
-            It pays where many trials are trained a little and ranked.
+        reuse: Cache edges: of trials that differ in their seeds (`SeedParameter`s of
+            `search_space`) and its continuous parameters alone the first is steered, and the rates
+            of the others are drawn half a decade above its rate, without probes, with this standard
+            deviation in decades; other trials are searched near the cached edges. `None` steers
+            every trial by its own probes. It pays where many trials are trained a little and
+            ranked.
         n_steered_trials: How many trials are steered, from the first one on. Later ones have all
             parameters from the base sampler, which learns from the steered ones: a search begins
             at rates that train, and may leave the edge of chaos. `None` steers all.
@@ -332,7 +333,9 @@ class EdgeOfChaosSampler(ProbingSampler):
     def _line_key(self, params: Params) -> str:
         if self._settings.reuse is None:
             return ""
-        return line_key(params, () if self._space is None else self._space.seeds)
+        if self._space is None:
+            return line_key(params, ())
+        return line_key(params, {*self._space.seeds, *continuous(self._space.distributions)})
 
     def _answer(self, key: _Key, params: Params) -> Steered | None:
         with self._lock:

@@ -35,8 +35,8 @@ class SearchSettings:
         rounds: Rounds of probes at most; one less near cached edges.
         stride: From a guess on, decades to the next rate as long as all are cold or all hot; `None`
             halves what is left of the range.
-        reuse: Standard deviation, in decades, of rates that are drawn around the cached edge of a
-            search line that differs in its seeds alone; `None` searches every line.
+        reuse: Standard deviation, in decades, of rates that are drawn above the cached edge of a
+            search line that shares it; `None` searches every line.
         seed: Study seed.
         where: Whose arguments these are, for messages.
 
@@ -70,7 +70,7 @@ class Request:
         params: The trial's other parameters.
         number: The trial's logical number.
         axis: The axis of the steered parameter.
-        line_key: What search lines that differ in their seeds alone have in common.
+        line_key: What search lines that share an edge have in common.
     """
 
     params: Params
@@ -104,8 +104,8 @@ def steer_lines(
 ) -> list[Steered]:
     """Find the rate of every request at which the exponent meets its target.
 
-    With `reuse` one search line of those that differ in their seeds alone is searched, and the
-    rates of the others are drawn around its edge.
+    With `reuse` one search line of those that share an edge is searched, and the
+    rates of the others are drawn above its edge.
 
     Args:
         settings: How search lines are searched.
@@ -162,7 +162,7 @@ def _usual_edge(history: Sequence[SteeringRecord]) -> float | None:
 
 
 def _draw(request: Request, former: Sequence[SteeringRecord], settings: SearchSettings) -> Steered:
-    """A rate around the cached edges of search lines that differ in their seeds alone."""
+    """A rate above the cached edges of search lines that share them."""
     assert settings.reuse is not None
     known = crossings(former, request.line_key)
     record = drawn_record(known, request.axis, settings.reuse, settings.seed, request.number)

@@ -8,11 +8,10 @@ and never looks at `timeout`.
 
 What is chosen is what did best on the held-in cases of `lyapopt bench search`. A budget of less
 than ten trainings goes to many candidates that are trained for an eighth of a training and ranked,
-at rates that are steered to the edge of chaos; where none can be steered they are pruned after the
-probe. A larger one, or a number of trials, goes to TPE, whose trials are pruned after the probe and
-by the median later. Where it is known how long a training is (a built-in task says it, and a first
-network where there is a budget) it begins with a few trials that are steered, which tell it where
-networks of this study train. Trials of a group do not see each other's values: each is drawn as if
+at rates that are steered to the edge of chaos and above; where none can be steered they are pruned
+after the probe. A larger one, or a number of trials, goes to TPE, whose trials are pruned after the
+probe and by the median later: after so few steps a median tells nothing, so that it begins with the
+report after the probe's. Trials of a group do not see each other's values: each is drawn as if
 those beside it had been bad (`constant_liar`).
 """
 
@@ -24,7 +23,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from lyapopt.settings import ProbeSettings
-from lyapopt.space import CategoricalParameter, FloatParameter, SeedParameter
+from lyapopt.space import CategoricalParameter, FloatParameter, Parameter, SeedParameter
 from lyapopt.study.file.classes import ClassSpec, resolve_class
 from lyapopt.study.file.document import Document, Report
 from lyapopt.study.file.model import AUTO, StudyFile
@@ -38,8 +37,6 @@ SHARE: Final = 0.7
 """Trainings in full, as a share of the budget in full trainings."""
 MOST: Final = 10
 """Budget in full trainings from which on nothing is ranked: TPE has learned by then."""
-STEERED: Final = 5
-"""Trials that are steered before TPE draws all parameters."""
 _FEWEST = 4
 """Candidates without which a ranking is none."""
 _STEERABLE_DECADES = 1.5
@@ -47,13 +44,14 @@ _STEERING = 80
 """Gradient evaluations that finding an edge takes."""
 _HORIZON = 10
 _PRUNER = "lyapunov"
-_PRUNER_AND_MEDIAN = {"name": "lyapunov", "wrapped": "median"}
 _STEERING_SAMPLER: Final = {
     "name": "edge-of-chaos",
     "steer": "lr",
     "rates_at_once": 1,
     "reuse": 0.5,
+    "base": "random",
 }
+_TPE: Final = {"name": "tpe", "constant_liar": True}
 
 
 @dataclass(frozen=True)
@@ -131,13 +129,13 @@ def choose(file: StudyFile, steps: int | None) -> Choices:
         values["probe"] = {"horizon": probe.horizon, "neighbours": probe.neighbours}
     if file.sampler == AUTO:
         ranking = _ranking(file, steps, probe)
-        values |= ranking | {"sampler": _sampler(file, steps, is_ranked=bool(ranking))}
+        values |= ranking | {"sampler": _sampler(file, is_ranked=bool(ranking))}
         if ranking:
             reasons.append(_why_ranked(file, ranking, steps))
         reasons += _why_sampled(values["sampler"])
     if file.pruner == AUTO:
-        values["pruner"] = _pruner(file, values)
-        if values["pruner"] in (_PRUNER, _PRUNER_AND_MEDIAN):
+        values["pruner"] = _pruner(file, values, probe.horizon)
+        if values["pruner"] not in ("nop", "median"):
             reasons.append(
                 f"pruner: whatever has not begun to learn after {probe.horizon} steps, or is about "
                 "to blow up, is stopped there"
@@ -158,40 +156,19 @@ def _is_trained_by_us(file: StudyFile) -> bool:
     return file.task is not None and file.value in ("loss", "metric") and not warms_up
 
 
-def _sampler(file: StudyFile, steps: int | None, *, is_ranked: bool) -> str | dict[str, Any]:
+def _sampler(file: StudyFile, *, is_ranked: bool) -> str | dict[str, Any]:
     if is_ranked:
-        return {**_STEERING_SAMPLER, "base": "random"} if _is_steerable(file) else "random"
-    tpe = {"name": "tpe", "constant_liar": True}
-    if not _pays_for_steering(file, steps):
-        return tpe
-    base = {**tpe, "n_startup_trials": STEERED}
-    return {**_STEERING_SAMPLER, "n_steered_trials": STEERED, "base": base}
-
-
-def _pays_for_steering(file: StudyFile, steps: int | None) -> bool:
-    """Whether a study is long enough to begin with trials that are steered."""
-    if steps is None or not _is_steerable(file) or not _is_trained_by_us(file):
-        return False
-    if len(file.all_directions) > 1:
-        return False
-    trainings = math.inf if file.budget is None else file.budget.gradient_evaluations / steps
-    if file.n_trials is not None:
-        trainings = min(trainings, file.n_trials)
-    return steps >= _STEERING and STEERED <= trainings < math.inf
+        return dict(_STEERING_SAMPLER) if _is_steerable(file) else "random"
+    return dict(_TPE)
 
 
 def _why_sampled(sampler: str | dict[str, Any]) -> list[str]:
     """Why a sampler was chosen, in a line."""
     if sampler == "random":
         return []
-    if isinstance(sampler, str) or sampler["name"] == "tpe":
+    if sampler == _TPE:
         return ["sampler: where there are trials enough to learn from, TPE"]
-    if "n_steered_trials" not in sampler:
-        return ["sampler: lr spans decades, so that it is steered to the edge of chaos"]
-    return [
-        f"sampler: lr spans decades, so that the first {STEERED} trials are steered to the edge of "
-        "chaos; then TPE goes on from what was learned of them"
-    ]
+    return ["sampler: lr spans decades, so that it is steered to the edge of chaos"]
 
 
 def _is_steerable(file: StudyFile) -> bool:
@@ -277,13 +254,20 @@ def follows_budget(file: StudyFile, chosen: Choices) -> bool:
 
 
 def _searches(file: StudyFile) -> float:
-    """How many networks there are that do not differ in seed and rate alone: each is steered."""
-    others = [
-        p for name, p in file.variables.items() if name != "lr" and not isinstance(p, SeedParameter)
-    ]
+    """How many kinds of network there are: one of each is steered.
+
+    Those that differ in seeds and continuous parameters alone share an edge.
+    """
+    others = [p for name, p in file.variables.items() if name != "lr" and not _shares_edges(p)]
     return math.prod(
         len(p.choices) if isinstance(p, CategoricalParameter) else math.inf for p in others
     )
+
+
+def _shares_edges(parameter: Parameter) -> bool:
+    """Whether networks that differ in it are steered once, as `EdgeOfChaosSampler` does it."""
+    is_continuous = isinstance(parameter, FloatParameter) and not parameter.step
+    return is_continuous or isinstance(parameter, SeedParameter)
 
 
 def _why_ranked(file: StudyFile, ranking: Mapping[str, Any], steps: int | None) -> str:
@@ -298,13 +282,13 @@ def _why_ranked(file: StudyFile, ranking: Mapping[str, Any], steps: int | None) 
     )
 
 
-def _pruner(file: StudyFile, values: Mapping[str, Any]) -> str | dict[str, Any]:
+def _pruner(file: StudyFile, values: Mapping[str, Any], horizon: int) -> str | dict[str, Any]:
     if len(file.all_directions) > 1:
         return "nop"
     if file.task is not None and not _is_trained_by_us(file):
         return "median" if file.value != "exponent" else "nop"
     if "rank_at" not in values and file.rank_at is None:
-        return _PRUNER_AND_MEDIAN
+        return {"name": _PRUNER, "wrapped": {"name": "median", "n_warmup_steps": horizon + 1}}
     # How many are ranked is said before: what pruning saves would not be spent on more of them.
     return "nop" if isinstance(values.get("sampler"), dict) else _PRUNER
 

@@ -26,6 +26,7 @@ from lyapopt.search import Objective, SearchSpace, SeededSampler
 from lyapopt.search.candidate import RunsCandidates, describe, place_of
 from lyapopt.search.function_objective import FunctionObjective
 from lyapopt.search.probing.building import Build, seeded
+from lyapopt.search.training_group import GroupSettings
 from lyapopt.space import ConstantParameter
 from lyapopt.study.file import BuiltinTask, ClassSpec, CustomTask, StudyFile, import_object
 from lyapopt.study.file.load import mistake
@@ -148,9 +149,20 @@ def objective(
         nan=file.on_failure.nan,
         compile=file.compile,
         networks=networks,
+        reports=_reports(file),
         stop_at=file.rank_at,
         neighbours="auto" if _is_blind(file.sampler_spec) else "all",
     )
+
+
+def _reports(file: StudyFile) -> int:
+    """How often a trial is evaluated: once where it is ranked and no pruner asks for more.
+
+    An evaluation of the examples that it is trained on costs as much as five steps, and ranking
+    needs the last one.
+    """
+    is_pruned = file.pruner_spec.class_name != "NopPruner"
+    return GroupSettings.reports if file.rank_at is None or is_pruned else 1
 
 
 def _is_blind(sampler: ClassSpec) -> bool:

@@ -99,7 +99,7 @@ def _steps(file: StudyFile) -> int | None:
     if not isinstance(file.task, CustomTask):
         return steps_of(file)
     if file.budget is None or file.sampler != AUTO:
-        return None  # nothing is ranked, and for steering alone no network is built
+        return None  # nothing is ranked, and no network is built for it
     objective = assembly.objective(file, assembly.search_space(file))
     study = ordered(optuna.create_study(sampler=RandomSampler(seed=file.seed)))
     with same_folder(), inside_optimize(study):
