@@ -220,6 +220,41 @@ def test_hot_trials_pass_after_ten_hot_ones_by_the_fall_of_their_loss() -> None:
     assert not is_pruned(hot, measured(0.3, 0.4, "hot"))
 
 
+def test_a_hot_trial_passes_whose_loss_falls_as_far_as_is_usual() -> None:
+    within = [measured(fall, 0.05, "edge") for fall in (0.1, 0.2, 0.3)]
+    cold = [measured(0.001)] * 5  # that tell nothing of how fast networks learn
+    assert is_pruned([*within, *cold], measured(0.19, 0.2, "hot"))
+    passed = decided([*within, *cold], measured(0.2, 0.2, "hot"))
+    assert passed is not None
+    assert not passed.pruned
+    assert passed.reason.endswith("passes, since its loss fell as far as usual")
+    assert passed.numbers["usual_fall"] == 0.2
+    assert is_pruned(cold, measured(0.9, 0.2, "hot"))  # nothing is usual yet
+
+
+@pytest.mark.parametrize("direction", ["minimize", "maximize"])
+def test_slow_trials_pass_once_one_of_them_has_trained_as_well_as_others(direction: str) -> None:
+    sign = -1 if direction == "maximize" else 1
+
+    def study(values: list[float], falls: list[float]) -> optuna.Study:
+        found = optuna.create_study(direction=direction)
+        for value, fall in zip(values, falls, strict=True):
+            attributes = measured(fall)
+            found.add_trial(optuna.create_trial(value=sign * value, user_attrs=attributes))
+        found.add_trial(optuna.create_trial(state=TrialState.PRUNED, user_attrs=measured(0.0)))
+        return found
+
+    def is_stopped(found: optuna.Study) -> bool:
+        decision = LyapunovPruner().decide(found, found.trials[-1])
+        assert decision is not None
+        return decision.pruned
+
+    assert not is_stopped(study([1.0, 2.0, 3.0, 4.0], [0.5, 0.0, 0.5, 0.5]))
+    assert is_stopped(study([1.0, 3.0, 2.0, 4.0], [0.5, 0.0, 0.5, 0.5]))  # in the worse half
+    assert is_stopped(study([1.0, 2.0, 3.0], [0.0, 0.5, 0.5]))  # too few
+    assert not is_stopped(study([1.0, 1.0, 1.0, 1.0], [0.0] * 4))
+
+
 TRIALS = st.builds(measured, st.floats(-1, 1), st.floats(-0.5, 0.5))
 
 

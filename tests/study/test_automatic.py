@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from lyapopt.bench.search.frozen import PRUNED, RANKED_BELOW, WARM_UP
 from lyapopt.bench.search.frozen import RANKED as FROZEN
-from lyapopt.bench.search.methods import group_end
+from lyapopt.bench.search.methods import pair_end
 from lyapopt.cli.dry_run import in_words
 from lyapopt.search import LyapunovPruner
 from lyapopt.space import FloatParameter, IntParameter
@@ -45,8 +45,8 @@ def chosen(steps: int | None = 400, **keys: Any) -> dict[str, Any]:
 
 def test_what_is_chosen_is_what_the_benchmark_runs() -> None:
     assert (FROZEN.part, FROZEN.share, RANKED_BELOW) == (PART, SHARE, MOST)
-    groups = Schedule(has_budget=True)
-    assert all(group_end(groups.group_of(n)[0]) == groups.group_of(n)[1] for n in range(300))
+    groups = Schedule(chosen(budget={"gradient_evaluations": 8000})["trials_at_once"], True)
+    assert all(pair_end(groups.group_of(n)[0]) == groups.group_of(n)[1] for n in range(300))
     probe = {"horizon": PRUNED.horizon, "neighbours": PRUNED.neighbours}
     for keys in ({}, {"sampler": "random"}, {"pruner": "lyapunov"}, {"budget": None}):
         found = choose(study(**keys), 400)
@@ -119,8 +119,24 @@ def test_longer_studies_go_to_tpe_and_the_median_waits_for_the_report_after_the_
     found = chosen(**keys)
     assert found["sampler"] == TPE
     assert found["pruner"]["wrapped"] == {"name": "median", "n_warmup_steps": 11}
+    assert found.get("trials_at_once") == (2 if keys["budget"] else None)
     later = chosen(**keys, probe={"horizon": 30, "neighbours": 2})
     assert later["pruner"]["wrapped"]["n_warmup_steps"] == 31
+
+
+def test_trials_train_in_pairs_where_a_budget_is_small_and_nothing_else_is_said() -> None:
+    assert chosen(budget={"gradient_evaluations": 8000})["trials_at_once"] == 2
+    others: list[dict[str, Any]] = [
+        {"budget": {"gradient_evaluations": 20000}},
+        {"steps": None},
+        {"trials_at_once": 10},
+        {"sampler": "tpe"},
+        {"budget": None, "n_trials": 30},
+    ]
+    for other in others:
+        keys: dict[str, Any] = {"budget": {"gradient_evaluations": 8000}, **other}
+        assert "trials_at_once" not in chosen(**keys), other
+    assert "trials_at_once" not in chosen()  # candidates of a ranking learn nothing
 
 
 def test_networks_that_differ_in_continuous_parameters_are_steered_once() -> None:
@@ -133,7 +149,7 @@ def test_networks_that_differ_in_continuous_parameters_are_steered_once() -> Non
 
 def test_rates_that_begin_at_nothing_are_judged_by_no_probe() -> None:
     warm = chosen(task={"name": "digits", "steps": 400, "warmup_steps": 50})
-    assert warm == {"sampler": TPE, "pruner": "median"}
+    assert warm == {"sampler": TPE, "pruner": "median", "trials_at_once": 2}
 
 
 def test_several_values_are_not_pruned() -> None:

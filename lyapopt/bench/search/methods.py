@@ -272,17 +272,15 @@ def _of_pruning() -> Iterator[Method]:
     yield pruned_early("TPE", "fell + Median", family="rival", loss=True, wrapped=True)
 
 
-def group_end(first: int) -> int:
-    """Where a group of trials ends that `lyapopt run` draws together under a budget.
+def pair_end(first: int) -> int:
+    """Where a group of trials ends that `auto` draws together under a budget.
 
     The benchmark stands below studies and does not import their `Schedule`; a test compares them.
 
     Args:
         first: Number of its first trial.
     """
-    stops = (2, 5, 10, 15, 20, 30)
-    stop = next((stop for stop in stops if stop > first), (first // 20 + 1) * 20)
-    return min(stop, 2 * first or 1)
+    return min((first // 2 + 1) * 2, 2 * first or 1)
 
 
 def _auto(replay: Replay) -> None:
@@ -292,7 +290,7 @@ def _auto(replay: Replay) -> None:
         return
     sampler = TPESampler(constant_liar=True)
     pruner, watch = _pruning(_late_median())
-    run_trials(replay, sampler, pruner, watch, group_end=group_end)
+    run_trials(replay, sampler, pruner, watch, group_end=pair_end)
 
 
 def _placebo(name: str, placebo: MakePlacebo) -> Method:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Final
+from dataclasses import dataclass
+from typing import Any, Final
 
 import optuna
 from optuna.pruners import BasePruner
@@ -16,13 +17,33 @@ from lyapopt.search import attributes
 from lyapopt.search._optuna import identifier
 from lyapopt.search.pruners.decision import WrappingPruner
 from lyapopt.search.pruners.row import Row
-from lyapopt.search.pruners.usual import Usual, begins_above, late_loss, progress_of, usual_of
+from lyapopt.search.pruners.usual import (
+    begins_above,
+    has_slow_trained,
+    late_loss,
+    progress_of,
+    usual_first_loss,
+    usual_progress,
+)
 from lyapopt.store import Decision
 
 _RULE = "LyapunovPruner"
 _ALIVE: Final = (Verdict.EDGE, Verdict.NEUTRAL, Verdict.CONTRACTING, Verdict.HOT)
 _MOST_REMEMBERED: Final = 1000
 """Trials of which it is kept what is usual beside them: more than run at a time."""
+
+
+@dataclass(frozen=True)
+class _Standing:
+    """How a slow or hot trial stands among those before it.
+
+    Attributes:
+        passes: Why it passes all the same; `None` if it is pruned.
+        usual_fall: How far losses usually fall, if that was asked.
+    """
+
+    passes: str | None
+    usual_fall: float | None = None
 
 
 class LyapunovPruner(WrappingPruner):
@@ -89,7 +110,8 @@ class LyapunovPruner(WrappingPruner):
         self._hot = hot
         self._dead = dead
         self.reads_initial_loss = slow is not None
-        self._usual: dict[tuple[str, int], Usual] = {}
+        self._first_losses: dict[tuple[str, int], float | None] = {}
+        self._standings: dict[tuple[str, int, bool], _Standing] = {}
 
     @property
     def slow(self) -> float | None:
@@ -104,55 +126,65 @@ class LyapunovPruner(WrappingPruner):
         if verdict == Verdict.DEAD and self._dead:
             numbers = self._numbers(trial, None)
             return Decision(step, _RULE, True, "dead: the training stands still", numbers)
-        usual = self._usual_of(study, trial)
-        reason = self._fault(trial, usual.first_loss)
+        first = self._first_loss(study, trial)
+        reason = self._fault(trial, first)
         if reason is None:
             return None
-        numbers = self._numbers(trial, usual)
-        passes = self._passes(study, trial, usual)
-        if passes is not None:
-            return Decision(step, _RULE, False, f"{reason}; passes, since {passes}", numbers)
-        return Decision(step, _RULE, True, reason, numbers)
+        standing = self._standing(study, trial, first)
+        numbers = self._numbers(trial, first, standing)
+        if standing.passes is not None:
+            reason = f"{reason}; passes, since {standing.passes}"
+        return Decision(step, _RULE, standing.passes is None, reason, numbers)
 
-    def _passes(self, study: optuna.Study, trial: FrozenTrial, usual: Usual) -> str | None:
-        """Why a slow or hot trial passes all the same; `None` if it does not."""
-        progress = progress_of(trial, usual.first_loss)
-        if self._is_hot(trial):
-            if usual.progress is not None and progress >= usual.progress:
-                return "its loss fell as far as usual"
-        elif usual.slow_may_train:
-            return "slow trials of this study have trained as well as others"
-        row = self._row(_before(study, trial), usual)
-        return f"{row.patience} in a row were no better" if row.lets_pass(progress) else None
-
-    def _usual_of(self, study: optuna.Study, trial: FrozenTrial) -> Usual:
-        """What is usual in a study; it is looked up once a trial, which may ask at many reports."""
-        if attributes.number(trial, attributes.LOSS_FALL) is None:
-            return Usual()
+    def _first_loss(self, study: optuna.Study, trial: FrozenTrial) -> float | None:
+        """The usual first loss, looked up once a trial, which may ask at each of many reports."""
+        if self._slow is None or attributes.number(trial, attributes.LOSS_FALL) is None:
+            return None
         key = identifier(study, trial)
-        if key not in self._usual:
-            if len(self._usual) >= _MOST_REMEMBERED:
-                self._usual.clear()
-            directions = study.directions
-            self._usual[key] = usual_of(
-                _before(study, trial),
-                trial,
-                self._slow,
-                self._is_within,
-                directions[0] if len(directions) == 1 else None,
-            )
-        return self._usual[key]
+        if key not in self._first_losses:
+            _make_room(self._first_losses)
+            self._first_losses[key] = usual_first_loss(_before(study, trial), trial)
+        return self._first_losses[key]
 
-    def _numbers(self, trial: FrozenTrial, usual: Usual | None) -> dict[str, float]:
-        first = None if usual is None else usual.first_loss
-        is_hot = usual is not None and self._is_hot(trial)
+    def _standing(self, study: optuna.Study, trial: FrozenTrial, first: float | None) -> _Standing:
+        """Whether a slow or hot trial passes: settled when it is first asked, with what it has."""
+        key = (*identifier(study, trial), self._is_hot(trial))
+        if key not in self._standings:
+            _make_room(self._standings)
+            self._standings[key] = self._judge(study, trial, first)
+        return self._standings[key]
+
+    def _judge(self, study: optuna.Study, trial: FrozenTrial, first: float | None) -> _Standing:
+        before, progress, usual = _before(study, trial), progress_of(trial, first), None
+        if self._is_hot(trial):
+            usual = usual_progress(before, first, self._is_within)
+            if usual is not None and progress >= usual:
+                return _Standing("its loss fell as far as usual", usual)
+        elif self._has_slow_trained(study, before, first):
+            return _Standing("slow trials of this study have trained as well as others")
+        row = self._row(before, first)
+        passes = row.lets_pass(progress)
+        return _Standing(f"{row.patience} in a row were no better" if passes else None, usual)
+
+    def _has_slow_trained(
+        self, study: optuna.Study, before: Sequence[FrozenTrial], first: float | None
+    ) -> bool:
+        """In a study with several objectives none says alone how well a trial has trained."""
+        directions = study.directions
+        if self._slow is None or len(directions) > 1:
+            return False
+        return has_slow_trained(before, first, self._slow, directions[0])
+
+    def _numbers(
+        self, trial: FrozenTrial, first: float | None, standing: _Standing | None = None
+    ) -> dict[str, float]:
         numbers = {
             "loss_fall": attributes.number(trial, attributes.LOSS_FALL),
             "slow": self._slow,
             "exponent": attributes.number(trial, attributes.EXPONENT),
             "hot": self._hot,
             "usual_first_loss": first if begins_above(trial, first) else None,
-            "usual_fall": usual.progress if usual is not None and is_hot else None,
+            "usual_fall": None if standing is None else standing.usual_fall,
         }
         return {name: value for name, value in numbers.items() if value is not None}
 
@@ -185,7 +217,7 @@ class LyapunovPruner(WrappingPruner):
             )
         return None
 
-    def _row(self, before: Sequence[FrozenTrial], usual: Usual) -> Row:
+    def _row(self, before: Sequence[FrozenTrial], first: float | None) -> Row:
         """The slow and hot trials at the end of a sequence, of which some have passed.
 
         It follows from the attributes of the trials before one alone, whatever has become of
@@ -195,7 +227,7 @@ class LyapunovPruner(WrappingPruner):
         since: list[float] = []
         is_any_good = False
         for trial in reversed(before):
-            progress = progress_of(trial, usual.first_loss)
+            progress = progress_of(trial, first)
             if self._is_hot(trial) or self._is_slow(progress):
                 since.append(progress)
             elif trial.user_attrs.get(attributes.VERDICT) in _ALIVE:
@@ -210,6 +242,11 @@ class LyapunovPruner(WrappingPruner):
 def _before(study: optuna.Study, trial: FrozenTrial) -> list[FrozenTrial]:
     """The trials with lower numbers."""
     return study.get_trials(deepcopy=False)[: trial.number]
+
+
+def _make_room(remembered: dict[Any, Any]) -> None:
+    if len(remembered) >= _MOST_REMEMBERED:
+        remembered.clear()
 
 
 def _moved(fall: float) -> str:

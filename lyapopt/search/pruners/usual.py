@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from optuna.study import StudyDirection
@@ -19,47 +18,46 @@ _FEWEST: Final = 4
 """Completed trials that may speak against a limit."""
 
 
-@dataclass(frozen=True)
-class Usual:
-    """What is known of the trials before one.
-
-    Attributes:
-        first_loss: Median of the first losses; `None` if none is known.
-        progress: Median progress of the trials within the limits; `None` without any.
-        slow_may_train: Whether slow trials have been seen to train as well as others: one of them
-            is in the better half of the completed trials, of which there are four or more.
-    """
-
-    first_loss: float | None = None
-    progress: float | None = None
-    slow_may_train: bool = False
+def usual_first_loss(before: Sequence[FrozenTrial], trial: FrozenTrial) -> float | None:
+    """Where the networks of a study begin: the median of their first losses, if any is known."""
+    recent = (*before[-_RECENT:], trial)
+    return _median(attributes.number(each, attributes.INITIAL_LOSS) for each in recent)
 
 
-def usual_of(
+def usual_progress(
     before: Sequence[FrozenTrial],
-    trial: FrozenTrial,
-    slow: float | None,
+    first: float | None,
     is_within: Callable[[FrozenTrial, float], bool],
-    direction: StudyDirection | None,
-) -> Usual:
-    """What is usual among the trials before one, and that one.
+) -> float | None:
+    """How far the losses of trials within the limits have usually fallen; `None` without any.
 
     Args:
-        before: Those with lower numbers.
-        trial: The one.
-        slow: Share that a loss must have fallen by, if there is such a limit.
+        before: Trials with lower numbers.
+        first: The usual first loss.
         is_within: Whether a trial with such a progress is within the limits.
-        direction: Of the only objective; `None` where there are several, of which none says alone
-            how well a trial has trained.
     """
-    recent = before[-_RECENT:]
-    first = _median(attributes.number(each, attributes.INITIAL_LOSS) for each in (*recent, trial))
-    falls = [progress_of(each, first) for each in recent]
-    within = [p for each, p in zip(recent, falls, strict=True) if is_within(each, p)]
-    may_train = (
-        slow is not None and direction is not None and _is_refuted(before, first, slow, direction)
-    )
-    return Usual(first, _median(within), may_train)
+    known = [(each, progress_of(each, first)) for each in before[-_RECENT:]]
+    return _median(progress for each, progress in known if is_within(each, progress))
+
+
+def has_slow_trained(
+    before: Sequence[FrozenTrial], first: float | None, slow: float, direction: StudyDirection
+) -> bool:
+    """Whether a slow trial is in the better half of the completed ones, of which there are four.
+
+    Args:
+        before: Trials with lower numbers.
+        first: The usual first loss.
+        slow: Share that a loss must have fallen by.
+        direction: Of the study.
+    """
+    completed = [each for each in before if each.state == TrialState.COMPLETE]
+    if len(completed) < _FEWEST:
+        return False
+    sign = 1 if direction == StudyDirection.MINIMIZE else -1
+    completed.sort(key=lambda each: sign * float(each.value or 0.0))
+    better = completed[: len(completed) // 2]
+    return any(-math.inf < progress_of(each, first) < slow for each in better)
 
 
 def progress_of(trial: FrozenTrial, usual: float | None) -> float:
@@ -88,21 +86,6 @@ def late_loss(trial: FrozenTrial) -> float:
     assert first is not None
     assert fall is not None
     return first - fall * abs(first)
-
-
-def _is_refuted(
-    before: Sequence[FrozenTrial], first: float | None, slow: float, direction: StudyDirection
-) -> bool:
-    """Whether a slow trial is in the better half of those that were trained to their end."""
-    completed = [each for each in before if each.state == TrialState.COMPLETE]
-    if len(completed) < _FEWEST:
-        return False
-    sign = 1 if direction == StudyDirection.MINIMIZE else -1
-    ranked = sorted((sign * float(each.value or 0.0), each.number) for each in completed)
-    better = {number for _, number in ranked[: len(ranked) // 2]}
-    return any(
-        -math.inf < progress_of(each, first) < slow for each in completed if each.number in better
-    )
 
 
 def _median(numbers: Iterable[float | None]) -> float | None:

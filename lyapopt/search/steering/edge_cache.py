@@ -21,7 +21,6 @@ from lyapopt.search.probing.records import DRAWN, FALLBACK, SteeringRecord
 from lyapopt.search.steering.search_line import Axis
 
 _WINDOW = 2.0  # decades on either side of cached edges
-_ABOVE = 0.5  # decades from a cached edge to the middle of the rates that are drawn
 
 
 class CachedEdges:
@@ -90,10 +89,11 @@ def crossings(records: Sequence[SteeringRecord], line: str) -> list[SteeringReco
 def drawn_record(
     former: Sequence[SteeringRecord], axis: Axis, spread: float, seed: int, number: int
 ) -> SteeringRecord:
-    """A rate drawn above cached edges, normally distributed on the axis, without probes.
+    """A rate drawn above cached edges, without probes.
 
-    Where perturbations begin to grow is the lower end of the rates that train well. Many networks
-    train best a decade above, and ranking drops those that do not.
+    It is normally distributed on the axis, around one standard deviation above the edges. Where
+    perturbations begin to grow is the lower end of the rates that train well: many networks train
+    best a decade above, and ranking drops those that do not.
 
     Args:
         former: Records of search lines that share an edge, at least one.
@@ -106,7 +106,7 @@ def drawn_record(
     latest = former[-1]
     source = generator(seed, number, "drawn rate", latest.name)
     noise = float(torch.randn((), generator=source, dtype=torch.float64))
-    coordinate = _centre(former, axis) + (_ABOVE + spread * noise) * axis.decade
+    coordinate = _centre(former, axis) + spread * (1 + noise) * axis.decade
     return SteeringRecord(
         name=latest.name,
         value=axis.value(min(max(coordinate, axis.low), axis.high)),

@@ -119,8 +119,8 @@ def suggest_lr(
         rates_at_once: Rates that are probed together.
         rounds: Rounds of probes at most; one less near edges of former trials.
         reuse: Draw the rate of a trial whose other parameters, but for `seeds` and continuous
-            ones, are those of a former one half a decade above that one's edge, with this standard
-            deviation in decades and without any probe. `None` probes for every trial.
+            ones, are those of a former one so many decades above that one's edge, with as much for
+            a standard deviation, and without any probe. `None` probes for every trial.
         seeds: Names of the parameters that are seeds, for `reuse`.
         seed: Seed of batches, perturbations and targets, with the trial's number.
         record, store: As for `lyapopt.watch`.

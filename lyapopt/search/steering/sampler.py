@@ -70,11 +70,10 @@ class EdgeOfChaosSampler(ProbingSampler):
         rounds: Rounds of probes at most. The search ends when the edge is known to a quarter of a
             decade.
         reuse: Cache edges: of trials that differ in their seeds (`SeedParameter`s of
-            `search_space`) and its continuous parameters alone the first is steered, and the rates
-            of the others are drawn half a decade above its rate, without probes, with this standard
-            deviation in decades; other trials are searched near the cached edges. `None` steers
-            every trial by its own probes. It pays where many trials are trained a little and
-            ranked.
+            `search_space`) and its continuous parameters alone the first is steered, and the others
+            draw their rates so many decades above its rate, with as much for a standard deviation,
+            without probes; other trials are searched near the cached edges. `None` steers every
+            trial by its own probes. It pays where many trials are trained a little and ranked.
         n_steered_trials: How many trials are steered, from the first one on. Later ones have all
             parameters from the base sampler, which learns from the steered ones: a search begins
             at rates that train, and may leave the edge of chaos. `None` steers all.
@@ -331,11 +330,8 @@ class EdgeOfChaosSampler(ProbingSampler):
         return [] if self._settings.reuse is None else self._edges.of(study)
 
     def _line_key(self, params: Params) -> str:
-        if self._settings.reuse is None:
-            return ""
-        if self._space is None:
-            return line_key(params, ())
-        return line_key(params, {*self._space.seeds, *continuous(self._space.distributions)})
+        space = self._space or SearchSpace({})
+        return line_key(params, {*space.seeds, *continuous(space.distributions)})
 
     def _answer(self, key: _Key, params: Params) -> Steered | None:
         with self._lock:

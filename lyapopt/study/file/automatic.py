@@ -3,7 +3,8 @@
 The choice is a function of the file and of the length of a training, and is written in the words of
 a study file, so that it can be shown, stored beside the study and pasted. It fills only keys that
 the file leaves open (`sampler` and `pruner` where they are missing or `auto`; with them `probe`;
-`rank_at`, `promote` and `n_trials` where the sampler is open and none of the first two is given),
+`rank_at`, `promote`, `n_trials` and `trials_at_once` where the sampler is open and none of the
+first two is given),
 and never looks at `timeout`.
 
 What is chosen is what did best on the held-in cases of `lyapopt bench search`. A budget of less
@@ -12,7 +13,8 @@ at rates that are steered to the edge of chaos and above; where none can be stee
 after the probe. A larger one, or a number of trials, goes to TPE, whose trials are pruned after the
 probe and by the median later: after so few steps a median tells nothing, so that it begins with the
 report after the probe's. Trials of a group do not see each other's values: each is drawn as if
-those beside it had been bad (`constant_liar`).
+those beside it had been bad (`constant_liar`), and under a budget of less than fifty trainings they
+train in pairs, which costs time and finds more for the same gradients.
 """
 
 from __future__ import annotations
@@ -37,6 +39,9 @@ SHARE: Final = 0.7
 """Trainings in full, as a share of the budget in full trainings."""
 MOST: Final = 10
 """Budget in full trainings from which on nothing is ranked: TPE has learned by then."""
+_MANY: Final = 50
+"""Budget in full trainings from which on large groups cost little: most trials see many others."""
+_PAIR: Final = 2
 _FEWEST = 4
 """Candidates without which a ranking is none."""
 _STEERABLE_DECADES = 1.5
@@ -132,6 +137,9 @@ def choose(file: StudyFile, steps: int | None) -> Choices:
         values |= ranking | {"sampler": _sampler(file, is_ranked=bool(ranking))}
         if ranking:
             reasons.append(_why_ranked(file, ranking, steps))
+        elif _trains_in_pairs(file, steps):
+            values["trials_at_once"] = _PAIR
+            reasons.append("trials_at_once: the budget is small, so that each pair learns from all")
         reasons += _why_sampled(values["sampler"])
     if file.pruner == AUTO:
         values["pruner"] = _pruner(file, values, probe.horizon)
@@ -160,6 +168,14 @@ def _sampler(file: StudyFile, *, is_ranked: bool) -> str | dict[str, Any]:
     if is_ranked:
         return dict(_STEERING_SAMPLER) if _is_steerable(file) else "random"
     return dict(_TPE)
+
+
+def _trains_in_pairs(file: StudyFile, steps: int | None) -> bool:
+    """Whether a budget is so small that what large groups do not see is missed."""
+    given = {"rank_at", "promote", "trials_at_once"} & file.model_fields_set
+    if given or file.budget is None or steps is None:
+        return False
+    return file.budget.gradient_evaluations < _MANY * steps
 
 
 def _why_sampled(sampler: str | dict[str, Any]) -> list[str]:
