@@ -86,7 +86,7 @@ def test_trials_are_ranked_only_where_a_ranking_can_be_had() -> None:
         {"steps": 72},  # an eighth would end before the probe does
         {"n_trials": 100},  # which would leave nothing to train the best in full
         {"n_trials": 3},
-        {"budget": {"gradient_evaluations": 4000}},  # of ten trainings
+        {"budget": {"gradient_evaluations": 6000}},  # of fifteen trainings
         {"budget": {"gradient_evaluations": 400}},
         {"budget": None, "n_trials": 24},  # those trials, all of them trained
         {"budget": None, "timeout": 600.0},  # never from the time
@@ -111,7 +111,7 @@ TPE = {"name": "tpe", "constant_liar": True}
 
 
 @pytest.mark.parametrize(
-    "keys", [{"budget": {"gradient_evaluations": 4000}}, {"budget": None, "n_trials": 5}]
+    "keys", [{"budget": {"gradient_evaluations": 6000}}, {"budget": None, "n_trials": 5}]
 )
 def test_longer_studies_go_to_tpe_and_the_median_waits_for_the_report_after_the_probe(
     keys: dict[str, Any],

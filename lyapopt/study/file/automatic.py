@@ -7,14 +7,15 @@ the file leaves open (`sampler` and `pruner` where they are missing or `auto`; w
 first two is given),
 and never looks at `timeout`.
 
-What is chosen is what did best on the held-in cases of `lyapopt bench search`. A budget of less
-than ten trainings goes to many candidates that are trained for an eighth of a training and ranked,
-at rates that are steered to the edge of chaos and above; where none can be steered they are pruned
-after the probe. A larger one, or a number of trials, goes to TPE, whose trials are pruned after the
-probe and by the median later: after so few steps a median tells nothing, so that it begins with the
-report after the probe's. Trials of a group do not see each other's values: each is drawn as if
-those beside it had been bad (`constant_liar`), and under a budget of less than fifty trainings they
-train in pairs, which costs time and finds more for the same gradients.
+What is chosen is what did best on the held-in cases of `lyapopt bench search` and in `lyapopt bench
+studies`. A budget of less than fifteen trainings goes to many candidates that are trained for an
+eighth of a training and ranked, at rates that are steered to the edge of chaos and above; where
+none can be steered they are pruned after the probe. A larger one, or a number of trials, goes to
+TPE, whose trials are pruned after the probe and by the median later: after so few steps a median
+tells nothing, so that it begins with the report after the probe's. Trials of a group do not see
+each other's values: each is drawn as if those beside it had been bad (`constant_liar`), and under
+a budget of less than fifty trainings they train in pairs, which costs time and finds more for the
+same gradients.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ PART: Final = 1 / 8
 """Share of a training after which candidates are ranked."""
 SHARE: Final = 0.7
 """Trainings in full, as a share of the budget in full trainings."""
-MOST: Final = 10
+MOST: Final = 15
 """Budget in full trainings from which on nothing is ranked: TPE has learned by then."""
 _MANY: Final = 50
 """Budget in full trainings from which on large groups cost little: most trials see many others."""
