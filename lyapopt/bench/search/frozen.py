@@ -44,7 +44,7 @@ class Steered:
         neighbours: Trajectories beside the reference.
         target: Exponent to steer to, in nats per step.
         rates_at_once, rounds: How many rates a round measures, and how many rounds there are.
-        reuse: Spread of rates around cached edges, in decades; `None` caches none.
+        reuse: Spread of rates above cached edges, in decades; `None` caches none.
     """
 
     horizon: int

@@ -20,7 +20,7 @@ SCREENING: Final = "lyapopt:screening"
 """User attribute of a trial: its candidates with what was measured of them, as plain JSON."""
 
 DRAWN: Final = "drawn"
-"""Status of a rate that was drawn around cached edges, without probes."""
+"""Status of a rate that was drawn above cached edges, without probes."""
 FALLBACK: Final = "fallback"
 """Status of a rate that the study's own sampler drew, since it could not be steered."""
 
