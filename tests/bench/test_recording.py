@@ -71,7 +71,8 @@ def test_a_replay_charges_for_pruning_what_an_objective_does(table: Table) -> No
         cost += is_evaluated * table.facts.evaluation_cost
         assert trial.user_attrs["gradient_evaluations"] == rounded(cost)
         assert other.should_prune() == (trial.state == TrialState.PRUNED)
-        replayed.tell(other, 0.0)
+        is_complete = trial.state == TrialState.COMPLETE
+        replayed.tell(other, trial.value if is_complete else None, state=trial.state)
         shown = replayed.trials[trial.number].user_attrs
         assert ("exponent" in shown) == ("exponent" in trial.user_attrs)
     assert 0 < sum("exponent" in trial.user_attrs for trial in study.trials) < len(cells)
