@@ -243,6 +243,24 @@ def test_a_study_that_began_before_anything_was_chosen_goes_on_as_it_was(path: P
     assert CHOSEN not in study._storage.get_study_system_attrs(study._study_id)
 
 
+def test_candidates_of_a_ranking_are_evaluated_once_unless_a_pruner_asks_for_more(
+    path: Path,
+) -> None:
+    run_study(load_study_file(path))
+    pruned = load_study_file(
+        path, ["study_name=pruned", "pruner=median", "sampler=random", "rank_at=60", "n_trials=4"]
+    )
+    run_study(pruned)
+
+    def reports(name: str) -> set[int]:
+        trials = optuna.load_study(study_name=name, storage=pruned.storage).trials
+        return {len(trial.intermediate_values) for trial in trials if trial.value is not None}
+
+    assert reports("s") == {1}
+    assert min(reports("s-promoted")) > 1
+    assert max(reports("pruned")) > 1
+
+
 BUILD = """
 import os
 import torch

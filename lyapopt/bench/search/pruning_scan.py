@@ -1,8 +1,10 @@
 """Rules of early pruning under random search, replayed on tables without Optuna: in seconds.
 
-`LyapunovPruner`'s limits were chosen by `scan(HELD_IN)`. What is pruned costs the steps up to the
-horizon, and the neighbours that were run; what is not costs a full training and its evaluation.
-With ranking, what is left is trained for a part of a training, and the best to the end.
+`LyapunovPruner`'s limits were chosen by `scan(HELD_IN)`. That hot trials pass whose losses fall as
+far as usual, and slow ones where slow ones have trained, is not in it: `lyapopt bench search`
+replays the pruner itself. What is pruned costs the steps up to the horizon, and the neighbours that
+were run; what is not costs a full training and its evaluation. With ranking, what is left is
+trained for a part of a training, and the best to the end.
 """
 
 from __future__ import annotations

@@ -75,6 +75,13 @@ class LyapunovPruner(WrappingPruner):
     trial of the study has ever been within the limits, it is after five then, and then after three,
     and the longer it takes the less it must have fallen: at most thirty are pruned in a row.
 
+    What a study has shown counts for more than a limit. A hot trial passes whose loss has fallen as
+    far as the median of the latest trials within the limits: what expands and learns is fast, and
+    not about to blow up. A slow one passes once a slow one is in the better half of the completed
+    trials, of which there are four or more: there, losses stand on a plateau first. (Values of
+    several objectives do not say which half is better, and this is left out for them.) Whether a
+    trial passes is settled when it is first asked for.
+
     Args:
         slow: Share of the first loss that the loss must have fallen by over the probe's horizon
             (the mean of its second half; `lyapopt.probe.verdicts.relative_fall`); `None` never
