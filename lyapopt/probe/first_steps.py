@@ -1,14 +1,14 @@
 """References that are trained before their neighbours, which then run beside what was kept.
 
 Most of what a search draws is told by its loss alone. Neighbours cost as much as the reference
-does, so that they are worth running after it, and only for what is left. They see the same batches
-and masks at each step as if they had run with it; what differs is how many rows a product of
-matrices had, and so the last bits of its sums.
+does, and tangents twice that, so that they are worth running after it, and only for what is left.
+They see the same batches and masks at each step as if they had run with it; what differs is how
+many rows a product of matrices had, and so the last bits of its sums.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from lyapopt import interruption
-from lyapopt.dynamics import AnyTrainingMap, Training
+from lyapopt.dynamics import AnyTrainingMap, Training, maps
 from lyapopt.dynamics.maps import Losses, State
 from lyapopt.exponents.ensemble import Observer
 
@@ -26,16 +26,21 @@ class FirstSteps:
     """References over the horizon of a probe.
 
     Attributes:
-        states: Before each step and after the last one, `(M, 1, D)` each.
+        states: Those that are kept, by time, and the last one, `(M, 1, D)` each.
         losses: Before each step, `(M, 1)` each.
     """
 
-    states: Sequence[Tensor]
+    states: Mapping[int, Tensor]
     losses: Sequence[Tensor]
 
     @classmethod
     def of(
-        cls, step: AnyTrainingMap, z0: Tensor, horizon: int, observe: Observer | None = None
+        cls,
+        step: AnyTrainingMap,
+        z0: Tensor,
+        horizon: int,
+        kept: Container[int],
+        observe: Observer | None = None,
     ) -> FirstSteps:
         """Train references.
 
@@ -43,23 +48,27 @@ class FirstSteps:
             step: Map of the systems.
             z0: Their initial states, `(M, 1, D)`.
             horizon: Number of steps.
+            kept: Times of the states that are kept; `Beside` needs all.
             observe: Called after each step with its time, and state and losses before it.
         """
-        states, losses = [z0], []
+        z, states, losses = z0, {}, []
         with torch.no_grad():
             for t in range(horizon):
                 interruption.poll()
-                z, loss = step.step_with_losses(states[-1], t)
+                after, loss = step.step_with_losses(z, t)
                 if observe is not None:
-                    observe(t, states[-1], loss)
-                states.append(z)
+                    observe(t, z, loss)
+                if t in kept:
+                    states[t] = z
                 losses.append(loss)
+                z = after
+        states[horizon] = z
         return cls(states, losses)
 
     @property
     def final(self) -> Tensor:
         """The states after the last step, `(M, 1, D)`."""
-        return self.states[-1]
+        return self.states[len(self.losses)]
 
 
 class Beside:
@@ -126,3 +135,28 @@ class Beside:
     def steps_per_epoch(self) -> int:
         """Steps in which every example is seen once."""
         return self._step.steps_per_epoch
+
+
+class BesideTangents(Beside):
+    """The map of references that are known already, and of tangents that are pushed along them.
+
+    A state has the reference alone. What is differentiated is the map itself.
+    """
+
+    def __call__(self, z: State, t: int) -> State:
+        """One step of any states."""
+        return self._step(z, t)
+
+    def step_with_losses(self, z: State, t: int) -> tuple[State, Losses]:
+        """The references a step further, and their losses, as they are known."""
+        return self._first.states[t + 1][self._rows], self._first.losses[t][self._rows]
+
+    @property
+    def push(self) -> maps.Push | None:
+        """How the map moves tangents, if it does so itself."""
+        return maps.push_of(self._step)
+
+    @property
+    def has_tangent(self) -> Tensor:
+        """Which numbers of a state have tangents."""
+        return maps.has_tangent(self._step, self._first.final.shape[-1])

@@ -210,7 +210,8 @@ class Probe(ProbeSettings):
             neighbours are to be run.
         """
         losses = torch.stack(list(first.losses))[:, :, 0].double()
-        tail = step.weights(first.states[self.horizon - tail_length(self.horizon)][:, 0])
+        late = self.horizon - tail_length(self.horizon)
+        tail = step.weights(first.states[late][:, 0])
         stand_still = rest(losses, tail, step.weights(first.final[:, 0]))
         is_finite = torch.isfinite(first.final).all(-1)[:, 0].tolist()
         found: list[Measurement | None] = []

@@ -58,7 +58,8 @@ class Reporter:
             excess = exponent - self._constrain_hot if math.isfinite(exponent) else _DIVERGED
             trial.set_constraint("not hot", excess)
         # One attribute more costs one commit more: only where the precision is another one.
-        if candidate.training is not None and precision_of(candidate.training) != torch.float64:
+        training, is_of_losses = candidate.training, candidate.measurement.is_of_losses
+        if training is not None and precision_of(training) != torch.float64 and not is_of_losses:
             attributes.show(trial, attributes.MEASURED, candidate.measurement.measured)
         # And this one only for the pruner that reads it.
         if reads_initial_loss(trial.study.pruner):

@@ -129,10 +129,10 @@ class TrainingGroup:
             if candidate.is_running:
                 self._listener.measured(candidate)
         for stack in stacks:
-            stack.first = None
+            stack.end_probe()
 
     def _measure_beside(self, stacks: list[TrainingStack], candidates: list[Candidate]) -> None:
-        """Run neighbours of some candidates beside the first steps that are kept."""
+        """Measure some candidates whose first steps are trained."""
         numbers = {candidate.number for candidate in candidates if candidate.is_running}
         for stack in stacks:
             rows = [row for row, c in enumerate(stack.candidates) if c.number in numbers]

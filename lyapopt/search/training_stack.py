@@ -15,8 +15,9 @@ from lyapopt.dynamics import AnyTrainingMap
 from lyapopt.dynamics.compilation import Compile
 from lyapopt.dynamics.stack import AnySystem, briefly, maps_of
 from lyapopt.probe import Measurement, Probe
-from lyapopt.probe.first_steps import Beside, FirstSteps
+from lyapopt.probe.first_steps import Beside, BesideTangents, FirstSteps
 from lyapopt.probe.probe import FORWARD_COST
+from lyapopt.probe.verdicts import tail_length
 from lyapopt.search.candidate import Candidate, Checkpoint, Outcome
 from lyapopt.search.trajectory_recorder import Recorder
 from lyapopt.settings import RecordSettings
@@ -69,19 +70,14 @@ class TrainingStack:
         return found
 
     def can_begin_alone(self, probe: Probe) -> bool:
-        """Whether neighbours can run after the references, beside what is kept of these.
+        """Whether the first steps can be trained before anything is measured.
 
-        Twins and tangents are measured at once, and so are networks whose steps would take too
-        much memory.
+        Of a twin nothing needs to be kept for that. Where neighbours or tangents are to run beside
+        the steps, these may take too much memory.
         """
         reference = self.candidates[0].reference
         size = probe.horizon * self.z[0].numel() * self.z.element_size()
-        return (
-            reference is not None
-            and reference.is_own
-            and reference.estimator == "neighbours"
-            and size <= _MOST_KEPT
-        )
+        return reference is not None and (not reference.is_own or size <= _MOST_KEPT)
 
     def begin_alone(self, probe: Probe, slow: float) -> None:
         """Train all candidates over the horizon, and measure those that the losses say enough of.
@@ -90,9 +86,10 @@ class TrainingStack:
             probe: The measurement.
             slow: Share of the first loss that the loss must have fallen by.
         """
-        for candidate in self.candidates:
-            candidate.reference = None
-        step = briefly(self.step)
+        reference, step = self.candidates[0].reference, briefly(self.step)
+        assert reference is not None
+        late = probe.horizon - tail_length(probe.horizon)
+        kept = range(probe.horizon) if reference.is_own else (late,)
 
         def observe(t: int, z: Tensor, losses: Tensor | None) -> None:
             assert losses is not None
@@ -100,7 +97,7 @@ class TrainingStack:
             self.recorder.observe(step, t, z, losses)
 
         try:
-            self.first = FirstSteps.of(step, self.z, probe.horizon, observe)
+            self.first = FirstSteps.of(step, self.z, probe.horizon, kept, observe)
         finally:  # what is spent is spent, also where the probe is interrupted
             _charge(
                 self.candidates, step.gradient_evaluations // len(self.candidates), step.batch_size
@@ -114,19 +111,31 @@ class TrainingStack:
         self._set_steps()
 
     def measure_beside(self, probe: Probe, rows: Sequence[int]) -> None:
-        """Measure some candidates by neighbours that run beside their first steps.
+        """Measure some candidates whose first steps are known: beside these, or by their twins.
 
         Args:
             probe: The measurement.
             rows: Which candidates.
         """
+        candidates = [self.candidates[row] for row in rows]
+        reference = candidates[0].reference
         assert self.first is not None
+        assert reference is not None
+        if not reference.is_own:
+            self._measure_twins(probe, candidates)
+            return
         all_of_them = list(rows) == list(range(len(self.candidates)))
         step = briefly(self.step if all_of_them else self.step.select(rows))
-        beside = Beside(step, self.first, rows)
-        own = replace(probe, estimator="neighbours")
-        candidates = [self.candidates[row] for row in rows]
+        kind = BesideTangents if reference.estimator == "tangent" else Beside
+        beside = kind(step, self.first, rows)
+        own = replace(probe, estimator=reference.estimator)
         self._measure(own, beside, beside.initial_state(), candidates, None, probe.horizon)
+
+    def end_probe(self) -> None:
+        """Let go of what was kept to measure candidates with."""
+        self.first = None
+        for candidate in self.candidates:
+            candidate.reference = None
 
     def measure(self, probe: Probe, is_whole: bool = False) -> None:
         """Measure all candidates, and give each its measurement and cost.
@@ -138,22 +147,27 @@ class TrainingStack:
             probe: The measurement.
             is_whole: Whether nothing is trained beyond it: then the steps of twins are recorded.
         """
-        references = [c.reference for c in self.candidates if c.reference is not None]
-        for candidate in self.candidates:
-            candidate.reference = None
-        if references[0].is_own:
-            own = replace(probe, estimator=references[0].estimator)
+        reference = self.candidates[0].reference
+        assert reference is not None
+        if reference.is_own:
+            own = replace(probe, estimator=reference.estimator)
             self.z = self._measure(own, self.step, self.z, self.candidates, self.recorder)
+        else:
+            self._measure_twins(probe, self.candidates, is_whole)
+        if reference.is_own or is_whole:
             self.t = probe.horizon
             self._set_steps()
-            return
+        self.end_probe()
+
+    def _measure_twins(
+        self, probe: Probe, candidates: Sequence[Candidate], is_recorded: bool = False
+    ) -> None:
+        """Measure candidates by twins in another precision, from the beginning of the training."""
+        references = [c.reference for c in candidates if c.reference is not None]
         for rows, step, own in probe.stacks(references):
-            candidates = [self.candidates[row] for row in rows]
-            recorder = self.recorder.of_rows([c.number for c in candidates]) if is_whole else None
-            self._measure(own, step, step.initial_state(), candidates, recorder)
-        if is_whole:
-            self.t = probe.horizon
-            self._set_steps()
+            some = [candidates[row] for row in rows]
+            recorder = self.recorder.of_rows([c.number for c in some]) if is_recorded else None
+            self._measure(own, step, step.initial_state(), some, recorder)
 
     def _measure(
         self,
@@ -192,6 +206,7 @@ class TrainingStack:
             _charge(candidates, spent, step.batch_size)
         for candidate, measurement in zip(candidates, probe.read(step, run), strict=True):
             candidate.gradient_evaluations += measurement.gradient_evaluations - spent - charged
+            candidate.examples += measurement.examples - (spent + charged) * step.batch_size
             _give(candidate, measurement, recorder or self.recorder)
         return run.exponent.final_state
 
