@@ -1,4 +1,4 @@
-"""Where neighbours are run only for trials that the loss lets through."""
+"""Where only those trials are measured that the loss lets through."""
 
 from __future__ import annotations
 

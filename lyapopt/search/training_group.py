@@ -77,7 +77,7 @@ class TrainingGroup:
         listener: Called with measurements and values; may end candidates.
         worst: The value that a diverged trial gets under `nan: worst`.
         slow: Share of its first loss that a candidate's loss must have fallen by over the horizon
-            for neighbours to be run at all; `None` runs them for all, along with the first steps.
+            to be measured at all; `None` measures all, along with their first steps.
     """
 
     def __init__(

@@ -6,7 +6,8 @@ import optuna
 import pytest
 import torch
 from networks_of_users import NETWORKS, Adam, Momentum, UserNetwork, table
-from optuna.distributions import CategoricalDistribution
+from optuna.distributions import CategoricalDistribution, FloatDistribution
+from optuna.samplers import RandomSampler
 
 import lyapopt
 from lyapopt.errors import PrecisionError, UserError
@@ -79,6 +80,32 @@ def test_every_door_says_of_a_float32_network_what_it_says_of_its_float64_twin(n
             continue
         near = abs(value - twin) <= max(0.05 * abs(twin), 0.002)
         assert near or (low is not None and low <= value <= high), (lr, value, twin)
+
+
+@pytest.mark.parametrize("name", ["cnn", "lstm", "tied"])
+def test_twins_of_trained_networks_measure_what_they_would_have_measured_before(name):
+    def trials(neighbours):
+        study = optuna.create_study(sampler=RandomSampler(1), pruner=lyapopt.LyapunovPruner())
+        trains = lyapopt.Objective(
+            lambda params: NETWORKS[name].training(params["lr"], steps=12),
+            {"lr": FloatDistribution(1e-3, 10, log=True)},
+            probe=Probe(8),
+            neighbours=neighbours,
+            record=False,
+        )
+        study.optimize(trains, n_trials=8)
+        return study.trials
+
+    after, before = trials("auto"), trials("all")
+    exponents = [trial.user_attrs.get("exponent") for trial in after]
+    assert None in exponents
+    assert any(exponents)
+    for trial, exponent, other in zip(after, exponents, before, strict=True):
+        assert (trial.state, trial.value) == (other.state, other.value)
+        saved = 16 if exponent is None else 0
+        costs = [t.user_attrs["gradient_evaluations"] for t in (trial, other)]
+        assert costs[0] == pytest.approx(costs[1] - saved, abs=1e-3)
+        assert exponent in (None, other.user_attrs["exponent"])
 
 
 def test_copies_that_are_watched_see_the_noise_that_the_user_draws():

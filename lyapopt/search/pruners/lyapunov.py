@@ -56,12 +56,12 @@ class LyapunovPruner(WrappingPruner):
 
     With a limit `slow` an `Objective` trains the first `horizon` steps of a trial alone. One that
     is slow or has diverged by then costs these steps, and has a verdict and `loss_fall`, but no
-    exponent. Neighbours, which cost `neighbours * horizon` more, then run beside those steps for
-    the trials that are left, and for slow ones that pass (below). They run for all trials where
-    something else may read their exponents: with a sampler or a wrapped pruner that is not
-    Optuna's (`EdgeOfChaosSampler` reads those of its own probes alone), with constraints, or with
-    the exponent as the value; and where the network is measured by a twin or by tangents, or its
-    first steps take more than 64 MiB.
+    exponent. The trials that are left, and slow ones that pass (below), are then measured, by
+    neighbours beside those steps or, in another precision, by a twin that begins where the trial
+    began; what that costs is in `Probe`. All trials are measured where something else may read
+    their exponents: with a sampler or a wrapped pruner that is not Optuna's (`EdgeOfChaosSampler`
+    reads those of its own probes alone), with constraints, or with the exponent as the value; and
+    where neighbours would run beside steps that take more than 64 MiB to keep.
 
     A network may begin far above the others: one whose initial weights are too large has a loss of
     20 where others begin at 2.3, and is at 4 after the probe. It has learned nothing then that the
