@@ -126,12 +126,12 @@ def test_trials_end_alike_and_those_that_stay_have_the_same_exponents(
 
 
 @pytest.mark.parametrize(
-    "build",
-    [Quadratic(), TaskBuilder("xor", {"steps": STEPS, "hidden": 4}, torch.float32)],
+    ("build", "highest"),
+    [(Quadratic(), 1e-5), (TaskBuilder("xor", {"steps": STEPS, "hidden": 4}, torch.float32), 1e-4)],
     ids=["float64", "float32"],
 )
-def test_slow_trials_that_pass_after_ten_in_a_row_are_measured(build: Any) -> None:
-    rates = FloatDistribution(1e-7, 1e-5, log=True)
+def test_slow_trials_that_pass_after_ten_in_a_row_are_measured(build: Any, highest: float) -> None:
+    rates = FloatDistribution(highest / 100, highest, log=True)
     study = optuna.create_study(sampler=RandomSampler(0), pruner=LyapunovPruner())
     objective = Objective(build, {"lr": rates}, probe=Probe(horizon=6), record=False)
     study.optimize(objective, n_trials=40)
