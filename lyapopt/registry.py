@@ -233,7 +233,7 @@ _PRUNERS = (
     Row(
         "lyapunov",
         "lyapopt.search:LyapunovPruner",
-        ranges={"slow": _SLOW, "hot": _HOT},
+        ranges={"slow": _SLOW, "hot": _HOT, "patience": _COUNT},
         rules=(_HIDDEN,),
     ),
     Row(

@@ -135,6 +135,18 @@ def test_where_no_trial_was_ever_within_the_limits_rows_of_five_and_then_of_thre
     assert is_pruned([*row, *TEN[:2]], measured(0.006))
 
 
+def test_less_patience_lets_trials_pass_after_shorter_rows() -> None:
+    study = study_of([measured(0.001 + k / 10_000) for k in range(12)])  # each better than before
+    pruner = LyapunovPruner(patience=4)
+    decisions = [pruner.decide(study, trial) for trial in study.trials]
+    passed = [decision is not None and not decision.pruned for decision in decisions]
+    assert passed == [*[False] * 4, True, False, False, True, False, True, False, True]
+    row = [measured(0.5), *TEN[:4]]
+    assert is_pruned(row[:-1], measured(0.004), patience=4)
+    assert not is_pruned(row, measured(0.004), patience=4)
+    assert is_pruned([*row, measured(0.004), *TEN[:3]], measured(0.005), patience=4)
+
+
 def test_where_no_trial_was_ever_within_the_limits_no_more_than_thirty_are_pruned_in_a_row() -> (
     None
 ):

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lyapopt.bench.search.frozen import PRUNED, RANKED_BELOW, WARM_UP
+from lyapopt.bench.search.frozen import PATIENCE, PRUNED, RANKED_BELOW, WARM_UP
 from lyapopt.bench.search.frozen import RANKED as FROZEN
 from lyapopt.bench.search.methods import pair_end
 from lyapopt.cli.dry_run import in_words
@@ -55,7 +55,11 @@ def test_what_is_chosen_is_what_the_benchmark_runs() -> None:
         assert found.values.get("pruner") in (
             None,
             "nop",
-            {"name": "lyapunov", "wrapped": {"name": "median", "n_warmup_steps": WARM_UP}},
+            {
+                "name": "lyapunov",
+                "patience": PATIENCE,
+                "wrapped": {"name": "median", "n_warmup_steps": WARM_UP},
+            },
         )
     limits = inspect.signature(LyapunovPruner).parameters
     assert (limits["slow"].default, limits["hot"].default) == (PRUNED.slow, PRUNED.hot)

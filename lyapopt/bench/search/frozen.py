@@ -24,7 +24,8 @@ nothing where it ranks nothing, trains in pairs then, and ranks below fifteen tr
 (`RANKED_BELOW`; ten before) was chosen on the same, where both ways are alike at ten trainings, and
 with the held-out cases in sight, where the ranking is better there. That slow trials pass where
 some have trained as well as others, and the shorter rows in which no trial was ever good, were
-chosen on none of the held-in cases.
+chosen on none of the held-in cases. The patience of `auto` (`PATIENCE`) was chosen on the problems
+of `lyapopt bench studies` alone, for *adding*, where all are slow at first.
 """
 
 from __future__ import annotations
@@ -110,3 +111,5 @@ RANKED_BELOW = 15
 PRUNED = Pruned(horizon=10, neighbours=1, slow=0.01, hot=0.1)
 WARM_UP = PRUNED.horizon + 1
 """Step before which the median that is wrapped in `LyapunovPruner` prunes nothing."""
+PATIENCE = 4
+"""Of `LyapunovPruner` where `auto` ranks nothing: so many are pruned in a row."""

@@ -10,6 +10,7 @@ from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, Successive
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 
 from lyapopt.bench.search.frozen import (
+    PATIENCE,
     PRUNED,
     RANKED,
     RANKED_BELOW,
@@ -177,9 +178,9 @@ def _late_median() -> MedianPruner:
     return MedianPruner(n_startup_trials=5, n_warmup_steps=WARM_UP)
 
 
-def _pruning(wrapped: BasePruner | None = None) -> tuple[LyapunovPruner, Watch]:
+def _pruning(**changed: Any) -> tuple[LyapunovPruner, Watch]:
     """The pruner as it is frozen, and what it reads."""
-    pruner = LyapunovPruner(slow=PRUNED.slow, hot=PRUNED.hot, wrapped=wrapped)
+    pruner = LyapunovPruner(slow=PRUNED.slow, hot=PRUNED.hot, **changed)
     return pruner, Watch(PRUNED.horizon, PRUNED.neighbours, PRUNED.slow)
 
 
@@ -289,7 +290,7 @@ def _auto(replay: Replay) -> None:
         steered_and_ranked(replay)
         return
     sampler = TPESampler(constant_liar=True)
-    pruner, watch = _pruning(_late_median())
+    pruner, watch = _pruning(wrapped=_late_median(), patience=PATIENCE)
     run_trials(replay, sampler, pruner, watch, group_end=pair_end)
 
 

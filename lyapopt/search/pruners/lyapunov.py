@@ -16,7 +16,7 @@ from lyapopt.probe import Verdict, VerdictRule
 from lyapopt.search import attributes
 from lyapopt.search._optuna import identifier
 from lyapopt.search.pruners.decision import WrappingPruner
-from lyapopt.search.pruners.row import Row
+from lyapopt.search.pruners.row import PATIENCE, Row
 from lyapopt.search.pruners.usual import (
     begins_above,
     has_slow_trained,
@@ -70,10 +70,11 @@ class LyapunovPruner(WrappingPruner):
 
     Both limits are absolute, and a study may lie beyond them as a whole: a loss with a large
     constant in it falls by a small share, some losses stand on a plateau at first, and normalised
-    networks may train well at exponents that are hot elsewhere. So after ten slow or hot trials in
-    a row the next one passes whose loss has fallen by no less than that of those ten. Where no
-    trial of the study has ever been within the limits, it is after five then, and then after three,
-    and the longer it takes the less it must have fallen: at most thirty are pruned in a row.
+    networks may train well at exponents that are hot elsewhere. So after `patience` slow or hot
+    trials in a row the next one passes whose loss has fallen by no less than that of those. Where
+    no trial of the study has ever been within the limits, the row is halved each time, down to a
+    fourth (10, 5, 3), and the longer it takes the less it must have fallen: at most three times
+    `patience` are pruned in a row.
 
     What a study has shown counts for more than a limit. A hot trial passes whose loss has fallen as
     far as the median of the latest trials within the limits: what expands and learns is fast, and
@@ -89,11 +90,13 @@ class LyapunovPruner(WrappingPruner):
         hot: Settled exponent above which a trial is pruned, nats per step; `None` never prunes for
             it.
         dead: Whether to prune dead trials.
+        patience: How many slow or hot trials in a row are pruned before one passes. With fewer it
+            shows sooner where a loss stands on a plateau first; `sampler: auto` takes 4.
         wrapped: Any Optuna pruner, asked for all that is left.
 
     Raises:
-        UserError: If a limit is out of its range, or `wrapped` is a Hyperband pruner, which must be
-            the outermost one to be seen by Optuna.
+        UserError: If a number is out of its range, or `wrapped` is a Hyperband pruner, which must
+            be the outermost one to be seen by Optuna.
 
     Example:
         >>> pruner = LyapunovPruner(hot=0.1, wrapped=optuna.pruners.MedianPruner())
@@ -106,12 +109,14 @@ class LyapunovPruner(WrappingPruner):
         slow: float | None = VerdictRule.slow,
         hot: float | None = VerdictRule.hot,
         dead: bool = True,
+        patience: int = PATIENCE,
         wrapped: BasePruner | None = None,
     ) -> None:
         check = Arguments("LyapunovPruner")
         check.optional(check.real, "slow", slow, below=1)
         check.optional(check.real, "hot", hot, above=0)
         check.flag("dead", dead)
+        self._patience = check.whole("patience", patience, least=1)
         super().__init__(wrapped)
         self._slow = slow
         self._hot = hot
@@ -240,7 +245,7 @@ class LyapunovPruner(WrappingPruner):
             elif trial.user_attrs.get(attributes.VERDICT) in _ALIVE:
                 is_any_good = True
                 break
-        row = Row(is_any_good)
+        row = Row(is_any_good, self._patience)
         for progress in reversed(since):
             row.add(progress)
         return row

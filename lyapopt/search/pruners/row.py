@@ -5,19 +5,22 @@ from __future__ import annotations
 import math
 from typing import Final
 
-_PATIENCE: Final = 10
-_LEAST: Final = 3
+PATIENCE: Final = 10
+_SHORTEST: Final = 4
+"""A row comes down to this part of the patience, rounded up."""
 
 
 class Row:
     """The progress of trials that a limit has stopped, since the last one that it has not.
 
-    One passes that is no worse than the best of the last ten.
+    One passes that is no worse than the best of the last ones, as many as the patience.
 
     Args:
         is_any_good: Whether any trial has ever been within the limits. Where none has, the limits
-            tell nothing of the study: the row that lets a trial pass is halved each time, and for
-            every two trials that it takes longer one may be worse than one more of the last ten.
+            tell nothing of the study: the row that lets a trial pass is halved each time, down to
+            a fourth, and for every two trials that it takes longer one may be worse than one more
+            of the last ones.
+        patience: How many in a row it takes at first.
 
     Example:
         >>> row = Row(is_any_good=False)
@@ -30,15 +33,18 @@ class Row:
         5
     """
 
-    def __init__(self, is_any_good: bool) -> None:
+    def __init__(self, is_any_good: bool, patience: int = PATIENCE) -> None:
         self._is_any_good = is_any_good
+        self._patience = patience
         self._row: list[float] = []
         self._passed = 0
 
     @property
     def patience(self) -> int:
         """How many in a row it takes."""
-        return _PATIENCE if self._is_any_good else max(_LEAST, _PATIENCE // 2**self._passed)
+        if self._is_any_good:
+            return self._patience
+        return max(math.ceil(self._patience / _SHORTEST), self._patience >> self._passed)
 
     def lets_pass(self, progress: float) -> bool:
         """Whether a trial is no worse than those that were pruned in a row."""

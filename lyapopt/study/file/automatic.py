@@ -12,7 +12,8 @@ studies`. A budget of less than fifteen trainings goes to many candidates that a
 eighth of a training and ranked, at rates that are steered to the edge of chaos and above; where
 none can be steered they are pruned after the probe. A larger one, or a number of trials, goes to
 TPE, whose trials are pruned after the probe and by the median later: after so few steps a median
-tells nothing, so that it begins with the report after the probe's. Trials of a group do not see
+tells nothing, so that it begins with the report after the probe's. After four slow or hot trials in
+a row one passes, since a loss may stand on a plateau first. Trials of a group do not see
 each other's values: each is drawn as if those beside it had been bad (`constant_liar`), and under
 a budget of less than fifty trainings they train in pairs, which costs time and finds more for the
 same gradients.
@@ -50,6 +51,8 @@ _STEERING = 80
 """Gradient evaluations that finding an edge takes."""
 _HORIZON = 10
 _PRUNER = "lyapunov"
+_PATIENCE = 4
+"""Of the pruner where nothing is ranked: four trainings show whether slow trials train."""
 _STEERING_SAMPLER: Final = {
     "name": "edge-of-chaos",
     "steer": "lr",
@@ -305,7 +308,8 @@ def _pruner(file: StudyFile, values: Mapping[str, Any], horizon: int) -> str | d
     if file.task is not None and not _is_trained_by_us(file):
         return "median" if file.value != "exponent" else "nop"
     if "rank_at" not in values and file.rank_at is None:
-        return {"name": _PRUNER, "wrapped": {"name": "median", "n_warmup_steps": horizon + 1}}
+        median = {"name": "median", "n_warmup_steps": horizon + 1}
+        return {"name": _PRUNER, "patience": _PATIENCE, "wrapped": median}
     # How many are ranked is said before: what pruning saves would not be spent on more of them.
     return "nop" if isinstance(values.get("sampler"), dict) else _PRUNER
 

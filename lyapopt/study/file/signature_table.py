@@ -137,6 +137,7 @@ SIGNATURES = {
         slow: float | None = 0.01,
         hot: float | None = 0.1,
         dead: bool = True,
+        patience: int = 10,
         wrapped: BasePruner | None = None,
     """,
     "lyapopt.paper:GatedPercentilePruner": """
