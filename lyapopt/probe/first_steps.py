@@ -66,6 +66,11 @@ class FirstSteps:
         return cls(states, losses)
 
     @property
+    def losses_of_all(self) -> Tensor:
+        """The losses of the references, `(horizon, M)`, in float64."""
+        return torch.stack(list(self.losses))[:, :, 0].double()
+
+    @property
     def final(self) -> Tensor:
         """The states after the last step, `(M, 1, D)`."""
         return self.states[len(self.losses)]

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from lyapopt import interruption
@@ -170,7 +171,7 @@ class Probe(ProbeSettings):
         for row, training in enumerate(step.trainings):
             value, low, high, estimand = settled(exponent, row, self.settle, self.level)
             own = losses[:, row]
-            fall = relative_fall(-own if is_maximized(training.optimizer) else own)
+            fall = _fall(own, training)
             verdict = self.rule.judge(
                 value, low, high, own, is_finite=is_finite[row], stands_still=stands_still[row]
             )
@@ -195,6 +196,14 @@ class Probe(ProbeSettings):
             )
         return found
 
+    def with_losses_of(
+        self, measurement: Measurement, training: Training, losses: NDArray[np.float64]
+    ) -> Measurement:
+        """A measurement by a twin, with the losses that the training itself had."""
+        fall = _fall(losses, training)
+        slow = self.rule.is_slow(fall)
+        return replace(measurement, losses=losses, loss_fall=fall, slow=slow)
+
     def read_losses(
         self, step: AnyTrainingMap, first: FirstSteps, slow: float
     ) -> list[Measurement | None]:
@@ -209,7 +218,7 @@ class Probe(ProbeSettings):
             A measurement without an exponent of each that has diverged or is slow; `None` where
             neighbours are to be run.
         """
-        losses = torch.stack(list(first.losses))[:, :, 0].double()
+        losses = first.losses_of_all
         late = self.horizon - tail_length(self.horizon)
         tail = step.weights(first.states[late][:, 0])
         stand_still = rest(losses, tail, step.weights(first.final[:, 0]))
@@ -217,7 +226,7 @@ class Probe(ProbeSettings):
         found: list[Measurement | None] = []
         for row, training in enumerate(step.trainings):
             own = losses[:, row].cpu().numpy()
-            fall = relative_fall(-own if is_maximized(training.optimizer) else own)
+            fall = _fall(own, training)
             has_diverged = self.rule.has_diverged(own, is_finite=is_finite[row])
             if not has_diverged and not fall < slow:
                 found.append(None)
@@ -243,6 +252,10 @@ class Probe(ProbeSettings):
                 )
             )
         return found
+
+
+def _fall(losses: NDArray[np.float64], training: Training) -> float:
+    return relative_fall(-losses if is_maximized(training.optimizer) else losses)
 
 
 def is_maximized(optimizer: torch.optim.Optimizer) -> bool:

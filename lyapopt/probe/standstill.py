@@ -65,13 +65,14 @@ def rest(
     """Which references do not move over the last quarter of the horizon, as far as rounding tells.
 
     What can be said without neighbours: neither weights nor loss change. A loss of exactly zero is
-    no death.
+    no death. What moves weights of float32 at all is taken for a step, as it would be in float64.
     """
     eps = torch.finfo(final_weights.dtype).eps
     late = losses[-tail_length(len(losses)) - 1 :]
     keeps_loss = late.amax(0) - late.amin(0) <= _EQUAL * eps * late.abs().amax(0)
     is_solved = (late == 0).all(0)
-    return (keeps_loss & _keeps(tail_weights, final_weights, eps) & ~is_solved).tolist()
+    fine = torch.finfo(torch.float64).eps
+    return (keeps_loss & _keeps(tail_weights, final_weights, fine) & ~is_solved).tolist()
 
 
 def _keeps(before: Tensor, after: Tensor, eps: float) -> Tensor:

@@ -169,6 +169,7 @@ class Candidate:
         """
         interruption.poll()
         self.error = error
+        self.reference = None  # a network that nobody needs any more
         reason = f"{what}: {describe(error)} {place_of(error)}".rstrip()
         self.outcome = Outcome("failed", reason=reason)
 

@@ -148,7 +148,8 @@ class TrainingGroup:
                 stack.candidates[rows[0]].fail("first steps", error)
                 return
             for row in rows:
-                self._measure_rows(stack, [row])
+                if stack.candidates[row].exponent is None:
+                    self._measure_rows(stack, [row])
 
     def _check_steps(self, candidate: Candidate) -> None:
         """Fail a candidate whose training has no end, or one within the probe."""

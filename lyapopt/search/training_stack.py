@@ -24,6 +24,7 @@ from lyapopt.settings import RecordSettings
 
 _SECONDS_BETWEEN_SHOWS = 0.2
 _MOST_KEPT = 2**26  # bytes of a trial's first steps
+_FEWEST_BITS = 32  # of weights whose losses tell a small fall from none
 
 Row = tuple[Candidate, AnySystem]
 """A candidate and its training, read."""
@@ -72,12 +73,15 @@ class TrainingStack:
     def can_begin_alone(self, probe: Probe) -> bool:
         """Whether the first steps can be trained before anything is measured.
 
-        Of a twin nothing needs to be kept for that. Where neighbours or tangents are to run beside
-        the steps, these may take too much memory.
+        Not where losses are coarser than in float32: they do not resolve a fall of one percent. Of
+        a twin nothing needs to be kept for that. Where neighbours or tangents are to run beside the
+        steps, these may take too much memory.
         """
         reference = self.candidates[0].reference
+        if reference is None or torch.finfo(self.z.dtype).bits < _FEWEST_BITS:
+            return False
         size = probe.horizon * self.z[0].numel() * self.z.element_size()
-        return reference is not None and (not reference.is_own or size <= _MOST_KEPT)
+        return not reference.is_own or size <= _MOST_KEPT
 
     def begin_alone(self, probe: Probe, slow: float) -> None:
         """Train all candidates over the horizon, and measure those that the losses say enough of.
@@ -123,6 +127,7 @@ class TrainingStack:
         assert reference is not None
         if not reference.is_own:
             self._measure_twins(probe, candidates)
+            self._keep_own_losses(probe, self.first, rows)
             return
         all_of_them = list(rows) == list(range(len(self.candidates)))
         step = briefly(self.step if all_of_them else self.step.select(rows))
@@ -130,6 +135,18 @@ class TrainingStack:
         beside = kind(step, self.first, rows)
         own = replace(probe, estimator=reference.estimator)
         self._measure(own, beside, beside.initial_state(), candidates, None, probe.horizon)
+
+    def _keep_own_losses(self, probe: Probe, first: FirstSteps, rows: Sequence[int]) -> None:
+        """Twins say what neighbours do, and the trainings themselves how their losses have fallen:
+        that is what has let them be measured.
+        """
+        losses, trainings = first.losses_of_all.cpu().numpy(), self.step.trainings
+        for row in rows:
+            candidate = self.candidates[row]
+            assert candidate.measurement is not None
+            candidate.measurement = probe.with_losses_of(
+                candidate.measurement, trainings[row], losses[:, row]
+            )
 
     def end_probe(self) -> None:
         """Let go of what was kept to measure candidates with."""
@@ -190,6 +207,7 @@ class TrainingStack:
         """
         numbers = [candidate.number for candidate in candidates]
         kept = self.recorder.keeps_neighbours
+        self.recorder.forget_neighbours(numbers)  # of an attempt that has failed
 
         def observe(t: int, z: Tensor, losses: Tensor | None) -> None:
             assert losses is not None

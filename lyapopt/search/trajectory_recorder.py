@@ -74,6 +74,11 @@ class Recorder:
             for row, difference in zip(rows, differences.cpu(), strict=True):
                 self._neighbours[row].append(difference)
 
+    def forget_neighbours(self, rows: Sequence[int]) -> None:
+        """Drop what is kept of neighbours of some rows, before they are run again."""
+        for row in rows:
+            self._neighbours[row].clear()
+
     def keep(self, rows: Sequence[int]) -> None:
         """Go on with some of the rows only."""
         self._distribute()

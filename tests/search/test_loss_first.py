@@ -14,6 +14,7 @@ from optuna.pruners import MedianPruner, NopPruner, PatientPruner
 from optuna.samplers import NSGAIISampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState
 
+from lyapopt.dynamics import Training
 from lyapopt.exponents.derivatives import COST
 from lyapopt.paper import GatedPercentilePruner
 from lyapopt.probe import Probe
@@ -162,6 +163,75 @@ def test_a_slow_trial_is_stored_without_an_exponent(tmp_path: Any) -> None:
     [exponent] = good.exponents
     assert exponent.value is not None
     assert {"separation", "neighbours"} <= {each.name for each in good.trajectories}
+
+
+def test_a_trial_that_is_measured_again_by_itself_keeps_its_neighbours_once(
+    tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Probe.run
+
+    def fails_together(self: Probe, step: Any, z0: Any, observe: Any = None) -> Any:
+        def watch(t: int, z: Any, losses: Any) -> None:
+            observe(t, z, losses)
+            if t == 3 and len(step.trainings) > 1:
+                raise MemoryError("too many at once")
+
+        return run(self, step, z0, watch)
+
+    monkeypatch.setattr(Probe, "run", fails_together)
+    for name, rate in {"quadratic": 0.01, "float32": 0.5}.items():
+        store = TrajectoryStore(f"sqlite:///{tmp_path}/{name}.db")
+        study = optuna.create_study(pruner=LyapunovPruner(), sampler=RandomSampler(0))
+        objective = Objective(
+            BUILDS[name],
+            {"lr": FloatDistribution(rate, 2 * rate)},
+            probe=Probe(horizon=6),
+            record=RecordSettings(neighbours=1, weights="full"),
+            store=store,
+        )
+        group = [objective.prepare(study.ask()) for _ in range(3)]
+        objective.train(group)
+        for candidate in group:
+            objective.finish(candidate)
+        kept = [
+            each.values.shape[0]
+            for candidate in group
+            for each in store.read(candidate.run).trajectories
+            if each.name == "neighbours"
+        ]
+        assert kept
+        assert set(kept) == {6}
+        assert all(candidate.reference is None for candidate in group)
+
+
+def test_networks_whose_losses_are_coarser_than_a_small_fall_are_measured_at_once() -> None:
+    data = torch.eye(4, dtype=torch.bfloat16), torch.ones(4, 1, dtype=torch.bfloat16)
+
+    def build(params: Mapping[str, Any]) -> Training:
+        model = torch.nn.Linear(4, 1).to(torch.bfloat16)
+        optimizer = torch.optim.SGD(model.parameters(), lr=params["lr"])
+        return Training(model, torch.nn.MSELoss(), optimizer, data, steps=STEPS)
+
+    study = optuna.create_study(pruner=LyapunovPruner(), sampler=RandomSampler(0))
+    objective = Objective(build, {"lr": 1e-4}, probe=Probe(horizon=6), record=False)
+    study.optimize(objective, n_trials=1)
+    [trial] = study.trials
+    assert trial.user_attrs["measured"] == "neighbours in float64"
+    assert "exponent" in trial.user_attrs
+
+
+@pytest.mark.parametrize("build", [BUILDS["quadratic"], BUILDS["float32"]])
+def test_what_passed_is_read_from_a_finished_study_as_it_was_decided(build: Any) -> None:
+    study = optuna.create_study(pruner=LyapunovPruner(patience=2), sampler=RandomSampler(0))
+    rates = FloatDistribution(1e-6, 1e-4, log=True)
+    study.optimize(
+        Objective(build, {"lr": rates}, probe=Probe(horizon=6), record=False), n_trials=16
+    )
+    again = LyapunovPruner(patience=2)
+    for trial in study.trials:
+        decision = again.decide(study, trial)
+        has_passed = trial.state == TrialState.COMPLETE
+        assert (decision is None or not decision.pruned) == has_passed
 
 
 def a_callers_own(trial: FrozenTrial) -> Sequence[float]:

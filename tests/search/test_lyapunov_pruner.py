@@ -141,6 +141,7 @@ def test_less_patience_lets_trials_pass_after_shorter_rows() -> None:
     decisions = [pruner.decide(study, trial) for trial in study.trials]
     passed = [decision is not None and not decision.pruned for decision in decisions]
     assert passed == [*[False] * 4, True, False, False, True, False, True, False, True]
+    assert is_pruned(TEN, measured(0.5 / 100), patience=10**400)
     row = [measured(0.5), *TEN[:4]]
     assert is_pruned(row[:-1], measured(0.004), patience=4)
     assert not is_pruned(row, measured(0.004), patience=4)

@@ -61,7 +61,8 @@ class LyapunovPruner(WrappingPruner):
     began; what that costs is in `Probe`. All trials are measured where something else may read
     their exponents: with a sampler or a wrapped pruner that is not Optuna's (`EdgeOfChaosSampler`
     reads those of its own probes alone), with constraints, or with the exponent as the value; and
-    where neighbours would run beside steps that take more than 64 MiB to keep.
+    where neighbours or tangents would run beside steps that take more than 64 MiB to keep, or
+    losses are coarser than float32.
 
     A network may begin far above the others: one whose initial weights are too large has a loss of
     20 where others begin at 2.3, and is at 4 after the probe. It has learned nothing then that the

@@ -44,7 +44,7 @@ class Row:
         """How many in a row it takes."""
         if self._is_any_good:
             return self._patience
-        return max(math.ceil(self._patience / _SHORTEST), self._patience >> self._passed)
+        return max(-(-self._patience // _SHORTEST), self._patience >> self._passed)
 
     def lets_pass(self, progress: float) -> bool:
         """Whether a trial is no worse than those that were pruned in a row."""
