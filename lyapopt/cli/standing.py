@@ -152,7 +152,7 @@ def _as_document(standing: Standing) -> dict[str, Any]:
         "best": [json_ready(as_dict(trial), trial) for trial in overview.best],
         "gradient_evaluations": overview.gradient_evaluations,
         "so_far_of_running": overview.so_far,
-        "saved_by_pruning": overview.saved,
+        "saved": overview.saved,
         "running": [_running_document(trial) for trial in overview.running],
     }
     if promoted is not None:

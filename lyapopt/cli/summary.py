@@ -89,15 +89,13 @@ def best_in_words(trial: StoredTrial) -> str:
 
 
 def cost_in_words(overview: Overview) -> str:
-    """Gradient evaluations spent, and what pruning saved of them."""
+    """Gradient evaluations spent, and what was saved of those of a plain study."""
     if not overview.gradient_evaluations and not overview.so_far:
         return "no gradient evaluations were counted"
     text = f"{count(overview.gradient_evaluations)} gradient evaluations"
     if overview.so_far:
         text += f", and {count(overview.so_far)} so far of trials that are running"
-    if overview.saved and overview.saved_share is not None:
-        text += f"; pruning saved about {count(overview.saved)} ({overview.saved_share:.0%})"
-    return text
+    return "; ".join(filter(None, (text, overview.saved_in_words)))
 
 
 def print_best_line(overview: Overview) -> None:

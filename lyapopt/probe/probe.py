@@ -81,6 +81,11 @@ class Probe(ProbeSettings):
         """The probe with these settings, and the default thresholds."""
         return cls(**vars(settings))
 
+    @property
+    def tail_start(self) -> int:
+        """Step from which on a training that does not move is dead."""
+        return self.horizon - tail_length(self.horizon)
+
     def measure(self, trainings: Sequence[Training]) -> list[Measurement]:
         """Measure each training from its present state; nothing is trained in place.
 
@@ -121,12 +126,11 @@ class Probe(ProbeSettings):
             z0: Their initial states, `(M, 1, D)`.
             observe: Called before each step with time, state and losses.
         """
-        tail_start = self.horizon - tail_length(self.horizon)
         tail: list[Tensor] = []
 
         def watch(t: int, z: Tensor, losses: Tensor | None) -> None:
             interruption.poll()
-            if t == tail_start:
+            if t == self.tail_start:
                 tail.append(step.weights(z[:, 0]).clone())
             if observe is not None:
                 observe(t, z, losses)
@@ -219,8 +223,7 @@ class Probe(ProbeSettings):
             neighbours are to be run.
         """
         losses = first.losses_of_all
-        late = self.horizon - tail_length(self.horizon)
-        tail = step.weights(first.states[late][:, 0])
+        tail = step.weights(first.states[self.tail_start][:, 0])
         stand_still = rest(losses, tail, step.weights(first.final[:, 0]))
         is_finite = torch.isfinite(first.final).all(-1)[:, 0].tolist()
         found: list[Measurement | None] = []

@@ -74,6 +74,7 @@ class Candidate:
         steps: Optimiser steps done.
         loss: The latest training loss that it has shown, for those who watch.
         gradient_evaluations: Cost so far, neighbours and (a third each) forward passes counted.
+        measuring: Of that cost, what measuring has taken beside training.
         examples: Training examples seen so far, neighbours counted.
         decisions: What pruners decided.
         outcome: How it ended; `None` while it runs.
@@ -105,6 +106,7 @@ class Candidate:
     steps: int = 0
     loss: float | None = None
     gradient_evaluations: float = 0.0
+    measuring: float = 0.0
     examples: int = 0
     decisions: list[Decision] = field(default_factory=list)
     outcome: Outcome | None = None
@@ -157,6 +159,7 @@ class Candidate:
         self.steering, self.screening = other.steering, other.screening
         self.steps = other.steps
         self.gradient_evaluations += other.gradient_evaluations
+        self.measuring += other.measuring
         self.examples += other.examples
         self.decisions += other.decisions
 

@@ -328,7 +328,7 @@ class Monitor:
         self.gradient_evaluations += 1
         self._own_batches += 1
         if self._run is not None:
-            self._run.count(1, examples)
+            self._run.count(1, examples, is_training=True)
         if self._own_batches == self._accumulate:
             self.step()
 

@@ -17,7 +17,6 @@ from lyapopt.dynamics.stack import AnySystem, briefly, maps_of
 from lyapopt.probe import Measurement, Probe
 from lyapopt.probe.first_steps import Beside, BesideTangents, FirstSteps
 from lyapopt.probe.probe import FORWARD_COST
-from lyapopt.probe.verdicts import tail_length
 from lyapopt.search.candidate import Candidate, Checkpoint, Outcome
 from lyapopt.search.trajectory_recorder import Recorder
 from lyapopt.settings import RecordSettings
@@ -92,8 +91,7 @@ class TrainingStack:
         """
         reference, step = self.candidates[0].reference, briefly(self.step)
         assert reference is not None
-        late = probe.horizon - tail_length(probe.horizon)
-        kept = range(probe.horizon) if reference.is_own else (late,)
+        kept = range(probe.horizon) if reference.is_own else (probe.tail_start,)
 
         def observe(t: int, z: Tensor, losses: Tensor | None) -> None:
             assert losses is not None
@@ -127,7 +125,6 @@ class TrainingStack:
         assert reference is not None
         if not reference.is_own:
             self._measure_twins(probe, candidates)
-            self._keep_own_losses(probe, self.first, rows)
             return
         all_of_them = list(rows) == list(range(len(self.candidates)))
         step = briefly(self.step if all_of_them else self.step.select(rows))
@@ -135,18 +132,28 @@ class TrainingStack:
         beside = kind(step, self.first, rows)
         own = replace(probe, estimator=reference.estimator)
         self._measure(own, beside, beside.initial_state(), candidates, None, probe.horizon)
+        self._count_measuring(candidates, probe.horizon)
 
-    def _keep_own_losses(self, probe: Probe, first: FirstSteps, rows: Sequence[int]) -> None:
+    def _keep_own_losses(
+        self, probe: Probe, first: FirstSteps, candidates: Sequence[Candidate]
+    ) -> None:
         """Twins say what neighbours do, and the trainings themselves how their losses have fallen:
         that is what has let them be measured.
         """
         losses, trainings = first.losses_of_all.cpu().numpy(), self.step.trainings
-        for row in rows:
-            candidate = self.candidates[row]
+        numbers = {candidate.number for candidate in candidates}
+        for row, candidate in enumerate(self.candidates):
+            if candidate.number in numbers:
+                assert candidate.measurement is not None
+                candidate.measurement = probe.with_losses_of(
+                    candidate.measurement, trainings[row], losses[:, row]
+                )
+
+    def _count_measuring(self, candidates: Sequence[Candidate], trained: int) -> None:
+        """Count what measurements have cost beside the steps of the training among theirs."""
+        for candidate in candidates:
             assert candidate.measurement is not None
-            candidate.measurement = probe.with_losses_of(
-                candidate.measurement, trainings[row], losses[:, row]
-            )
+            candidate.measuring += candidate.measurement.gradient_evaluations - trained
 
     def end_probe(self) -> None:
         """Let go of what was kept to measure candidates with."""
@@ -169,6 +176,8 @@ class TrainingStack:
         if reference.is_own:
             own = replace(probe, estimator=reference.estimator)
             self.z = self._measure(own, self.step, self.z, self.candidates, self.recorder)
+            if not is_whole:  # then it is what the study is for
+                self._count_measuring(self.candidates, probe.horizon)
         else:
             self._measure_twins(probe, self.candidates, is_whole)
         if reference.is_own or is_whole:
@@ -177,14 +186,18 @@ class TrainingStack:
         self.end_probe()
 
     def _measure_twins(
-        self, probe: Probe, candidates: Sequence[Candidate], is_recorded: bool = False
+        self, probe: Probe, candidates: Sequence[Candidate], is_whole: bool = False
     ) -> None:
         """Measure candidates by twins in another precision, from the beginning of the training."""
         references = [c.reference for c in candidates if c.reference is not None]
         for rows, step, own in probe.stacks(references):
             some = [candidates[row] for row in rows]
-            recorder = self.recorder.of_rows([c.number for c in some]) if is_recorded else None
+            recorder = self.recorder.of_rows([c.number for c in some]) if is_whole else None
             self._measure(own, step, step.initial_state(), some, recorder)
+            if not is_whole:
+                self._count_measuring(some, 0)
+            if self.first is not None:
+                self._keep_own_losses(probe, self.first, some)
 
     def _measure(
         self,
@@ -248,6 +261,7 @@ class TrainingStack:
             self._set_steps()
         for candidate, start in zip(self.candidates, starts, strict=True):
             # Its cost is the sampler's, and is counted with the other probes.
+            candidate.measuring -= horizon if steps else 0
             _give(candidate, start.measurement, self.recorder)
             candidate.start = None
 

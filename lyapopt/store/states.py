@@ -27,6 +27,8 @@ LOSS_FALL: Final = "loss_fall"
 INITIAL_LOSS: Final = "initial_loss"
 """The loss before the first step, where a pruner reads it."""
 COST: Final = "gradient_evaluations"
+MEASURING: Final = "lyapopt:measuring"
+"""Of that cost, what measuring has taken beside training: neighbours, twins, probes of samplers."""
 MEASURED: Final = "measured"
 """How the exponent was measured, where that was in another precision than the training."""
 

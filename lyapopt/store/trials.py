@@ -30,6 +30,7 @@ from lyapopt.store.states import (
     INTERRUPTED,
     LOW,
     MEASURED,
+    MEASURING,
     VERDICT,
     WORKER_ATTRIBUTE,
     State,
@@ -142,6 +143,11 @@ class StoredTrial:
     def gradient_evaluations(self) -> float:
         """Gradient evaluations that the trial has cost."""
         return cost_in(self.attributes)
+
+    @property
+    def measuring(self) -> float:
+        """Of these, what measuring has taken beside training."""
+        return self._number(MEASURING) or 0.0
 
     @property
     def so_far(self) -> float:

@@ -97,7 +97,7 @@ def test_the_status_counts_states_verdicts_and_costs(folder: Path) -> None:
         "trial 1, value 0.1235, exponent -0.01235 [-0.5, 0.125], neutral",
         "2 complete, 1 pruned, 1 failed, 1 interrupted, 1 running",
         "1 edge, 1 neutral, 1 hot",
-        "225 gradient evaluations; pruning saved about 80 (26%)",
+        "225 gradient evaluations; pruning saved about 80 (26%), measuring deducted",
         "trial 5, for ",
     ):
         assert said in shown.stdout

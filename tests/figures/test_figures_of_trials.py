@@ -224,7 +224,10 @@ def test_decisions_are_counted_by_their_rules_with_what_was_spent_and_saved() ->
     figure = decisions_over_time(trials, decisions)
     names = {trace.name: trace for trace in figure.data}
     assert "complete (2)" in names
-    assert "saved by pruning (47%)" in names
+    assert "the same trials, not measured or pruned (47% saved)" in names
+    trials["lyapopt:measuring"] = [100.0, 20.0, None, None, 300.0, None]  # trained alone: 500, 100
+    table = collect_decisions(trials, decisions)
+    assert table["saved"].tolist() == [260, 540, 540, 240, 140]
     assert names["pruned: LyapunovPruner (1)"].customdata == (1,)
     assert names["pruned: LyapunovPruner (1)"].hovertext[0].endswith("<br>hot")
     assert math.isnan(collect_decisions(trials[1:3])["saved"].iloc[-1])

@@ -121,6 +121,9 @@ def test_trials_end_alike_and_those_that_stay_have_the_same_exponents(
             assert one.verdict == full.verdict
             saved = 0
         assert one.gradient_evaluations == pytest.approx(full.gradient_evaluations - saved)
+        assert full.measuring == pytest.approx(saving)
+        assert one.measuring == pytest.approx(saving - saved)
+        assert trial.user_attrs.get("lyapopt:measuring", 0.0) == pytest.approx(one.measuring)
         batch = full.examples // (full.steps + saving)
         assert full.examples - one.examples == saved * batch
     assert 0 < skipped < len(trials)

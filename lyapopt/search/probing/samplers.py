@@ -92,6 +92,7 @@ class ProbingSampler(WrappingSampler):
 def charge_probes(study: optuna.Study, trial: FrozenTrial, gradient_evaluations: float) -> None:
     """Charge probes to a trial that has ended, unless its objective has counted its cost."""
     if attributes.COST not in trial.user_attrs:
+        set_attribute(study, trial, attributes.MEASURING, float(gradient_evaluations))
         set_attribute(study, trial, attributes.COST, float(gradient_evaluations))
 
 

@@ -18,10 +18,14 @@ def charge_probes(candidate: Candidate) -> None:
     for probes in (candidate.steering, candidate.screening):
         if probes is not None:
             candidate.gradient_evaluations += probes.gradient_evaluations
+            candidate.measuring += probes.gradient_evaluations
             candidate.examples += probes.examples
 
 
 def show_cost(candidate: Candidate) -> None:
-    """Write what a trial has cost so far to its user attributes."""
+    """Write what a trial has cost so far, and what of it measuring has, to its user attributes."""
+    if candidate.measuring > 0:
+        measuring = attributes.rounded(candidate.measuring)
+        attributes.show(candidate.trial, attributes.MEASURING, measuring)
     cost = attributes.rounded(candidate.gradient_evaluations)
     attributes.show(candidate.trial, attributes.COST, cost)

@@ -149,9 +149,11 @@ class WatchedRun:
     def __reduce__(self) -> Any:
         return type(None), ()  # a copy of a monitor has none: one of them writes to the trial
 
-    def count(self, gradient_evaluations: int, examples: int) -> None:
+    def count(self, gradient_evaluations: int, examples: int, *, is_training: bool = False) -> None:
         """Add to what the trial has cost; it goes on, whatever the pruner said."""
         self._candidate.gradient_evaluations += gradient_evaluations
+        if not is_training:
+            self._candidate.measuring += gradient_evaluations
         self._candidate.examples += gradient_evaluations * examples
         self._candidate.reason = None
         self._is_saved = False

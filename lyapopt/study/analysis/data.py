@@ -286,8 +286,7 @@ class StudyData:
             values = ", ".join(f"{value:.4g}" for value in trial.values)
             rows.append(("best", f"trial {trial.number}: {values}; {params}"))
         spent = f"{overview.gradient_evaluations:,.0f} gradient evaluations"
-        share = overview.saved_share
-        rows.append(("cost", spent + (f"; pruning saved {share:.0%}" if share else "")))
+        rows.append(("cost", "; ".join(filter(None, (spent, overview.saved_in_words)))))
         names = [name for name in dir(self.figures) if not name.startswith("_")]
         return html_table(
             f"Study {self.name}: {number:,} trials", [], rows, [f"figures: {', '.join(names)}"]

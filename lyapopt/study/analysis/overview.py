@@ -114,8 +114,9 @@ class Overview:
         gradient_evaluations: What all trials have cost that have ended.
         so_far: What the running ones have cost at least beside that: one for every step that they
             have reported.
-        saved: What the pruned trials would have cost more, had each been trained like the average
-            completed one; none without a completed trial.
+        saved: What the same trials would have cost more without measuring and pruning, each trained
+            like the average completed one; negative where measuring has cost more than pruning has
+            saved. None without a completed trial.
     """
 
     study_name: str
@@ -139,35 +140,47 @@ class Overview:
             running=tuple(trial for trial in trials if trial.state == "running"),
             gradient_evaluations=math.fsum(trial.gradient_evaluations for trial in trials),
             so_far=math.fsum(trial.so_far for trial in trials),
-            saved=saved_by_pruning(trials),
+            saved=saved_against_plain(trials),
         )
 
     @property
     def saved_share(self) -> float | None:
-        """What pruning saved, as a share of the cost without it."""
-        if not self.saved:
+        """That as a share of what they would have cost."""
+        if not self.saved or self.saved + self.gradient_evaluations <= 0:
             return None
         return self.saved / (self.saved + self.gradient_evaluations)
 
+    @property
+    def saved_in_words(self) -> str:
+        """That in words; empty where it is nothing, or not known."""
+        share = self.saved_share
+        if self.saved is None or share is None:
+            return ""
+        text = f"about {abs(self.saved):,.0f} ({abs(share):.0%})"
+        if self.saved < 0:
+            return f"measuring cost {text} more than pruning saved"
+        return f"pruning saved {text}, measuring deducted"
 
-def saved_by_pruning(trials: Iterable[StoredTrial]) -> float | None:
-    """Gradient evaluations that pruned trials would have cost more, trained in full.
+
+def saved_against_plain(trials: Iterable[StoredTrial]) -> float | None:
+    """Gradient evaluations that the same trials would have cost more, not measured and not pruned.
 
     Example:
-        >>> cost = "gradient_evaluations"
-        >>> full = StoredTrial(0, "complete", (0.1,), attributes={cost: 600.0})
-        >>> pruned = StoredTrial(1, "pruned", attributes={cost: 40.0})
-        >>> saved_by_pruning([full, pruned])
-        560.0
+        >>> cost, measuring = "gradient_evaluations", "lyapopt:measuring"
+        >>> full = StoredTrial(0, "complete", (0.1,), attributes={cost: 620.0, measuring: 20.0})
+        >>> pruned = StoredTrial(1, "pruned", attributes={cost: 40.0, measuring: 20.0})
+        >>> saved_against_plain([full, pruned])  # 1200 - 660
+        540.0
     """
-    costs: dict[str, list[float]] = {"complete": [], "pruned": []}
-    for trial in trials:
-        if trial.state in costs:
-            costs[trial.state].append(trial.gradient_evaluations)
-    if not costs["complete"]:
+    ended = [trial for trial in trials if trial.state not in ("waiting", "running")]
+    trained = [t.gradient_evaluations - t.measuring for t in ended if t.state == "complete"]
+    if not trained:
         return None
-    full = math.fsum(costs["complete"]) / len(costs["complete"])
-    return math.fsum(max(0.0, full - cost) for cost in costs["pruned"])
+    full = math.fsum(trained) / len(trained)
+    return math.fsum(
+        full - trial.gradient_evaluations if trial.state == "pruned" else -trial.measuring
+        for trial in ended
+    )
 
 
 def best_trials(trials: Iterable[StoredTrial], directions: Sequence[str]) -> list[StoredTrial]:

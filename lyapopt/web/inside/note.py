@@ -27,8 +27,7 @@ def note_of(data: StudyData) -> str:
     """Where the study stands, in Markdown."""
     overview = data.overview
     spent = f"{overview.gradient_evaluations:,.0f} gradient evaluations spent"
-    share = overview.saved_share
-    saved = f", {overview.saved:,.0f} saved by pruning ({share:.0%})" if share else ""
+    saved = f"; {overview.saved_in_words}" if overview.saved_in_words else ""
     lines = [
         f"### [Exponents, trajectories and decisions](/lyapopt/?study={quote(data.name, safe='')})",
         "",

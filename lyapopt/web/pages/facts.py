@@ -26,10 +26,10 @@ def study_facts(data: StudyData, damage: Sequence[str] = ()) -> dict[str, Any]:
     Returns:
         `name`, `trials`, `states` and `verdicts` (name, count, colour), `best` (of several
         objectives the first few of the front), `spent` and `saved` (gradient evaluations; `None`
-        where it is not known), `directions`, `numbers` (of the trials, in order), `first` (the
-        trial that a page begins with), `notes`, `trained` (for how long, in words, where the best
-        were trained in full; else empty) and `promoted` (`None`, or `study`, `best` and `spent`
-        of the study in which they were).
+        where it is not known), `saving` (the latter in words), `directions`, `numbers` (of the
+        trials, in order), `first` (the trial that a page begins with), `notes`, `trained` (for how
+        long, in words, where the best were trained in full; else empty) and `promoted` (`None`, or
+        `study`, `best` and `spent` of the study in which they were).
     """
     overview = data.overview
     numbers = [int(each) for each in data.trials["trial_number"]] if len(data.trials) else []
@@ -42,7 +42,7 @@ def study_facts(data: StudyData, damage: Sequence[str] = ()) -> dict[str, Any]:
         "front": len(overview.best),
         "spent": overview.gradient_evaluations,
         "saved": overview.saved,
-        "share": overview.saved_share,
+        "saving": overview.saved_in_words,
         "directions": list(data.directions),
         "numbers": numbers,
         "first": best_trial(data.trials),

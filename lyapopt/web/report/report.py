@@ -68,14 +68,12 @@ def _standing(facts: Mapping[str, Any]) -> Table:
     def counted(entries: list[dict[str, Any]]) -> str:
         return ", ".join(f"{each['count']:,} {each['name']}" for each in entries) or "none"
 
-    saved = facts["saved"]
-    share = f" ({facts['share']:.0%} of what all would have cost)" if facts["share"] else ""
     rows = [
         ["directions", ", ".join(facts["directions"])],
         ["trials", counted(facts["states"])],
         ["verdicts", counted(facts["verdicts"])],
         ["spent", _spent(facts)],
-        ["saved by pruning", "not known" if saved is None else f"about {saved:,.0f}{share}"],
+        ["saved", "not known" if facts["saved"] is None else facts["saving"] or "nothing"],
     ]
     return Table([], rows)
 

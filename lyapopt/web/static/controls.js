@@ -75,7 +75,7 @@ function facts(study, name, choose) {
     `${each.value} (trial ${each.number})`));
   const full = study.promoted;
   const trained = study.trained ? ` of those ${study.trained}` : "";
-  const saved = study.share ? ` · ${(100 * study.share).toFixed(0)} % saved by pruning` : "";
+  const saved = study.saving ? ` · ${study.saving}` : "";
   const more = study.front > study.best.length ? ` and ${study.front - study.best.length} more` : "";
   return [
     name === null ? null : entry("study", name),

@@ -23,8 +23,8 @@ search_space:
   activation: [linear, sigmoid, relu]
   lr: {type: float, low: 0.001, high: 3.0, log: true}
   init_seed: {type: seed}
-probe: {horizon: 20, neighbours: 16, radius: 1e-6}
-record: {weights: full, every: 1, neighbours: 16}
+probe: {horizon: 20, neighbours: 1, radius: 1e-6}
+record: {weights: full, every: 1, neighbours: 1}
 """
 
 _SMALL = """\
