@@ -30,7 +30,7 @@ _RUNNING_SHOWN = 20
 _SECONDS = 2.0
 _SILENT = 120.0
 """Seconds without a heartbeat after which a running trial is called silent."""
-_COSTS = ("gradient_evaluations", "so_far_of_running", "saved_by_pruning")
+_COSTS = ("gradient_evaluations", "so_far_of_running", "saved")
 _STATES = ("complete", "pruned", "failed", "interrupted", "running", "waiting")
 
 
