@@ -23,7 +23,7 @@ search_space:
   activation: [linear, sigmoid, relu]
   lr: {type: float, low: 0.001, high: 3.0, log: true}
   init_seed: {type: seed}
-probe: {horizon: 20, neighbours: 1, radius: 1e-6}
+probe: {horizon: 10, neighbours: 1, radius: 1e-6}
 record: {weights: full, every: 1, neighbours: 1}
 """
 
@@ -104,7 +104,7 @@ SEARCHES = {
         "60 trials of studies/xor.yaml",
         60,
         _XOR,
-        "{name: lyapunov, slow: null, wrapped: {name: median, n_startup_trials: 10}}",
+        "{name: lyapunov, patience: 4, wrapped: median}",
         target=2,
     ),
     "digits-small": SearchCase(
