@@ -279,6 +279,17 @@ def test_a_running_trial_shows_its_step_and_what_it_has_cost_so_far(
     assert (row["study"], row["running"], row["so_far_of_running"]) == ("live", "1", "75.0")
 
 
+def test_what_measuring_costs_more_than_pruning_saves_is_said_so(tmp_path: Path, run: Run) -> None:
+    study = optuna.create_study(study_name="dear", storage=f"sqlite:///{tmp_path / 'study.db'}")
+    costs = {"gradient_evaluations": 100, "lyapopt:measuring": 60}
+    add(study, TrialState.COMPLETE, [0.5], **costs)
+    add(study, TrialState.PRUNED, **costs)
+    add(study, TrialState.RUNNING, **costs)
+    shown = run("status", "study.db")[1]  # of two trainings for 80
+    assert "gradient evaluations; measuring cost about 120 (150%) more than pruning saved" in shown
+    assert json.loads(run("status", "study.db", "-f", "json")[1])["saved"] == -120
+
+
 def test_a_watched_status_shows_what_is_new_until_ctrl_c(folder: Path) -> None:
     watching = start(folder, "status", "study.db", "--watch", "-f", "csv")
     assert watching.stdout is not None
