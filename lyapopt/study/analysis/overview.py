@@ -100,6 +100,9 @@ def keeps_file(storage: str, study_name: str) -> bool:
         return False
 
 
+_LEAST_SHARE = 0.005
+
+
 @dataclass(frozen=True)
 class Overview:
     """A study in a few numbers.
@@ -152,9 +155,9 @@ class Overview:
 
     @property
     def saved_in_words(self) -> str:
-        """That in words; empty where it is nothing, or not known."""
+        """That in words; empty where it rounds to nothing, or is not known."""
         share = self.saved_share
-        if self.saved is None or share is None:
+        if self.saved is None or share is None or abs(share) < _LEAST_SHARE:
             return ""
         text = f"about {abs(self.saved):,.0f} ({abs(share):.0%})"
         if self.saved < 0:
