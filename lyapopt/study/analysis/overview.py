@@ -100,7 +100,7 @@ def keeps_file(storage: str, study_name: str) -> bool:
         return False
 
 
-_LEAST_SHARE = 0.005
+_LEAST_SHARE = 0.005  # what is less is shown as 0 %
 
 
 @dataclass(frozen=True)
