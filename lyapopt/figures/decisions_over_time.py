@@ -69,7 +69,7 @@ def collect(trials: pd.DataFrame, decisions: pd.DataFrame | None = None) -> pd.D
     table["reason"] = [own or str(by.get("reason") or "") for own, by in reasons]
     full = (table["cost"] - table["measuring"])[table["state"] == "complete"].mean()
     table["spent"] = table["cost"].cumsum()
-    table["saved"] = (full - table["cost"]).where(pruned, -table["measuring"]).cumsum()
+    table["saved"] = (full - table["cost"]).where(pruned, 0.0 - table["measuring"]).cumsum()
     if math.isnan(full):
         table["saved"] = math.nan
     return table.drop(columns=["finished", "measuring"])
